@@ -1,0 +1,68 @@
+# Two commands do everything on a machine with Python >= 3.11 and make:
+#   make run     installs, runs every notebook that is not up to date, prints the claims table
+#   make test    installs, runs all tests
+# P=<paper> N=<notebook> PROFILE=<smoke|mini|gpu|full> narrow `make run`; JOBS=<n> notebooks at a time; CLUSTER=slurm.
+PYTHON ?= python3
+PROFILE ?= mini
+JOBS ?= 2
+BIN := .venv/bin
+W := $(BIN)/python -m lib.workflow
+
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export NUMBA_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: help run test check nbval lint format tables cache clean-cache lab lock
+
+run: .venv/.installed
+	@$(W) run --profile "$(PROFILE)" --jobs $(JOBS) $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)") $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
+	@echo 'other targets: check (lint + unit tests), nbval (all notebooks), format, tables, cache, clean-cache, lab, lock'
+
+test: .venv/.installed  ## everything CI runs: lint, units, notebooks at smoke, freshness, nbval of a sample
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+
+check: .venv/.installed lint  ## lint and unit tests, < 90 s
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not notebooks and not gpu" tests
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check lib tests
+	$(BIN)/lint-imports --config pyproject.toml --no-cache
+	$(W) lint
+
+nbval: .venv/.installed  ## re-execute and compare every committed notebook (REPRISE_NBVAL=all)
+	REPRISE_NBVAL=all $(BIN)/python -m pytest -n 2 --dist loadfile -m notebooks tests/test_nbval.py
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format -q lib tests
+	$(W) format
+
+tables cache: .venv/.installed
+	$(W) $@
+
+clean-cache: .venv/.installed
+	$(W) cache clean
+
+lab: .venv/.installed
+	$(BIN)/jupyter lab notebooks
+
+# The lock is what a fresh environment of the declared ranges holds; local build tags (+cpu) are dropped.
+lock: .venv/.installed
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip list --format=freeze --disable-pip-version-check | sed 's/+[a-z0-9.]*$$//' | grep -viE '^(pip|setuptools|wheel|reprise)==' | sort -f; } > .lock.part
+	mv .lock.part requirements.lock
+
+# torch first and by itself: asked for by another package, pip may take a larger build than the pinned one.
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Reprise needs Python >= 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing the locked environment into .venv (2 to 3 minutes, once) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@

@@ -1,0 +1,26 @@
+# One job a notebook. Inputs: the notebook and exactly the lib files it imports, directly or not; `digest` stands for its
+# part of the paper's YAML. Run through `make run` (or `python -m lib.workflow run --help`); a cluster profile is in profiles/.
+import sys
+
+from lib.workflow import jobs
+
+PROFILE = config.get("profile", "mini")
+JOBS = jobs.select(PROFILE, paper=config.get("paper") or None, notebook=config.get("notebook") or None)
+
+
+rule all:
+    default_target: True
+    input: [str(job.output) for job in JOBS]
+
+
+for job in JOBS:
+
+    rule:
+        name: f"{job.slug}__{job.exhibit}"
+        input: [str(path) for path in job.inputs]
+        output: str(job.output)
+        log: str(job.output.with_suffix(".failed.ipynb"))  # Snakemake deletes a failed job's outputs, never its log
+        params: digest=job.digest, target=str(job.notebook), profile=job.profile
+        threads: 1
+        resources: gpu=1 if PROFILE in ("gpu", "full") else 0
+        shell: f"{sys.executable} -m lib.workflow execute {{params.target:q}} --profile {{params.profile:q}}"

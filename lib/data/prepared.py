@@ -1,0 +1,106 @@
+"""From trees on disk to what training reads: model-ready volumes in one array, and report-volume pairs.
+
+A prepared folder holds ``volumes.npy`` (N, X, Y, Z) float16, normalised (memory-mapped by its readers), and
+``names.json``. Pairs are ``pairs.json``: one entry a unique report, with the rows of its volumes and its statements.
+Used by the BrgSA study; each function fills one cached artefact.
+
+    prepare_ct_rate(folder, tree=root, split="train", target_spacing=(1.5, 1.5, 3.0), shape=(256, 256, 128))
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lib.data import ct_rate, rad_chestct
+from lib.data.errors import DataError
+from lib.data.summaries import RuleSummariser
+from lib.data.tables import write_json
+from lib.data.volumes import normalise
+
+VOLUMES, NAMES, PAIRS = "volumes.npy", "names.json", "pairs.json"
+
+
+def _write(folder: Path, names: Sequence[str], shape: Sequence[int], load: Callable[[str], np.ndarray]) -> None:
+    volumes = np.lib.format.open_memmap(
+        folder / VOLUMES, mode="w+", dtype=np.float16, shape=(len(names), *(int(n) for n in shape))
+    )
+    for row, name in enumerate(names):
+        volumes[row] = normalise(load(name))
+    volumes.flush()
+    write_json(folder / NAMES, list(names))
+
+
+def prepare_ct_rate(
+    folder: Path, *, tree: Path, split: str, target_spacing: Sequence[float], shape: Sequence[int]
+) -> None:
+    """Every volume of the split's metadata CSV, in its order. `DataError` names the file that cannot be used."""
+    metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, split))
+    rows = metadata.to_dict("index")
+
+    def load(name: str) -> np.ndarray:
+        return ct_rate.load_volume(tree, name, rows[name], target_spacing=target_spacing, shape=shape)
+
+    _write(folder, list(metadata.index), shape, load)
+
+
+def prepare_rad_chestct(
+    folder: Path,
+    *,
+    tree: Path,
+    labels: str,
+    spacing: Sequence[float],
+    target_spacing: Sequence[float],
+    shape: Sequence[int],
+) -> None:
+    """Every volume of the label CSV `labels`, in its order; `spacing` (mm) is the one assumed for the whole release."""
+    names = list(rad_chestct.read_labels(tree / labels).index)
+
+    def load(name: str) -> np.ndarray:
+        return rad_chestct.load_volume(tree, name, spacing=spacing, target_spacing=target_spacing, shape=shape)
+
+    _write(folder, names, shape, load)
+
+
+def read_volumes(folder: Path) -> tuple[np.ndarray, list[str]]:
+    """The memory-mapped volumes and their names."""
+    volumes, names = np.load(folder / VOLUMES, mmap_mode="r"), json.loads((folder / NAMES).read_text())
+    if len(volumes) != len(names):
+        raise DataError(f"{folder} holds {len(volumes)} volumes and {len(names)} names; prepare it again.")
+    return volumes, names
+
+
+def sentences(report: str) -> list[str]:
+    """A report's sentences of more than one word, without the full stop (sheet 2.1: shorter ones are dropped)."""
+    cut = (part.strip(" .") for part in re.split(r"(?<=[.!?])\s+", report.strip()))
+    return [sentence for sentence in cut if len(sentence.split()) > 1]
+
+
+def write_pairs(
+    folder: Path, *, training_json: Path, split: str, prepared: Path, raw: bool = False
+) -> None:
+    """Pairs of one training JSON: statements are the summary's, or the report's own sentences with ``raw``."""
+    content = ct_rate.read_training_json(training_json)
+    row_of = {name: row for row, name in enumerate(json.loads((prepared / NAMES).read_text()))}
+    pairs = []
+    for report, entry in content[split].items():
+        images = [Path(image).name for image in entry["images"]]
+        missing = [image for image in images if image not in row_of]
+        if missing:
+            raise DataError(f"{training_json}: {missing[0]} is not among the prepared volumes; prepare its split first.")
+        statements = sentences(report) if raw else entry["processed_report"]
+        pairs.append({"rows": [row_of[image] for image in images], "statements": statements})
+    write_json(folder / PAIRS, pairs)
+
+
+def summarise_by_rule(folder: Path, *, tree: Path, split: str, drop: float = 0.0, insert: float = 0.0) -> None:
+    """The training JSON of a split, summarised by rule with the project's lexicon (``full`` uses a chat model)."""
+    from lib.data.synthetic.chest_findings import LEXICON
+
+    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, split)))
+    summariser = RuleSummariser(LEXICON, drop=drop, insert=insert)
+    key = "val" if split == "valid" else split
+    entries = {text: {"images": names, "processed_report": summariser(text)} for text, names in reports.items()}
+    ct_rate.write_training_json(folder / "training.json", {key: entries})

@@ -1,0 +1,239 @@
+"""The generated chest-CT world on disk: a CT-RATE tree (train, valid) and an external set in RAD-ChestCT's format.
+
+Everything is written by the format modules `ct_rate` and `rad_chestct`, so their readers serve this world and the real
+data alike. Each scan has its own random stream (seed, split, scan number): more scans do not change the earlier ones,
+and the same seed gives the same bytes. Used by the BrgSA notebooks.
+
+    write_internal(root, split="train", scans=800, seed=0); write_internal(root, split="valid", scans=300, seed=0)
+    write_training_json_from(root, "train", RuleSummariser(LEXICON)); write_external(other, scans=200, seed=0)
+"""
+
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.data import ct_rate, rad_chestct
+from lib.data.errors import DataError
+from lib.data.synthetic.chest_findings import FINDINGS
+from lib.data.synthetic.phantom_ct import SHAPE, SPACING, Anatomy, Observation, Scan, observe, reconstruct, render_scan
+from lib.data.synthetic.radiology_reports import write_report
+from lib.data.tables import table_bytes, write_atomic
+
+SPLITS = {"train": 0, "valid": 1, "external": 2}  # the number is part of every scan's random stream
+LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-RATE-LT-label.csv's own order
+SECOND_SCAN_RATE = 0.15  # patients who are scanned twice
+HIGH_INTERCEPT_RATE = 0.15  # scans of a scanner that stores (HU + 8192) * 2 instead of HU + 1024
+EXTERNAL_SHAPE, EXTERNAL_SPACING = (45, 45, 45), (8.0, 8.0, 8.0)  # isotropic, as RAD-ChestCT is
+_BLOCK = 25  # scans over which a finding's frequency is evened out
+
+
+@dataclass(frozen=True)
+class PlannedScan:
+    """Scan `index` of a split: patient number, letter of the scan, the patient's first scan, names of its findings."""
+
+    index: int
+    patient: int
+    letter: str
+    first_index: int
+    findings: tuple[str, ...]
+
+
+# ---- what is in the world ----
+def plan_scans(split: str, *, scans: int, seed: int) -> list[PlannedScan]:
+    """Who is scanned and what each scan shows. A longer plan starts with the shorter one. `KeyError` for another split.
+
+    Findings are independent of each other; within every 25 scans each is spread so that its count in any longer run is
+    within one or two of prevalence x scans: a rare finding is not missing by bad luck.
+    """
+    stream = SPLITS[split]
+    shown = np.zeros((scans, len(FINDINGS)), dtype=bool)
+    for column, finding in enumerate(FINDINGS.values()):
+        rng = np.random.default_rng([seed, stream, 1, column])
+        start, due = rng.random(), finding.prevalence * _BLOCK
+        for block in range(-(-scans // _BLOCK)):
+            count = int(start + due * (block + 1)) - int(start + due * block)
+            places = block * _BLOCK + rng.permutation(_BLOCK)[:count]
+            shown[places[places < scans], column] = True
+    again = np.random.default_rng([seed, stream, 2]).random(scans) < SECOND_SCAN_RATE
+    names, plan = np.array(list(FINDINGS)), []
+    for index in range(scans):
+        before = plan[-1] if plan else None
+        second = before is not None and before.letter == "a" and again[index]
+        patient = before.patient + (not second) if before else 1
+        first = before.first_index if second else index
+        plan.append(PlannedScan(index, int(patient), "b" if second else "a", first, tuple(names[shown[index]])))
+    return plan
+
+
+def _make_scan(
+    planned: PlannedScan, split: str, seed: int, shape, spacing
+) -> tuple[np.random.Generator, Anatomy, list[Observation], Scan]:
+    """The scan's stream, its patient (the same at every scan), what it shows, and the noiseless rendering."""
+    stream = SPLITS[split]
+    anatomy = Anatomy.sample(np.random.default_rng([seed, stream, 3, planned.first_index]))
+    rng = np.random.default_rng([seed, stream, 0, planned.index])
+    observations = [observe(rng, name) for name in planned.findings]
+    return rng, anatomy, observations, render_scan(rng, observations, shape=shape, spacing=spacing, anatomy=anatomy)
+
+
+# ---- internal: the CT-RATE tree ----
+def write_internal(
+    folder: Path,
+    *,
+    split: str,
+    scans: int,
+    seed: int,
+    shape: tuple[int, int, int] = SHAPE,
+    spacing: tuple[float, float, float] = SPACING,
+) -> None:
+    """Writes one split ("train" or "valid") under `folder`, CT-RATE's `dataset/` folder; both splits may share a root.
+
+    Per scan two reconstructions of one rendering on the grid `shape`, `spacing` (mm): `_1` soft, `_2` sharper with a
+    third more slices. Also metadata, the 18 labels, the 15 labels (`lt_labels_path`), reports, the two prompt files
+    and, for "valid", the findings' masks on the grid of `_1` (`read_masks`). `DataError` if the split is there.
+    """
+    root = Path(folder)
+    if split not in ("train", "valid"):
+        raise DataError(f"split {split!r} is not one of CT-RATE's; write 'train' or 'valid'.")
+    if (root / split).exists():
+        raise DataError(f"{root / split} exists already; write into an empty folder or remove it.")
+    metadata, reports, rows = [], [], {}
+    for planned in plan_scans(split, scans=scans, seed=seed):
+        rng, anatomy, observations, scan = _make_scan(planned, split, seed, shape, spacing)
+        report = write_report(rng, observations)
+        slope, intercept = (0.5, -8192.0) if rng.random() < HIGH_INTERCEPT_RATE else (1.0, -1024.0)
+        table_height = float(np.round(rng.uniform(-40, 40), 1))
+        for number, kernel in ((1, "soft"), (2, "sharp")):
+            name = f"{split}_{planned.patient}_{planned.letter}_{number}.nii.gz"
+            hu, thickness = reconstruct(scan, rng, kernel=kernel, noise=anatomy.noise)
+            stored = np.rint((hu - np.float32(intercept)) * np.float32(1 / slope)).astype(np.int16)
+            origin = [-(n - 1) / 2 * s for n, s in zip(stored.shape, thickness, strict=True)]
+            origin[1] += table_height
+            row = ct_rate.write_volume(
+                root, name, stored, spacing=thickness, slope=slope, intercept=intercept, origin=origin
+            )
+            metadata.append(row)
+            reports.append((name, report.findings, report.impression))
+            rows[name] = planned.findings
+            if split == "valid" and number == 1:
+                _write_masks(root, name, scan)
+    labels = _label_table(rows)
+    write_atomic(lt_labels_path(root, split), table_bytes(labels[list(LT_COLUMNS)]))
+    ct_rate.write_prompts(root / "CT-RATE_valid_text.json", ct_rate.CT_RATE_LABELS)
+    ct_rate.write_prompts(root / "CT-RATE-LT-text.json", ct_rate.CT_RATE_LT_LABELS)
+    ct_rate.write_split(
+        root,
+        split,
+        metadata=metadata,
+        labels=labels[list(ct_rate.CT_RATE_LABELS)],
+        reports=pd.DataFrame(reports, columns=["VolumeName", "Findings_EN", "Impressions_EN"]),
+    )
+
+
+def lt_labels_path(root: Path, split: str) -> Path:
+    """The 15 labels; BrgSA publishes those of "valid" under this name, those of "train" exist in this world only."""
+    return Path(root) / ("CT-RATE-LT-label.csv" if split == "valid" else f"CT-RATE-LT-{split}-label.csv")
+
+
+def write_training_json_from(
+    root: Path, split: str, summariser: Callable[[str], list[str]], *, path: Path | None = None
+) -> Path:
+    """Summarises every unique report of a written split into BrgSA's training JSON and returns its path.
+
+    `summariser` turns a report (findings, a space, impression) into statements; `path` defaults to
+    `ctrate_<split>_unique_report.json` under `root`, give one per summariser to keep several.
+    """
+    path = Path(path) if path is not None else Path(root) / f"ctrate_{split}_unique_report.json"
+    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(root, split)))
+    entries = {text: {"images": names, "processed_report": summariser(text)} for text, names in reports.items()}
+    ct_rate.write_training_json(path, {"val" if split == "valid" else split: entries})
+    return path
+
+
+def _label_table(rows: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+    """0/1 table, one row a volume or id, one column for each of the 33 findings."""
+    values = np.array([[name in shown for name in FINDINGS] for shown in rows.values()], dtype=np.int8)
+    return pd.DataFrame(values.reshape(-1, len(FINDINGS)), index=list(rows), columns=list(FINDINGS))
+
+
+def _write_masks(root: Path, name: str, scan: Scan) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as npz:
+        for finding, mask in scan.masks.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, mask, allow_pickle=False)
+            npz.writestr(zipfile.ZipInfo(f"{finding}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
+    write_atomic(masks_path(root, name), archive.getvalue())
+
+
+def masks_path(root: Path, name: str) -> Path:
+    return Path(root) / "masks" / f"{str(name).removesuffix('.nii.gz')}.npz"
+
+
+def read_masks(root: Path, name: str) -> dict[str, np.ndarray]:
+    """Finding -> bool (X,Y,Z) on the grid of volume `name`, a first reconstruction of "valid"; {} for a normal scan."""
+    path = masks_path(root, name)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {finding: content[finding] for finding in content.files}
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist; masks are written for the first reconstruction of 'valid' scans."
+        ) from None
+
+
+# ---- external: RAD-ChestCT's format ----
+def write_external(
+    folder: Path,
+    *,
+    scans: int,
+    seed: int,
+    shape: tuple[int, int, int] = EXTERNAL_SHAPE,
+    spacing: tuple[float, float, float] = EXTERNAL_SPACING,
+    gain: float = 1.05,
+    offset: float = 15.0,
+    noise_factor: float = 1.8,
+) -> None:
+    """Writes another hospital's patients under `folder`: npz volumes, metadata, source-column labels, 16 prompts.
+
+    Same findings and frequencies, other grid (`shape`, `spacing` in mm; the format does not record the spacing, so
+    hand it to `rad_chestct.load_volumes`), HU stretched to gain * (HU + 1000) - 1000 + offset, `noise_factor` times
+    the noise. A label with several source columns is True in one or two of them, drawn at random. `DataError` if
+    `folder` has volumes.
+    """
+    root = Path(folder)
+    if next(root.glob("*.npz"), None) is not None:
+        raise DataError(f"{root} holds volumes already; write into an empty folder.")
+    metadata, sources = [], {}
+    for planned in plan_scans("external", scans=scans, seed=seed):
+        rng, anatomy, _, scan = _make_scan(planned, "external", seed, shape, spacing)
+        hu, _ = reconstruct(scan, rng, kernel="soft", noise=noise_factor * anatomy.noise)
+        shifted = np.clip(gain * (hu + 1000) - 1000 + offset, -1024, 3071)
+        name = f"trn{planned.index + 1:05d}"
+        metadata.append(rad_chestct.write_volume(root, name, np.rint(shifted).astype(np.int16)))
+        sources[name] = _source_columns(rng, planned.findings)
+    columns = [column for of_label in rad_chestct.RAD_SOURCES.values() for column in of_label] + ["other_path"]
+    table = pd.DataFrame([{c: c in true for c in columns} for true in sources.values()], index=list(sources))
+    rad_chestct.write_metadata(root / "CT_Scan_Metadata_Complete_35747.csv", metadata)
+    write_atomic(root / "merged_abnormality_labels_with_id.csv", table_bytes(table, key="NoteAcc_DEID"))
+    ct_rate.write_prompts(root / "RAD-ChestCT-text.json", rad_chestct.RAD_LABELS)
+
+
+def _source_columns(rng: np.random.Generator, findings: tuple[str, ...]) -> set[str]:
+    """RAD-ChestCT's columns that are True for these findings; what it has no label for goes to `other_path`."""
+    true: set[str] = set()
+    for finding in findings:
+        label = (
+            "Calcification"
+            if finding in ("Arterial wall calcification", "Coronary artery wall calcification")
+            else finding
+        )
+        columns = rad_chestct.RAD_SOURCES.get(label, ("other_path",))
+        count = min(len(columns), 1 + int(rng.random() < 0.3))
+        true.update(columns[i] for i in rng.permutation(len(columns))[:count])
+    return true

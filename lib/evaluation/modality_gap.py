@@ -1,0 +1,135 @@
+"""The modality gap in the original embedding space, and two pictures of it (UMAP, and PCA as its null).
+
+Decide on the numbers of ``measure_gap``; a UMAP may separate what is mixed and its coordinates differ between machines.
+Used by the modality-gap, CMKI and knowledge-bank notebooks, for raw and for reconstructed embeddings alike.
+
+>>> measure_gap(image, text, seed=0).classifier_accuracy    # 0.5 = mixed, 1.0 = two separate clusters
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lib.evaluation.checks import EvaluationError, finite, paired_vectors, unit
+
+HELD_OUT = 0.5  # share of the pairs that tests the modality classifier
+SUM_TOLERANCE = 1e-2  # attention weights may come from bfloat16
+
+
+@dataclass(frozen=True)
+class ModalityGap:
+    """Numbers that say how far the images of a set lie from its texts."""
+
+    centroid_distance: float  # between the mean unit image and the mean unit text, 0 to 2
+    classifier_accuracy: float  # held-out, 0.5 = the modalities cannot be told apart
+    paired_cosine: float  # mean over pairs, -1 to 1
+    image_norm: float  # mean length of the vectors as given
+    text_norm: float
+    pairs: int
+
+
+def modality_classifier_accuracy(
+    image: ArrayLike, text: ArrayLike, *, seed: int, groups: ArrayLike | None = None
+) -> float:
+    """Held-out accuracy of a logistic regression that tells image from text vectors; 0.5 when they are mixed.
+
+    ``image``, ``text`` (N, d). Vectors are scaled to length 1 (every score is a cosine, so length alone is no gap),
+    then each coordinate is standardised by the training half. The split is by pair: both members of a pair are on one
+    side, and with ``groups`` (N,) (say the patient) all pairs of a group are, because reconstructions of one scan share
+    their report. Raises ``EvaluationError`` for fewer than 4 pairs or fewer than 2 groups.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupShuffleSplit
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    first, second = paired_vectors(image, text)
+    member = np.arange(len(first)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if len(member) != len(first):
+        raise EvaluationError(f"groups has {len(member)} entries for {len(first)} pairs; give one group a pair.")
+    if len(first) < 4 or len(np.unique(member)) < 2:
+        raise EvaluationError(
+            f"{len(first)} pairs in {len(np.unique(member))} groups cannot be split; give 4 pairs, 2 groups."
+        )
+    splitter = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
+    train, test = next(splitter.split(member, groups=member))
+    images, texts = unit(first), unit(second)
+
+    def stacked(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.concatenate([images[rows], texts[rows]]), np.repeat([0, 1], len(rows))
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return float(classifier.fit(*stacked(train)).score(*stacked(test)))
+
+
+def measure_gap(image: ArrayLike, text: ArrayLike, *, seed: int, groups: ArrayLike | None = None) -> ModalityGap:
+    """Centroid distance of the unit vectors, modality-classifier accuracy, mean paired cosine and mean lengths.
+
+    ``image``, ``text`` (N, d), row i of both being one pair. ``seed`` and ``groups``: see
+    ``modality_classifier_accuracy``. Raises ``EvaluationError`` for unequal shapes, values that are not finite, zero
+    vectors, too few pairs.
+    """
+    first, second = paired_vectors(image, text)
+    images, texts = unit(first), unit(second)
+    return ModalityGap(
+        centroid_distance=float(np.linalg.norm(images.mean(axis=0) - texts.mean(axis=0))),
+        classifier_accuracy=modality_classifier_accuracy(first, second, seed=seed, groups=groups),
+        paired_cosine=float((images * texts).sum(axis=1).mean()),
+        image_norm=float(np.linalg.norm(first, axis=1).mean()),
+        text_norm=float(np.linalg.norm(second, axis=1).mean()),
+        pairs=len(first),
+    )
+
+
+def effective_atoms(weights: ArrayLike) -> np.ndarray:
+    """Atoms of the knowledge bank each row really uses: 1 / sum of squared weights, from 1 (one) to M (all equally).
+
+    ``weights`` (N, M), each row non-negative with sum 1 (a softmax). Returns (N,). Raises ``EvaluationError`` naming
+    the first row that is not such a distribution.
+    """
+    values = finite(weights, "weights", ndim=2)
+    wrong = (values < 0).any(axis=1) | (np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise EvaluationError(
+            f"weights[{row}] sums to {values[row].sum():.4g}, least {values[row].min():.4g}; apply the softmax first."
+        )
+    return 1 / (values**2).sum(axis=1)
+
+
+def umap_embedding(vectors: ArrayLike, *, seed: int, neighbours: int = 15, minimum_distance: float = 0.1) -> np.ndarray:
+    """UMAP (cosine distance) of ``vectors`` (N, d) to (N, 2). Same seed, same machine: same picture.
+
+    For looking only. Stack images and texts first, so that both are placed in one map. Raises ``EvaluationError`` below
+    5 rows.
+    """
+    values = finite(vectors, "vectors", ndim=2)
+    if len(values) < 5:
+        raise EvaluationError(f"vectors has {len(values)} rows; a UMAP needs at least 5: use pca_embedding for so few.")
+    from umap import UMAP
+
+    # a seeded UMAP runs on one thread anyway; n_jobs=1 says so and keeps it from warning
+    neighbours = min(neighbours, len(values) - 1)
+    projection = UMAP(n_neighbors=neighbours, min_dist=minimum_distance, metric="cosine", random_state=seed, n_jobs=1)
+    return np.asarray(projection.fit_transform(values), dtype=np.float64)
+
+
+def pca_embedding(vectors: ArrayLike) -> np.ndarray:
+    """First two principal components of the unit ``vectors`` (N, d) -> (N, 2): the null of the UMAP picture.
+
+    A gap that UMAP shows and no linear map shows may be UMAP's own. Raises ``EvaluationError`` below 2 rows or 2
+    dimensions.
+    """
+    values = finite(vectors, "vectors", ndim=2)
+    if min(values.shape) < 2:
+        raise EvaluationError(
+            f"vectors has shape {values.shape}; two components need at least 2 rows and 2 dimensions."
+        )
+    if not values.any(axis=1).all():
+        raise EvaluationError(f"vectors[{int(np.argmin(values.any(axis=1)))}] is the zero vector; drop it.")
+    from sklearn.decomposition import PCA
+
+    return PCA(n_components=2, svd_solver="full").fit_transform(unit(values))

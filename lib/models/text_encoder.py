@@ -1,0 +1,83 @@
+"""BERT text encoder with the pooling of BrgSA and CARZero: the last four hidden layers, summed over words.
+
+The checkpoint is a Hugging Face folder or id (CXR-BERT at ``full``); ``write_tiny_checkpoint`` makes a small one of the
+same format with a tokenizer trained on the given texts, so every profile loads through the same call.
+
+>>> encoder = TextEncoder.from_pretrained(folder, width=64); encoder(**encoder.tokenize(["There is emphysema"]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+POSITIONS = 97  # word_num of the release: the pooled mean divides by it, zero rows included
+
+
+class TextEncoder(nn.Module):
+    """Texts -> (B, width). ``bert`` is any Hugging Face encoder that returns hidden states."""
+
+    def __init__(self, bert: nn.Module, tokenizer, *, width: int, last_layers: int = 4):
+        super().__init__()
+        self.bert, self.tokenizer, self.last_layers = bert, tokenizer, last_layers
+        self.embedder = nn.Linear(bert.config.hidden_size, width)
+
+    @classmethod
+    def from_pretrained(cls, checkpoint: str | Path, *, width: int, last_layers: int = 4) -> TextEncoder:
+        """Load a checkpoint folder or hub id (safetensors only, no remote code)."""
+        from transformers import AutoModel, AutoTokenizer
+
+        bert = AutoModel.from_pretrained(checkpoint, use_safetensors=True, add_pooling_layer=False)
+        return cls(bert, AutoTokenizer.from_pretrained(checkpoint), width=width, last_layers=last_layers)
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Padded ``input_ids`` and ``attention_mask`` (B, L), L at most 97."""
+        batch = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=POSITIONS, return_tensors="pt", return_token_type_ids=False
+        )
+        return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(B, L) -> (B, width).
+
+        The release sums the pieces of a word, fills rows after [SEP] with zeros and takes the mean over all 97 rows; that
+        is the sum over real tokens divided by 97, whatever the padding, and is computed as such (sheet 2.1).
+        """
+        output = self.bert(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        layers = torch.stack(output.hidden_states[-self.last_layers :])  # (4, B, L, hidden)
+        summed = (layers * attention_mask[None, :, :, None]).sum(dim=(0, 2))
+        return self.embedder(summed / POSITIONS)
+
+
+def write_tiny_checkpoint(
+    folder: Path, texts: Sequence[str], *, width: int, depth: int, heads: int, vocabulary: int = 2000, seed: int = 0
+) -> None:
+    """A randomly initialised BERT with a WordPiece tokenizer trained on ``texts``, as a Hugging Face folder."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+    )
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads,
+        intermediate_size=2 * width, max_position_embeddings=POSITIONS, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0, pad_token_id=0,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder, safe_serialization=True)
+    torch.set_rng_state(state)
+    fast.save_pretrained(folder)

@@ -1,0 +1,272 @@
+"""The plan of the BrgSA experiments: what is built from what, so that its notebooks only name their arms.
+
+Everything is a cached artefact; two notebooks that need the same arm train it once. Data comes from a generated world
+or, when the profile's settings give a ``path``, from a real tree in the same format.
+
+>>> study = prepare(run); arms = study.train({"nce": {"loss": NCE}, "full": {}}); study.auc(arms["full"])
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lib.data import ct_rate, prepared, rad_chestct
+from lib.data.synthetic import chest_ct_world
+from lib.evaluation.classification import auc_per_class
+from lib.training import alignment, masked_pretraining
+
+NCE = {"alpha": 0.0, "beta": 1.0, "gamma": 0.0}  # ordinary alignment: InfoNCE between raw embeddings only
+NCE_MSE = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
+NCE_NCER = {"alpha": 0.0, "beta": 1.0, "gamma": 1.0}
+FULL = {"alpha": 0.5, "beta": 1.0, "gamma": 1.0}  # the shipped weights
+
+PROMPT = "There is {}"
+REPORT_PROMPT = "{} is seen in the chest"  # the style of a raw report's sentence
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A test set in the order of its volumes: names, patients, raw reports, 0/1 labels, prepared volumes."""
+
+    names: list[str]
+    patients: list[str]
+    reports: list[str]
+    labels: pd.DataFrame  # the frequent findings (18 internal, 16 external)
+    long_tail: pd.DataFrame | None  # the 15 long-tail findings, internal only
+    folder: Path
+    tree: Path
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """(N, X, Y, Z) float16, normalised, memory-mapped."""
+        return prepared.read_volumes(self.folder)[0]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Embeddings of one trained arm and seed; ``vectors`` maps a set's name, and ``<name>_hat``, to (N, width)."""
+
+    seed: int
+    options: dict[str, Any]
+    folder: Path
+    vectors: dict[str, np.ndarray] = field(repr=False)
+
+    image = property(lambda self: self.vectors["valid"])
+    image_hat = property(lambda self: self.vectors["valid_hat"])
+    report = property(lambda self: self.vectors["reports"])
+    report_hat = property(lambda self: self.vectors["reports_hat"])
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def scores(arm: Arm, images: str = "valid", prompts: str = "frequent", *, variant: str = "mean") -> np.ndarray:
+    """Zero-shot scores (N images, C prompts) of one of the five variants of the release (sheet 2.5)."""
+    pairs = {"vt": ("", ""), "v^t": ("_hat", ""), "vt^": ("", "_hat"), "v^t^": ("_hat", "_hat")}
+    used = ["vt", "v^t"] if variant == "mean" else [variant]
+    cosines = [unit(arm.vectors[images + pairs[v][0]]) @ unit(arm.vectors[prompts + pairs[v][1]]).T for v in used]
+    return np.mean(cosines, axis=0)
+
+
+@dataclass
+class Study:
+    """Data, encoders and arms of one run. ``settings`` is the profile's section of ``experiments.yml``."""
+
+    run: Any
+    settings: dict[str, Any]
+    valid: TestSet
+    external: TestSet
+    train_folder: Path
+    train_tree: Path
+    encoder: Path
+    text: Path
+    sources: dict[str, Path]
+
+    # ------------------------------------------------------------------ building
+    def pairs(self, style: str) -> Path:
+        """Report-volume pairs of the training split; ``style``: summary, noisy, or raw."""
+        return _pairs(self.run, self.train_tree, self.train_folder, style, self.settings)
+
+    def _options(self, options: dict[str, Any]) -> dict[str, Any]:
+        chosen = {"loss": FULL, "text": "summary", "shuffle": False, "bank": {}, **self.settings["arm"], **options}
+        return {**chosen, "bank": {**self.settings["bank"], **chosen["bank"]}}
+
+    def train(self, arms: dict[str, dict[str, Any]]) -> dict[str, list[Arm]]:
+        """Every arm at every seed of the run, trained where missing: name -> arms in seed order.
+
+        An arm is named by how it departs from the full model: ``loss``, ``bank`` (size, initialisation, scale, linear),
+        ``text`` (summary, noisy, raw), ``shuffle``, ``merge``, ``steps``.
+        """
+        jobs = [(name, self._options(options), seed) for name, options in arms.items() for seed in self.run.seeds]
+        shared = {"encoder": self.encoder, "model": self.settings["model"], "text": self.text}
+        machine = {key: self.settings[key] for key in ("device", "precision") if key in self.settings}
+        recipes = [
+            {
+                **{key: value for key, value in options.items() if key != "text"}, **shared, **machine,
+                "prepared": self.train_folder, "tokens": self.sources.get("train"), "pairs": self.pairs(options["text"]),
+                "crop": self.settings["crop"], "seed": seed,
+            }
+            for _, options, seed in jobs
+        ]  # fmt: skip
+        trained = self.run.build_all(alignment.train_arm, recipes)
+        texts = self._texts()
+        images = {name: self.sources.get(name, folder) for name, folder in self._test_folders().items()}
+        embedded = self.run.build_all(
+            alignment.embed_arm,
+            [
+                {**shared, "arm": folder, "bank": options["bank"], "images": images, "texts": texts}
+                for folder, (_, options, _) in zip(trained, jobs, strict=True)
+            ],
+        )
+        found: dict[str, list[Arm]] = {name: [] for name in arms}
+        for (name, options, seed), folder, vectors in zip(jobs, trained, embedded, strict=True):
+            found[name].append(Arm(seed, options, folder, _read(vectors)))
+        return found
+
+    def _test_folders(self) -> dict[str, Path]:
+        return {"valid": self.valid.folder, "external": self.external.folder}
+
+    def _texts(self) -> dict[str, list[str]]:
+        frequent, tail = list(self.valid.labels), list(self.valid.long_tail)
+        return {
+            "reports": [" ".join(prepared.sentences(report)) for report in self.valid.reports],
+            "summaries": self._summaries(),
+            "frequent": [PROMPT.format(name) for name in frequent],
+            "frequent_as_report": [REPORT_PROMPT.format(name) for name in frequent],
+            "tail": [PROMPT.format(name) for name in tail],
+            "shared": [PROMPT.format(name) for name in self.external.labels],
+        }
+
+    def _summaries(self) -> list[str]:
+        folder = _summary(self.run, self.valid.tree, "valid", "summary", self.settings)
+        listed = ct_rate.read_training_json(folder / "training.json")["val"]
+        text = {image: " ".join(e["processed_report"]) for e in listed.values() for image in e["images"]}
+        return [text[name] for name in self.valid.names]
+
+    # ------------------------------------------------------------------ measuring
+    def auc(self, arms: list[Arm], *, test: str = "frequent", variant: str = "mean") -> list[float]:
+        """Macro AUC of each seed; ``test``: frequent, frequent_as_report, tail (internal), shared (external)."""
+        return [float(np.nanmean(self.auc_per_class(arm, test=test, variant=variant))) for arm in arms]
+
+    def auc_per_class(self, arm: Arm, *, test: str = "frequent", variant: str = "mean") -> np.ndarray:
+        """AUC of each finding of one test, in the order of its labels."""
+        images = "external" if test == "shared" else "valid"
+        labels = {"tail": self.valid.long_tail, "shared": self.external.labels}.get(test, self.valid.labels)
+        return auc_per_class(labels.to_numpy(), scores(arm, images, test, variant=variant))
+
+    def other_grid(self, shape: list[int], arms: list[Arm], *, shuffle_positions: int | None = None) -> list[float]:
+        """Macro AUC on the internal test set prepared with ``shape`` voxels over the same field of view.
+
+        The position table is interpolated to the grid that results; with ``shuffle_positions`` (a seed) it is permuted
+        first, the null that shows whether positions carry anything.
+        """
+        from lib.models.brgsa import score_variants
+
+        grid = self.settings["grid"]
+        sides = zip(grid["target_spacing"], grid["shape"], shape, strict=True)
+        spacing = [step * size / wanted for step, size, wanted in sides]
+        folder = _prepare(self.run, self.valid.tree, "valid", {"target_spacing": spacing, "shape": shape})
+        volumes, values = prepared.read_volumes(folder)[0], []
+        for arm in arms:
+            model = self.load(arm, shuffle_positions=shuffle_positions)
+            v, t = alignment.embed_volumes(model, volumes), alignment.embed_texts(model, self._texts()["frequent"])
+            mean = score_variants(v, model.bank(v)[0], t, model.bank(t)[0])["mean"]
+            values.append(float(np.nanmean(auc_per_class(self.valid.labels.to_numpy(), mean.detach().numpy()))))
+        return values
+
+    def load(self, arm: Arm, *, shuffle_positions: int | None = None):
+        """The trained model of an arm."""
+        shared = {"encoder": self.encoder, "model": self.settings["model"], "text": self.text}
+        model = alignment.load_arm(arm.folder, bank=arm.options["bank"], **shared)
+        if shuffle_positions is not None:
+            alignment.permute_positions(model, seed=shuffle_positions)
+        return model
+
+
+def _read(folder: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "embeddings.safetensors")
+
+
+def _summary(run: Any, tree: Path, split: str, style: str, settings: dict[str, Any]) -> Path:
+    knobs = settings["noise"] if style == "noisy" else {}
+    if settings.get("chat") and style == "summary":
+        from lib.studies.chat_summaries import summarise_by_chat
+
+        return run.build(summarise_by_chat, tree=tree, split=split, **settings["chat"])
+    return run.build(prepared.summarise_by_rule, tree=tree, split=split, **knobs)
+
+
+def _pairs(run: Any, tree: Path, folder: Path, style: str, settings: dict[str, Any]) -> Path:
+    listed = _summary(run, tree, "train", "summary" if style == "raw" else style, settings) / "training.json"
+    return run.build(prepared.write_pairs, training_json=listed, split="train", prepared=folder, raw=style == "raw")
+
+
+def _prepare(run: Any, tree: Path, split: str, grid: dict[str, Any]) -> Path:
+    return run.build(prepared.prepare_ct_rate, tree=tree, split=split, **grid)
+
+
+def _trees(run: Any, settings: dict[str, Any]) -> dict[str, Path]:
+    """The three trees of one CT-RATE world and the external one, generated unless the settings give a ``path``."""
+    wanted = settings["trees"]
+    found = {name: Path(tree["path"]) for name, tree in wanted.items() if "path" in tree}
+    internal = [name for name in ("pretrain", "train", "valid") if name not in found]
+    split = {"pretrain": "train", "train": "train", "valid": "valid"}
+    built = run.build_all(chest_ct_world.write_internal, [{"split": split[n], **wanted[n]} for n in internal])
+    found |= dict(zip(internal, built, strict=True))
+    if "external" not in found:
+        found["external"] = run.build(chest_ct_world.write_external, **wanted["external"])
+    return found
+
+
+def prepare(run: Any) -> Study:
+    """Data, pretrained encoder and tokenizer of a run (a :class:`lib.workflow.session.Run`), built where missing."""
+    settings = run.settings
+    trees, grid = _trees(run, settings), settings["grid"]
+    recipes = [{"tree": trees[n], "split": s, **grid} for n, s in (("pretrain", "train"), ("train", "train"), ("valid", "valid"))]
+    before, train, valid = run.build_all(prepared.prepare_ct_rate, recipes)
+    labels = settings["external"]["labels"]
+    outside = run.build(
+        prepared.prepare_rad_chestct, tree=trees["external"], labels=labels, spacing=settings["external"]["spacing"], **grid
+    )
+    vit = settings["model"]["vit"]
+    raw = _pairs(run, trees["pretrain"], before, "raw", settings)
+    encoder = run.build(
+        masked_pretraining.pretrain_image_encoder, prepared=before, pairs=raw, vit=vit, crop=settings["crop"],
+        **settings["pretraining"],
+    )  # fmt: skip
+    statements = [_pairs(run, trees["train"], train, style, settings) for style in ("summary", "raw")]
+    text = run.build(alignment.make_text_checkpoint, pairs=statements, **settings["text"])
+    sources: dict[str, Path] = {}
+    blocks = settings["model"]["frozen_blocks"]
+    if blocks:
+        folders = {"train": train, "valid": valid, "external": outside}
+        recipes = [{"prepared": folder, "encoder": encoder, "vit": vit, "blocks": blocks} for folder in folders.values()]
+        sources = dict(zip(folders, run.build_all(alignment.compute_frozen_tokens, recipes), strict=True))
+    return Study(
+        run=run, settings=settings, valid=_internal_test(trees["valid"], valid),
+        external=_external_test(trees["external"], outside, labels), train_folder=train, train_tree=trees["train"],
+        encoder=encoder, text=text, sources=sources,
+    )  # fmt: skip
+
+
+def _internal_test(tree: Path, folder: Path) -> TestSet:
+    _, names = prepared.read_volumes(folder)
+    frequent = ct_rate.read_labels(ct_rate.labels_path(tree, "valid"), ct_rate.CT_RATE_LABELS).loc[names]
+    tail = ct_rate.read_labels(chest_ct_world.lt_labels_path(tree, "valid"), ct_rate.CT_RATE_LT_LABELS).loc[names]
+    reports = ct_rate.read_reports(ct_rate.reports_path(tree, "valid")).loc[names]
+    text = (reports["Findings_EN"] + " " + reports["Impressions_EN"]).str.strip()
+    patients = [ct_rate.parse_volume_name(name).patient_id for name in names]
+    return TestSet(names, patients, list(text), frequent, tail, folder, tree)
+
+
+def _external_test(tree: Path, folder: Path, labels: str) -> TestSet:
+    _, names = prepared.read_volumes(folder)
+    return TestSet(names, names, [], rad_chestct.read_labels(tree / labels).loc[names], None, folder, tree)

@@ -1,0 +1,227 @@
+"""Trains one arm of BrgSA and embeds what its notebooks look at. Each function fills one cached artefact.
+
+>>> train_arm(folder, tokens=tokens, pairs=pairs, encoder=encoder, text=text, model={...}, loss={...}, seed=0, ...)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lib.models.brgsa import BrgSA, frozen_tokens
+from lib.models.knowledge_bank import KnowledgeBank
+from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
+from lib.models.vision_transformer_3d import VisionTransformer3D
+from lib.training.batches import crop_batch, epoch_order, merged_statements
+from lib.training.contrastive import brgsa_loss
+from lib.training.loop import TrainingError, train
+
+EVALUATION_BATCH = 100
+
+
+def make_text_checkpoint(folder: Path, *, pairs: list[Path], width: int, depth: int, heads: int) -> None:
+    """A tiny text encoder as a Hugging Face folder; its tokenizer has seen the statements of all ``pairs``."""
+    texts = [s for path in pairs for pair in json.loads((path / "pairs.json").read_text()) for s in pair["statements"]]
+    write_tiny_checkpoint(folder, texts, width=width, depth=depth, heads=heads)
+
+
+def load_image_encoder(encoder: Path, vit: dict) -> VisionTransformer3D:
+    """The pretrained image encoder; raises :class:`TrainingError` when the weights are of another shape."""
+    image = VisionTransformer3D(**vit)
+    try:
+        image.load_state_dict(load_file(encoder / "vit.safetensors"))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise TrainingError(f"{encoder / 'vit.safetensors'} does not fit the settings 'vit': {reason}") from None
+    return image
+
+
+@torch.no_grad()
+def compute_frozen_tokens(
+    folder: Path, *, prepared: Path, encoder: Path, vit: dict, blocks: int, device: str = "cpu"
+) -> None:
+    """Output of the frozen blocks for every prepared volume: ``tokens.npy`` (N, 1 + T, width) float16."""
+    volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
+    image = load_image_encoder(encoder, vit).to(device).eval()
+    out = None
+    for start in range(0, len(volumes), EVALUATION_BATCH):
+        batch = torch.from_numpy(volumes[start : start + EVALUATION_BATCH].astype(np.float32))[:, None].to(device)
+        tokens = frozen_tokens(image, batch, blocks).cpu().numpy()
+        if out is None:
+            shape = (len(volumes), *tokens.shape[1:])
+            out = np.lib.format.open_memmap(folder / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
+        out[start : start + len(tokens)] = tokens
+    out.flush()
+
+
+def build_model(*, encoder: Path, text: Path, model: dict, bank: dict, centres: Tensor | None = None) -> BrgSA:
+    """An untrained arm: pretrained image encoder, text checkpoint, fresh bank and embedders."""
+    text_encoder = TextEncoder.from_pretrained(text, width=model["width"], last_layers=model["last_layers"])
+    return BrgSA(
+        load_image_encoder(encoder, model["vit"]),
+        text_encoder,
+        KnowledgeBank(width=model["width"], centres=centres, **bank),
+        width=model["width"],
+        frozen_blocks=model["frozen_blocks"],
+    )
+
+
+class _Images:
+    """Inputs of the image encoder by row: stored frozen tokens, or random crops of the prepared volumes."""
+
+    def __init__(self, prepared: Path, tokens: Path | None, crop: list[int]):
+        source = tokens / "tokens.npy" if tokens else prepared / "volumes.npy"
+        self.array, self.frozen, self.crop = np.load(source, mmap_mode="r"), tokens is not None, crop
+        if self.frozen:
+            self.array = np.array(self.array)  # small, and indexed at random
+
+    def draw(self, rows: list[int], rng: np.random.Generator) -> Tensor:
+        if self.frozen:
+            return torch.from_numpy(self.array[rows].astype(np.float32))
+        return crop_batch(self.array, rows, crop=self.crop, rng=rng)
+
+
+def _kmeans_centres(net: BrgSA, images: _Images, listed: list[dict], *, size: int, seed: int) -> Tensor:
+    """K-means centres of untrained image and text embeddings together: an initialisation of the release."""
+    from sklearn.cluster import KMeans
+
+    rng = np.random.default_rng([seed, 6])
+    chosen = rng.permutation(len(listed))[: 4 * size]
+    with torch.no_grad():
+        v = net.encode_image(images.draw([listed[i]["rows"][0] for i in chosen], rng))
+        t = net.encode_text(**net.text.tokenize([merged_statements(listed[i]["statements"], merge=5, rng=rng) for i in chosen]))
+    points = torch.cat([v, t]).numpy()
+    centres = KMeans(n_clusters=size, n_init=1, random_state=seed).fit(points).cluster_centers_
+    return torch.from_numpy(centres.astype(np.float32))
+
+
+def train_arm(
+    folder: Path,
+    *,
+    prepared: Path,
+    tokens: Path | None,
+    pairs: Path,
+    encoder: Path,
+    text: Path,
+    model: dict,
+    bank: dict,
+    loss: dict,
+    merge: int,
+    crop: list[int],
+    share: float,
+    shuffle: bool,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    device: str = "cpu",
+    precision: str = "no",
+    checkpoint_every: int = 0,
+) -> None:
+    """Write ``model.safetensors`` and ``losses.json`` of one arm and seed.
+
+    ``loss``: alpha, beta, gamma. ``merge``: statements joined a step. ``share``: part of the reports this seed trains on,
+    drawn by the seed, so that the spread over seeds holds the training data too. ``shuffle``: every report gets another
+    report's volumes (a null). ``bank``: size, initialisation, scale, linear. Optimiser as released: Adam, betas
+    (0.5, 0.999), weight decay 1e-6, gradient norm clipped at 0.25.
+    """
+    listed = json.loads((pairs / "pairs.json").read_text())
+    rng = np.random.default_rng([seed, 4])
+    listed = [listed[i] for i in np.sort(rng.permutation(len(listed))[: round(share * len(listed))])]
+    if shuffle:
+        order = np.roll(rng.permutation(len(listed)), 1)
+        listed = [{**pair, "rows": listed[i]["rows"]} for pair, i in zip(listed, order, strict=True)]
+    images = _Images(prepared, tokens, crop)
+    kmeans = bank.get("initialisation") == "kmeans"
+    torch.manual_seed(seed)
+    net = build_model(
+        encoder=encoder, text=text, model=model, bank={**bank, "initialisation": "orthogonal"} if kmeans else bank
+    )
+    if kmeans:
+        with torch.no_grad():
+            net.bank.bank.copy_(_kmeans_centres(net, images, listed, size=bank["size"], seed=seed))
+
+    def loss_of_step(module: nn.Module, step: int) -> Tensor:
+        draw = np.random.default_rng([seed, 3, step])
+        chosen = [listed[i] for i in epoch_order(count=len(listed), batch=batch, seed=seed, step=step)]
+        image = images.draw([pair["rows"][draw.integers(len(pair["rows"]))] for pair in chosen], draw)
+        words = net.text.tokenize([merged_statements(pair["statements"], merge=merge, rng=draw) for pair in chosen])
+        v, t, v_hat, t_hat = module(image.to(device), **{name: value.to(device) for name, value in words.items()})
+        return brgsa_loss(v, t, v_hat, t_hat, **loss)
+
+    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    losses = train(
+        net, loss_of_step, steps=steps, clip=0.25, device=device, precision=precision,
+        optimiser=torch.optim.Adam(trainable, lr=learning_rate, betas=(0.5, 0.999), weight_decay=1e-6),
+        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+    save_file({name: value.contiguous().cpu() for name, value in net.state_dict().items()}, folder / "model.safetensors")
+    (folder / "losses.json").write_text(json.dumps(losses))
+
+
+def load_arm(arm: Path, *, encoder: Path, text: Path, model: dict, bank: dict) -> BrgSA:
+    """A trained arm in eval mode."""
+    net = build_model(encoder=encoder, text=text, model=model, bank={**bank, "initialisation": "uniform"})
+    net.load_state_dict(load_file(arm / "model.safetensors"))
+    return net.eval()
+
+
+@torch.no_grad()
+def embed_volumes(net: BrgSA, array: np.ndarray) -> Tensor:
+    """v (N, width) of prepared volumes (N, X, Y, Z) or of stored frozen tokens (N, 1 + T, width)."""
+    parts = []
+    for start in range(0, len(array), EVALUATION_BATCH):
+        batch = torch.from_numpy(array[start : start + EVALUATION_BATCH].astype(np.float32))
+        if batch.ndim == 4:
+            batch = net.frozen_tokens(batch[:, None]) if net.frozen_blocks else batch[:, None]
+        parts.append(net.encode_image(batch))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def embed_texts(net: BrgSA, texts: list[str]) -> Tensor:
+    """t (N, width)."""
+    parts = [texts[i : i + EVALUATION_BATCH] for i in range(0, len(texts), EVALUATION_BATCH)]
+    return torch.cat([net.encode_text(**net.text.tokenize(part)) for part in parts])
+
+
+def permute_positions(net: BrgSA, *, seed: int) -> None:
+    """Shuffle the rows of the position table over the grid: a null for what positions carry."""
+    table = net.image.positions
+    flat = table.data.flatten(0, 2)
+    order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(seed))
+    table.data = flat[order].view_as(table)
+
+
+@torch.no_grad()
+def embed_arm(
+    folder: Path,
+    *,
+    arm: Path,
+    encoder: Path,
+    text: Path,
+    model: dict,
+    bank: dict,
+    images: dict[str, Path],
+    texts: dict[str, list[str]],
+) -> None:
+    """Embeddings of one trained arm, ``embeddings.safetensors``: for each image set and each text set its vectors, their
+    reconstructions (``<name>``, ``<name>_hat``, (N, width)) and effective atoms (``<name>_atoms``, (N,)).
+
+    ``images``: name -> prepared volumes or frozen tokens. ``texts``: name -> texts.
+    """
+    net, out = load_arm(arm, encoder=encoder, text=text, model=model, bank=bank), {}
+    for name, source in images.items():
+        stored = source / "tokens.npy" if (source / "tokens.npy").exists() else source / "volumes.npy"
+        out[name] = embed_volumes(net, np.load(stored, mmap_mode="r"))
+    for name, listed in texts.items():
+        out[name] = embed_texts(net, listed)
+    for name, x in list(out.items()):
+        out[f"{name}_hat"], weights = net.bank(x)
+        out[f"{name}_atoms"] = 1 / weights.square().sum(dim=1)
+    save_file({name: value.contiguous() for name, value in out.items()}, folder / "embeddings.safetensors")

@@ -1,0 +1,95 @@
+"""The one training loop: steps on accelerate, resumable to the bit, stopping at the first loss that is not finite.
+
+A batch is a function of the step number alone, so a run resumed from step n draws what an uninterrupted one would.
+
+>>> train(modules, loss_of_step, steps=400, optimiser=torch.optim.Adam(...), clip=0.25)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def warmup_cosine(steps: int, *, warmup: int) -> Callable[[int], float]:
+    """Factor of the learning rate: linear over ``warmup`` steps, then half a cosine down to 0 at ``steps``."""
+    return lambda step: min(1.0, (step + 1) / max(1, warmup)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on: a loss that is not finite, or a checkpoint of another model."""
+
+
+def _save(path: Path, state: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, list[float]]:
+    try:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        return state["step"], state["losses"]
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{path} is not a checkpoint of this model ({reason}); delete it to start again") from None
+
+
+def train(
+    model: nn.Module,
+    loss_of_step: Callable[[nn.Module, int], Tensor],
+    *,
+    steps: int,
+    optimiser: torch.optim.Optimizer,
+    clip: float,
+    schedule: Callable[[int], float] | None = None,
+    precision: str = "no",
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    checkpoint_every: int = 0,
+) -> list[float]:
+    """Run ``steps`` optimiser steps and return the losses; ``model`` is changed in place and left in eval mode.
+
+    ``loss_of_step(model, step)`` draws the batch of that step and returns its loss. ``clip`` bounds the gradient norm;
+    ``schedule(step)`` multiplies the learning rate.
+    With ``checkpoint`` the state is saved every ``checkpoint_every`` steps and an existing file is continued from.
+    Raises :class:`TrainingError` naming the step when a loss is not finite.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    start, losses = 0, []
+    rates = [group["lr"] for group in optimiser.param_groups]
+    model.to(accelerator.device)
+    if checkpoint is not None and checkpoint.exists():
+        start, losses = _restore(checkpoint, model, optimiser)
+    prepared, optimiser = accelerator.prepare(model, optimiser)
+    prepared.train()
+    for step in range(start, steps):
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * (schedule(step) if schedule else 1.0)
+        with accelerator.autocast():
+            loss = loss_of_step(prepared, step)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(f"the loss is {value} at step {step} of {steps}; lower the learning rate or check the data")
+        optimiser.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(prepared.parameters(), clip)
+        optimiser.step()
+        losses.append(value)
+        due = checkpoint is not None and checkpoint_every and (step + 1) % checkpoint_every == 0
+        if due and accelerator.is_main_process:
+            state = {"model": accelerator.unwrap_model(prepared).state_dict(), "optimiser": optimiser.state_dict()}
+            _save(checkpoint, {**state, "step": step + 1, "losses": losses, "random": torch.get_rng_state()})
+    model.eval()
+    return losses

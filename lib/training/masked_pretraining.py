@@ -1,0 +1,115 @@
+"""Pretrains the image encoder once, on volumes of its own: masked voxels and the words of the raw report.
+
+Paper: both encoders start from M3AE, which reconstructs masked voxels and masked report words together. Here: the same
+two targets, the words as a bag predicted from the class token. Because: voxels alone taught a tiny encoder nothing a
+prompt could use within minutes on a CPU (papers/brgsa/README.md, "What we tried").
+
+>>> pretrain_image_encoder(folder, prepared=volumes, pairs=raw_pairs, vit={...}, steps=1000, ...)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.models.masked_autoencoder import MaskedAutoencoder3D
+from lib.models.vision_transformer_3d import VisionTransformer3D
+from lib.training.batches import crop_batch, epoch_order
+from lib.training.loop import train, warmup_cosine
+
+
+def report_words(reports: list[str], *, least: float = 0.01, most: float = 0.5) -> tuple[list[str], np.ndarray]:
+    """Words that stand in between ``least`` and ``most`` of the reports, and which report has which: (N, W) 0/1."""
+    found = [set(re.findall(r"[a-z]+", report.lower())) for report in reports]
+    counts = Counter(word for words in found for word in words)
+    vocabulary = sorted(w for w, c in counts.items() if least * len(reports) <= c <= most * len(reports))
+    table = np.array([[word in words for word in vocabulary] for words in found], dtype=np.float32)
+    return vocabulary, table
+
+
+@torch.no_grad()
+def centre_tokens(vit: VisionTransformer3D, volumes: Tensor, *, spread: float) -> None:
+    """Data-dependent start: patch tokens of ``volumes`` (N, 1, X, Y, Z) get mean 0 at each place and sd ``spread``.
+
+    Chest-X-ray constants leave CT patches far from 0 (air is -6); without this, the embeddings of all volumes start
+    with a cosine of 0.998 and a small encoder does not leave that point in any time we could give it.
+    """
+    scale = spread / vit.embed(volumes).std(dim=0).mean()
+    vit.patch_embed.weight.mul_(scale)
+    vit.patch_embed.bias.mul_(scale)
+    content = vit.embed(volumes) - vit.positions.flatten(0, 2)
+    vit.positions.sub_(content.mean(dim=0).view_as(vit.positions))
+
+
+class _Pretraining(nn.Module):
+    """Both targets in one forward, so that a distributed wrapper sees one module."""
+
+    def __init__(self, autoencoder: MaskedAutoencoder3D, frequency: Tensor):
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.words = nn.Linear(autoencoder.vit.norm.normalized_shape[0], len(frequency))
+        with torch.no_grad():  # start at the words' base rates
+            self.words.weight.mul_(0.1)
+            self.words.bias.copy_(torch.logit(frequency))
+
+    def forward(self, volume: Tensor, present: Tensor, voxel_weight: float, generator: torch.Generator) -> Tensor:
+        vit = self.autoencoder.vit
+        said = self.words(vit.class_feature(vit.with_class_token(vit.embed(volume))))
+        loss = F.binary_cross_entropy_with_logits(said, present, reduction="none").sum(dim=1).mean()
+        if voxel_weight:
+            loss = loss + voxel_weight * self.autoencoder(volume, generator=generator)
+        return loss
+
+
+def pretrain_image_encoder(
+    folder: Path,
+    *,
+    prepared: Path,
+    pairs: Path,
+    vit: dict,
+    decoder: dict,
+    crop: list[int],
+    spread: float,
+    voxel_weight: float,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    warmup: int,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "no",
+    checkpoint_every: int = 0,
+) -> None:
+    """Write ``vit.safetensors`` (the encoder) and ``losses.json``. ``pairs``: raw reports of the prepared volumes."""
+    volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
+    listed = json.loads((pairs / "pairs.json").read_text())
+    _, table = report_words([" ".join(pair["statements"]) for pair in listed])
+    torch.manual_seed(seed)
+    encoder = VisionTransformer3D(**vit)
+    first = range(0, len(volumes), max(1, len(volumes) // 256))
+    centre_tokens(encoder, crop_batch(volumes, first, crop=crop, rng=np.random.default_rng([seed, 9])), spread=spread)
+    model = _Pretraining(MaskedAutoencoder3D(encoder, **decoder), torch.from_numpy(table.mean(axis=0)))
+
+    def loss_of_step(module: nn.Module, step: int) -> Tensor:
+        rng = np.random.default_rng([seed, 2, step])
+        chosen = epoch_order(count=len(listed), batch=batch, seed=seed, step=step)
+        rows = [listed[i]["rows"][rng.integers(len(listed[i]["rows"]))] for i in chosen]
+        volume = crop_batch(volumes, rows, crop=crop, rng=rng).to(device)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        return module(volume, torch.from_numpy(table[chosen]).to(device), voxel_weight, generator)
+
+    losses = train(
+        model, loss_of_step, steps=steps, clip=1.0, schedule=warmup_cosine(steps, warmup=warmup), device=device,
+        precision=precision, optimiser=torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05),
+        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=checkpoint_every,
+    )  # fmt: skip
+    save_file({name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, folder / "vit.safetensors")
+    (folder / "losses.json").write_text(json.dumps(losses))

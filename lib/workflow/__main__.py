@@ -1,0 +1,187 @@
+"""The command line: ``python -m lib.workflow --help``. The Makefile's targets call it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib.workflow import cache, jobs, notebooks, papers, paths, report
+from lib.workflow.cache import CacheError
+from lib.workflow.closure import SourceError
+from lib.workflow.execute import ExecutionError, execute
+from lib.workflow.session import SessionError
+
+ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError)
+ERRORS += (ExecutionError, CacheError, SessionError, SourceError)
+
+
+def _literal(text: str):
+    """A parameter's value as typed on the command line: a Python literal, else text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "null": None}.get(text, text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is not up to date, two notebooks at a time, then print the claims table."""
+    from filelock import FileLock, Timeout
+
+    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    if arguments.cluster and not (paths.ROOT / "profiles" / arguments.cluster).is_dir():
+        raise jobs.SelectionError(f"there is no folder profiles/{arguments.cluster}; copy profiles/slurm and edit it")
+    expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
+    print(f"{len(chosen)} notebooks at the profile '{arguments.profile}'; about {expected:.0f} min if none is up to date.", flush=True)
+    paths.RUNS.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile"), "--directory", str(paths.ROOT)]
+    command += ["--cores", str(arguments.jobs), "--nolock", "--keep-going", "--rerun-incomplete", "--quiet", "all"]
+    command += ["--rerun-triggers", "code"]  # what is stale is known from the copies' own content hashes, see below
+    command += ["--profile", str(paths.ROOT / "profiles" / arguments.cluster)] if arguments.cluster else []
+    command += ["--force" if arguments.notebook else "--forceall"] if arguments.again else []
+    command += ["--config", f"profile={arguments.profile}", f"paper={arguments.paper or ''}", f"notebook={arguments.notebook or ''}"]
+    started = time.monotonic()
+    try:
+        with FileLock(paths.RUNS / ".run.lock", timeout=0):
+            for job in chosen:
+                job.set_aside_if_stale()
+            environment = os.environ | {"REPRISE_RUN_PID": f"{socket.gethostname()}:{os.getpid()}"}
+            code = subprocess.run(command, env=environment).returncode
+            if code == 0 or arguments.profile in paths.COMMITTED_PROFILES:
+                report.update()
+    except Timeout:
+        print("Another run is going on in this checkout (it holds runs/.run.lock); wait for it or stop it.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; what is finished is kept, the same command goes on from there.", file=sys.stderr)
+        return 130
+    missing = [job.label for job in chosen if not job.output.is_file()]
+    print(f"\n{len(chosen) - len(missing)} of {len(chosen)} notebooks are up to date, {time.monotonic() - started:.0f} s.\n")
+    print(report.terminal([arguments.paper] if arguments.paper in papers.slugs() else papers.slugs()))
+    if code:
+        print(f"\nNot finished: {', '.join(missing) or 'see above'}.", file=sys.stderr)
+    return 1 if code else 0
+
+
+def execute_one(arguments: argparse.Namespace) -> int:
+    """Run one notebook, given as paper/name or as a path."""
+    from lib.workflow.execute import _die_with_the_run
+
+    target = Path(arguments.notebook)
+    path = target.resolve() if target.suffix == ".ipynb" else paths.NOTEBOOKS / f"{arguments.notebook}.ipynb"
+    given = {}
+    for pair in arguments.parameter or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise notebooks.NotebookError(f"-p takes NAME=VALUE, not '{pair}'")
+        given[name] = _literal(value)
+    _die_with_the_run()
+    started = time.monotonic()
+    label = f"{path.parent.name}/{path.stem}"
+    print(f"[{label}] started", flush=True)
+    output = Path(arguments.output).resolve() if arguments.output else None
+    done = execute(path, profile=arguments.profile, given=given, output=output)
+    print(f"[{label}] {time.monotonic() - started:.0f} s -> {paths.relative(done)}", flush=True)
+    return 0
+
+
+def format_notebooks(_: argparse.Namespace) -> int:
+    """Take over the outputs of finished mini runs and write every notebook in normal form."""
+    for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
+        executed = paths.executed(path.parent.name, path.stem, "mini")
+        took = executed.is_file() and notebooks.publish(path, executed)
+        if not took:
+            notebooks.write(path, notebooks.normalise(notebooks.read(path)))
+        print(f"{paths.relative(path)}: {'outputs of the last mini run' if took else 'normal form'}")
+    return 0
+
+
+def lint(_: argparse.Namespace) -> int:
+    """Check every notebook against the rules and every paper against its schema."""
+    problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) for problem in notebooks.lint(path)]
+    for slug in papers.slugs():
+        papers.load_experiments(slug) if papers.has_experiments(slug) else papers.load_paper(slug)
+    print("\n".join(problems) or "notebooks and papers: no problem")
+    return 1 if problems else 0
+
+
+def fresh(_: argparse.Namespace) -> int:
+    """Tell which committed notebooks no longer belong to what is in the repository."""
+    problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) if (problem := notebooks.stale(path))]
+    print("\n".join(problems) or "every committed notebook is fresh")
+    return 1 if problems else 0
+
+
+def tables(_: argparse.Namespace) -> int:
+    """Regenerate the claims tables from results/*.json."""
+    changed = report.update()
+    print("\n".join(f"rewrote {paths.relative(path)}" for path in changed) or "tables are up to date")
+    return 0
+
+
+def show_cache(arguments: argparse.Namespace) -> int:
+    """List the cached artefacts, or delete those that today's source would not build (all of them with --all)."""
+    if arguments.action == "clean":
+        number, size = cache.clean(everything=arguments.all)
+        print(f"deleted {number} artefacts, {size / 1e6:.1f} MB")
+        return 0
+    found = cache.entries()
+    for entry in found:
+        state = "" if entry["current"] else "  (of older source)"
+        state = state if entry["complete"] else "  (damaged)"
+        print(f"{entry['name']:<24} {entry['key']}  {entry['bytes'] / 1e6:8.1f} MB  {entry['seconds']:7.1f} s{state}")
+    print(f"{len(found)} artefacts, {sum(e['bytes'] for e in found) / 1e6:.1f} MB in {paths.relative(paths.CACHE)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lib.workflow", description="Reprise: rerun the papers, look after the notebooks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, function, help_text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help_text, description=function.__doc__)
+        command.set_defaults(function=function)
+        return command
+
+    command = add("run", run, "run every notebook that is not up to date, then print the claims table")
+    command.add_argument("--profile", default="mini", help="smoke, mini (default), gpu or full")
+    command.add_argument("--paper", default=None, help="only this paper, e.g. brgsa")
+    command.add_argument("--notebook", default=None, help="only this notebook, e.g. tab_cmki_ablation")
+    command.add_argument("--jobs", type=int, default=2, help="notebooks at a time, one core each (default 2)")
+    command.add_argument("--cluster", default=None, help="a folder of profiles/, e.g. slurm")
+    command.add_argument("--again", action="store_true", help="also what is up to date")
+    command = add("execute", execute_one, "run one notebook with the strict runner")
+    command.add_argument("notebook", help="paper/name, or a path to an .ipynb")
+    command.add_argument("--profile", default="mini")
+    command.add_argument("-p", "--parameter", action="append", metavar="NAME=VALUE", help="set a parameter (repeatable)")
+    command.add_argument("--output", default=None, help="executed copy (default: runs/<profile>/<paper>/<name>.ipynb)")
+    add("format", format_notebooks, "take over finished mini outputs; write notebooks in normal form")
+    add("lint", lint, "check notebooks and papers")
+    add("fresh", fresh, "which committed notebooks are stale")
+    add("tables", tables, "regenerate the claims tables")
+    command = add("cache", show_cache, "list or clean the cached artefacts")
+    command.add_argument("action", choices=["list", "clean"], nargs="?", default="list")
+    command.add_argument("--all", action="store_true", help="clean: delete everything")
+    return parser
+
+
+def main(words: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(words)
+    try:
+        return arguments.function(arguments)
+    except ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where, reason = error.filename or "a file", error.strerror or error
+        print(f"error: {where}: {reason}; make room or make it writable, and run again", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

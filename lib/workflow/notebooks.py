@@ -1,0 +1,255 @@
+"""The notebooks as files: their parameters, their content hash, the linter, and the normaliser behind ``make format``.
+
+A committed notebook carries the outputs of its ``mini`` run. ``publish`` copies them there from an executed copy and
+records the hash of everything the run depended on; ``stale`` tells when that no longer is what is in the repository.
+
+>>> lint(paths.notebook("brgsa", "fig_modality_gap"))      # [] or a list of sentences
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from lib.workflow import closure, papers, paths
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+MAX_CELLS, MIN_CELLS, MAX_CODE_LINES, MAX_BYTES = 14, 8, 60, 400_000
+
+_FORBIDDEN = {
+    r"^\s*(async\s+)?def\s": "a function definition (functions live in lib)",
+    r"^\s*class\s": "a class definition (classes live in lib)",
+    r"^\s*try\s*:": "a try block",
+    r"sys\.path": "sys.path",
+    r"^\s*[!%]\s*pip|^\s*!": "a shell or pip command",
+    r"\.cuda\(": ".cuda() (use run.device)",
+    r"[\"'](/|~/|[A-Za-z]:\\)\w": "an absolute path (use lib.workflow.paths)",
+}
+
+
+class NotebookError(ValueError):
+    """A notebook that breaks a rule; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    name: str
+    default: Any
+    help: str = ""
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook; raises :class:`NotebookError` when it is missing or not a version-4 notebook."""
+    try:
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        nbformat.validate(notebook)
+    except FileNotFoundError:
+        raise NotebookError(f"{paths.relative(path)} does not exist") from None
+    except Exception as error:  # nbformat raises a different class for each kind of damage
+        raise NotebookError(f"{paths.relative(path)} is not a valid notebook: {str(error).splitlines()[0]}") from None
+    return notebook
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _parse(cell: nbformat.NotebookNode, path: Path) -> ast.Module:
+    try:
+        return ast.parse(cell.source)
+    except SyntaxError as error:
+        line = cell.source.splitlines()[(error.lineno or 1) - 1].strip()[:60]
+        raise NotebookError(f"{paths.relative(path)}: '{line}' is not Python ({error.msg}); correct it") from None
+
+
+def parameters(path: Path) -> list[Parameter]:
+    """The literals of the notebook's ``parameters`` cell, in order; a trailing comment is the help text."""
+    cells = [cell for cell in code_cells(read(path)) if "parameters" in _tags(cell)]
+    if not cells:
+        return []
+    lines = cells[0].source.splitlines()
+    found = []
+    for node in _parse(cells[0], path).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        try:
+            value = ast.literal_eval(node.value)
+            name = targets[0].id
+        except (ValueError, AttributeError, IndexError):
+            raise NotebookError(f"{paths.relative(path)}: line {node.lineno} of the parameters cell is not NAME = LITERAL") from None
+        _, _, comment = lines[node.end_lineno - 1].partition("#")
+        found.append(Parameter(name=name, default=value, help=comment.strip()))
+    return found
+
+
+def read_by_later_cells(path: Path) -> set[str]:
+    """Names that the cells after the ``parameters`` cell read."""
+    names: set[str] = set()
+    after = False
+    for cell in code_cells(read(path)):
+        if after:
+            names |= {n.id for n in ast.walk(_parse(cell, path)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        after = after or "parameters" in _tags(cell)
+    return names
+
+
+# ---------------------------------------------------------------------- freshness
+def lib_files(path: Path) -> list[Path]:
+    """The ``lib`` files a notebook depends on, directly or not."""
+    cells = code_cells(read(path))
+    for cell in cells:
+        _parse(cell, path)
+    return closure.modules_of_source("\n".join(cell.source for cell in cells))
+
+
+def settings_digest(path: Path, profile: str) -> str:
+    """Hash of what the YAML files tell this notebook: its own section, the profile's settings, the claims it judges."""
+    slug, exhibit = path.parent.name, path.stem
+    if not (path.is_relative_to(paths.NOTEBOOKS) and papers.has_experiments(slug)):
+        return "none"
+    experiments, paper = papers.load_experiments(slug), papers.load_paper(slug)
+    if exhibit not in experiments.experiments:
+        raise NotebookError(f"{paths.relative(path)} is not listed in papers/{slug}/experiments.yml; add it under 'experiments'")
+    experiment = experiments.experiments[exhibit]
+    told = {
+        "parameters": experiment.parameters.get(profile, {}),
+        "settings": experiments.profiles.get(profile, {}),
+        "claims": [paper.claim(claim_id).model_dump() for claim_id in experiment.claims],
+        "published": {name: table.model_dump() for name, table in paper.published.items()},
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def content_hash(path: Path, profile: str = "mini") -> str:
+    """Hash of everything a run of the notebook depends on: its cells, the ``lib`` files it needs, its settings."""
+    cells = [f"{cell.cell_type}:{cell.source}" for cell in read(path).cells]
+    return closure.source_hash(lib_files(path), *cells, settings_digest(path, profile))
+
+
+def stale(path: Path) -> str | None:
+    """``None`` when the committed outputs belong to what is in the repository, else one sentence."""
+    recorded = read(path).metadata.get("reprise", {}).get("content_hash")
+    if recorded is None:
+        return f"{paths.relative(path)} has no recorded run; run it and then `make format`"
+    if recorded != content_hash(path):
+        return f"{paths.relative(path)} is stale: the notebook, its lib files or its YAML changed since it ran; run it again"
+    return None
+
+
+def ran_from(executed: Path, path: Path, profile: str) -> bool:
+    """Whether an executed copy was run from what is in the repository now; comments and docstrings of lib may differ."""
+    try:
+        return read(executed).metadata.get("reprise", {}).get("content_hash") == content_hash(path, profile)
+    except NotebookError:
+        return False
+
+
+# ---------------------------------------------------------------------- normaliser
+def _merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs without metadata, each run of stdout in one piece (where it was cut depends on timing)."""
+    kept: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type in ("display_data", "execute_result"):
+            output.metadata = {}
+        if kept and output.output_type == kept[-1].output_type == "stream" and output.name == kept[-1].name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The one form in which notebooks are committed: content-hash ids, no timing, the python3 kernel, merged streams."""
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cell.metadata = {"tags": sorted(_tags(cell))} if _tags(cell) else {}
+        if "outputs" in cell:
+            cell.outputs = _merged(cell.outputs)
+    notebook.metadata = {
+        "kernelspec": KERNEL,
+        "language_info": {"name": "python"},
+        **({"reprise": notebook.metadata["reprise"]} if "reprise" in notebook.metadata else {}),
+    }
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def write(path: Path, notebook: nbformat.NotebookNode) -> None:
+    from lib.workflow.session import write_text
+
+    write_text(path, nbformat.writes(notebook, indent=1) + "\n")
+
+
+def publish(path: Path, executed: Path) -> bool:
+    """Copy the outputs of an executed copy into the committed notebook; ``False`` when its cells no longer match."""
+    source, done = read(path), read(executed)
+    kept = [cell for cell in done.cells if "injected-parameters" not in _tags(cell)]
+    if [cell.source for cell in kept] != [cell.source for cell in source.cells] or len(kept) != len(done.cells):
+        return False
+    if done.metadata.get("reprise", {}).get("content_hash") != content_hash(path):
+        return False
+    for target, cell in zip(source.cells, kept, strict=True):
+        if target.cell_type == "code":
+            target.outputs, target.execution_count = cell.outputs, cell.execution_count
+    source.metadata["reprise"] = {"content_hash": content_hash(path), "profile": "mini"}
+    write(path, normalise(source))
+    return True
+
+
+# ---------------------------------------------------------------------- linter
+def lint(path: Path) -> list[str]:
+    """Every rule of design section 5 the notebook breaks, one sentence each."""
+    notebook, problems = read(path), []
+    cells, code = notebook.cells, code_cells(notebook)
+    name = paths.relative(path)
+
+    def complain(sentence: str) -> None:
+        problems.append(f"{name}: {sentence}")
+
+    if not MIN_CELLS <= len(cells) <= MAX_CELLS:
+        complain(f"{len(cells)} cells; between {MIN_CELLS} and {MAX_CELLS} are wanted")
+    lines = sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code)
+    if lines > MAX_CODE_LINES:
+        complain(f"{lines} lines of code; at most {MAX_CODE_LINES}: move code into lib")
+    if cells and cells[0].cell_type != "markdown":
+        complain("the first cell must be Markdown: the question")
+    tagged = [cell for cell in code if "parameters" in _tags(cell)]
+    if len(tagged) != 1:
+        complain(f"{len(tagged)} cells are tagged 'parameters'; one is wanted")
+    else:
+        try:
+            unused = {p.name for p in parameters(path)} - read_by_later_cells(path)
+            for parameter in sorted(unused):
+                complain(f"no later cell reads the parameter '{parameter}'")
+        except NotebookError as error:
+            problems.append(str(error))
+    for number, cell in enumerate(code, start=1):
+        for pattern, what in _FORBIDDEN.items():
+            if re.search(pattern, cell.source, flags=re.MULTILINE):
+                complain(f"code cell {number} contains {what}")
+        for output in cell.outputs:
+            if output.output_type == "error":
+                complain(f"code cell {number} ended in {output.ename}")
+            if output.get("name") == "stderr":
+                complain(f"code cell {number} prints on stderr")
+    counts = [cell.execution_count for cell in code]
+    if counts != list(range(1, len(code) + 1)):
+        complain(f"execution counts are {counts}, not 1..{len(code)}: run it as a whole and then `make format`")
+    if path.stat().st_size > MAX_BYTES:
+        complain(f"{path.stat().st_size // 1000} kB; at most {MAX_BYTES // 1000} kB")
+    if nbformat.writes(normalise(read(path)), indent=1) + "\n" != path.read_text(encoding="utf-8"):
+        complain("not in normal form; run `make format`")
+    return problems

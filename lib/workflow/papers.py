@@ -1,0 +1,229 @@
+"""The facts of a paper (``papers/<slug>/paper.yml``) and how its notebooks are run (``experiments.yml``), as checked objects.
+
+Every number a paper printed lives in a ``published`` table with its source; nothing else in the project holds one.
+
+>>> paper = load_paper("brgsa"); paper.claim("C2").direction
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from lib.workflow import paths
+
+Text = Annotated[str, Field(min_length=3)]
+
+
+class PaperError(ValueError):
+    """A ``paper.yml`` or ``experiments.yml`` that breaks its schema; the message names file and key."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Resource(_Strict):
+    """Code, a dataset or a set of weights: where it is, which revision, under which licence."""
+
+    name: Text
+    id: str | None = None  # Hugging Face id, Zenodo record ...
+    url: str | None = None
+    revision: str | None = None
+    licence: str | None  # null = not found
+    note: str | None = None
+
+
+class PublishedTable(_Strict):
+    """Numbers printed by the authors. ``rows`` maps a row name to one value a column; null = not found."""
+
+    title: Text
+    source: Text  # table, figure, section or file in which the numbers are printed
+    unit: str
+    columns: list[str] = Field(min_length=1)
+    rows: dict[str, list[FiniteFloat | None]] = Field(min_length=1)
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _one_value_a_column(self):
+        for name, values in self.rows.items():
+            if len(values) != len(self.columns):
+                raise ValueError(f"row '{name}' has {len(values)} values for {len(self.columns)} columns")
+        return self
+
+
+class Cell(_Strict):
+    """One published number: a cell of a published table."""
+
+    table: str
+    row: str
+    column: str
+
+
+class Arms(_Strict):
+    """The two arms whose paired difference (treatment - baseline) is judged; a number as baseline is a fixed reference."""
+
+    treatment: Text
+    baseline: str | float
+
+
+class Null(_Strict):
+    """A control that must not show the effect."""
+
+    arms: Arms
+    description: Text
+
+
+class Claim(_Strict):
+    """One claim of the paper, stated so that it can fail.
+
+    ``higher`` / ``lower``: treatment minus baseline lies beyond ``margin`` in that direction. ``equal``: it lies within
+    ``margin`` of zero.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[A-Z][0-9]+[a-z]?$")]
+    statement: Text
+    quantity: Text
+    direction: Literal["higher", "lower", "equal"]
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    arms: Arms
+    null: Null
+    exhibit: Text  # notebook that tests it, existing or planned
+    published: list[Cell] = []
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _equal_needs_a_margin(self):
+        if self.direction == "equal" and self.margin == 0:
+            raise ValueError("direction 'equal' needs a margin above 0")
+        return self
+
+
+class Paper(_Strict):
+    """Everything ``paper.yml`` holds. ``published`` maps a table id to its table."""
+
+    slug: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    short: Text  # the name people use: "BrgSA"
+    title: Text
+    authors: list[str] = Field(min_length=1)
+    year: int
+    venue: str | None
+    arxiv: str | None
+    code: Resource
+    data: list[Resource]
+    models: list[Resource]
+    claims: list[Claim] = Field(min_length=1)
+    published: dict[str, PublishedTable]
+
+    @model_validator(mode="after")
+    def _references_exist(self):
+        ids = [claim.id for claim in self.claims]
+        for duplicate in {i for i in ids if ids.count(i) > 1}:
+            raise ValueError(f"claim id '{duplicate}' is used twice")
+        for claim in self.claims:
+            for cell in claim.published:
+                table = self.published.get(cell.table)
+                if table is None:
+                    raise ValueError(f"claim {claim.id} cites the table '{cell.table}', which is not under 'published'")
+                if cell.row not in table.rows or cell.column not in table.columns:
+                    raise ValueError(f"claim {claim.id} cites '{cell.row}' / '{cell.column}', not in the table '{cell.table}'")
+        return self
+
+    def claim(self, claim_id: str) -> Claim:
+        for claim in self.claims:
+            if claim.id == claim_id:
+                return claim
+        raise PaperError(f"papers/{self.slug}/paper.yml has no claim '{claim_id}'; it has {', '.join(c.id for c in self.claims)}")
+
+    def number(self, table: str, row: str, column: str) -> float | None:
+        """One published number; ``None`` where the number was not found."""
+        try:
+            found = self.published[table]
+            return found.rows[row][found.columns.index(column)]
+        except (KeyError, ValueError):
+            raise PaperError(f"papers/{self.slug}/paper.yml has no published number {table} / {row} / {column}") from None
+
+
+class Experiment(_Strict):
+    """One notebook. ``parameters`` override the notebook's own defaults (its ``parameters`` cell is the ``mini`` profile)."""
+
+    question: Text
+    claims: list[str] = []
+    minutes: dict[str, Annotated[float, Field(gt=0)]]  # budget by profile, on 2 idle cores for smoke and mini
+    parameters: dict[str, dict[str, Any]] = {}
+
+
+class Experiments(_Strict):
+    """Everything ``experiments.yml`` holds: the settings of each profile, shared by the paper's notebooks, and the notebooks."""
+
+    profiles: dict[str, dict[str, Any]] = Field(min_length=1)
+    experiments: dict[str, Experiment] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _profiles_are_declared(self):
+        for name, experiment in self.experiments.items():
+            for key in (*experiment.minutes, *experiment.parameters):
+                if key not in self.profiles:
+                    raise ValueError(f"experiment '{name}' names the profile '{key}', which is not under 'profiles'")
+        return self
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key written twice: YAML keeps the last one, and a published number would be lost without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is written twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path, schema):
+    label = paths.relative(path)
+    if not path.is_file():
+        raise PaperError(f"{label} does not exist; known papers: {', '.join(slugs()) or 'none'}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PaperError(f"{label} is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise PaperError(f"{label}, key {key}: {first['msg']}{more}") from None
+
+
+def slugs() -> list[str]:
+    """The papers the project knows, in alphabetical order."""
+    return sorted(path.parent.name for path in paths.PAPERS.glob("*/paper.yml"))
+
+
+def load_paper(slug: str) -> Paper:
+    """Read and check ``papers/<slug>/paper.yml``; raises :class:`PaperError` naming file and key."""
+    path = paths.paper(slug) / "paper.yml"
+    paper = _read(path, Paper)
+    if paper.slug != slug:
+        raise PaperError(f"{paths.relative(path)}, key slug: '{paper.slug}' is not the folder's name '{slug}'")
+    return paper
+
+
+def has_experiments(slug: str) -> bool:
+    return (paths.paper(slug) / "experiments.yml").is_file()
+
+
+def load_experiments(slug: str) -> Experiments:
+    """Read and check ``papers/<slug>/experiments.yml``; every claim it names must exist in ``paper.yml``."""
+    path = paths.paper(slug) / "experiments.yml"
+    experiments = _read(path, Experiments)
+    paper = load_paper(slug)
+    for name, experiment in experiments.experiments.items():
+        for claim_id in experiment.claims:
+            if claim_id not in {claim.id for claim in paper.claims}:
+                raise PaperError(f"{paths.relative(path)}, key experiments.{name}.claims: paper.yml has no claim '{claim_id}'")
+    return experiments

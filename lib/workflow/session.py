@@ -1,0 +1,187 @@
+"""What a notebook starts with: seeds, one thread, a device, the profile's settings, and where results go.
+
+>>> run = start("brgsa", "tab_cmki_ablation", profile="mini", seeds=5)
+>>> arms = run.build_all(train_arm, [dict(world=world, seed=s) for s in run.seeds])
+>>> run.judge("C3c", {"full": [...], "nce": [...]}); run.save()
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lib.workflow import cache, papers, paths, verdicts
+
+
+class SessionError(RuntimeError):
+    """The machine or the profile cannot do what the notebook asks."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` under a temporary name and rename: the file is old, new or absent, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _commit() -> str:
+    answer = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
+    return answer.stdout.strip() or "unknown"
+
+
+def _hardware(device: str) -> str:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name(0)
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, 1 thread"
+
+
+def _cpuinfo() -> list[str]:
+    info = Path("/proc/cpuinfo")
+    return info.read_text().splitlines() if info.exists() else []
+
+
+def _make_deterministic(device: str) -> None:
+    """One thread and deterministic kernels: the same seed with 1 and 2 torch threads gives different weights."""
+    import numpy as np
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+
+@dataclass
+class Run:
+    """One execution of one notebook. ``settings`` is the profile's section of ``experiments.yml``."""
+
+    paper: papers.Paper
+    exhibit: str
+    profile: str
+    seeds: list[int]
+    settings: dict[str, Any]
+    claims: list[str]
+    started: float = field(default_factory=time.monotonic)
+    judged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    numbers: list[dict[str, Any]] = field(default_factory=list)
+    kind: str = "rerun"
+
+    @property
+    def device(self) -> str:
+        return self.settings.get("device", "cpu")
+
+    # ------------------------------------------------------------------ artefacts
+    def build(self, function: Callable, /, **arguments: Any) -> Path:
+        """Folder of one cached artefact (see :mod:`lib.workflow.cache`)."""
+        return self.build_all(function, [arguments])[0]
+
+    def build_all(self, function: Callable, many: Sequence[dict[str, Any]]) -> list[Path]:
+        """Folders of many cached artefacts, in order; progress is told to whoever runs the notebook."""
+        return cache.build_all(function, many, progress=lambda n: self._tell(f"{function.__name__} {n}/{len(many)}"))
+
+    def _tell(self, message: str) -> None:
+        log = os.environ.get("REPRISE_PROGRESS")
+        if log:
+            with open(log, "a", encoding="utf-8") as stream:
+                stream.write(f"{message}\n")
+
+    # ------------------------------------------------------------------ outcome
+    def record(self, quantity: str, values: Mapping[str, Any], *, unit: str = "") -> None:
+        """Keep measured numbers: arm -> one value a seed, or one value."""
+        for arm, value in values.items():
+            listed = [float(v) for v in value] if isinstance(value, Sequence) or hasattr(value, "__len__") else float(value)
+            self.numbers.append({"quantity": quantity, "unit": unit, "arm": arm, "values": listed})
+
+    def judge(self, claim_id: str, measured: Mapping[str, Sequence[float]]) -> None:
+        """Judge one claim from its arms (one value a seed) and print one line that is the same on every machine."""
+        claim = self.paper.claim(claim_id)
+        self.record(claim.quantity, measured)
+        if not self.settings.get("verdicts", True):
+            print(f"{claim_id}: no verdict at this profile. Claim: {claim.statement}")
+            return
+        verdict = verdicts.judge(claim, {arm: list(map(float, values)) for arm, values in measured.items()})
+        self.judged[claim_id] = verdict.as_dict()
+        print(f"{claim_id} {verdict.verdict}. Claim: {claim.statement}")
+
+    def save(self, *, recomputed: Mapping[str, float] | None = None) -> Path:
+        """Write ``papers/<slug>/results/<exhibit>.<profile>.json``: what was measured, from what, on what."""
+        result = {
+            "slug": self.paper.slug,
+            "exhibit": self.exhibit,
+            "profile": self.profile,
+            "kind": self.kind,
+            "seeds": self.seeds,
+            "claims": self.judged,
+            "numbers": self.numbers,
+            "recomputed": dict(recomputed or {}),
+            "provenance": {
+                "hardware": _hardware(self.device),
+                "python": platform.python_version(),
+                "versions": {name: version(name) for name in ("torch", "numpy", "transformers", "monai")},
+                "commit": _commit(),
+                "seconds": round(time.monotonic() - self.started, 1),
+            },
+        }
+        path = paths.result(self.paper.slug, self.exhibit, self.profile)
+        write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    # ------------------------------------------------------------------ display
+    def _repr_markdown_(self) -> str:
+        lines = ["| claim | statement | published | null |", "|---|---|---|---|"]
+        for claim_id in self.claims:
+            claim = self.paper.claim(claim_id)
+            cells = [f"{c.row}: {self.paper.number(c.table, c.row, c.column)}" for c in claim.published]
+            published = "; ".join(cells) or "not found"
+            lines.append(f"| {claim_id} | {claim.statement} | {published} | {claim.null.description} |")
+        return "\n".join(lines if self.claims else [f"{self.paper.short}: no claim is judged here."])
+
+
+def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] = 1) -> Run:
+    """Begin a notebook: check names, fix seeds and threads, choose the device, read the profile's settings.
+
+    ``seeds``: how many (0 ... n-1), or which. Raises :class:`SessionError` for an unknown profile or exhibit and when
+    the profile needs a GPU that is not there.
+    """
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    paper, experiments = papers.load_paper(slug), papers.load_experiments(slug)
+    if profile not in experiments.profiles:
+        raise SessionError(f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(experiments.profiles)}")
+    if exhibit not in experiments.experiments:
+        known = ", ".join(experiments.experiments)
+        raise SessionError(f"papers/{slug}/experiments.yml has no experiment '{exhibit}'; it has {known}")
+    settings = experiments.profiles[profile]
+    device = settings.get("device", "cpu")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise SessionError(f"profile '{profile}' needs a CUDA GPU and torch sees none; run with PROFILE=mini, or install a CUDA build of torch (README)")
+    chosen = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise SessionError(f"seeds must be a positive number or a list of different numbers, not {seeds!r}")
+    _make_deterministic(device)
+    return Run(
+        paper=paper, exhibit=exhibit, profile=profile, seeds=chosen, settings=settings,
+        claims=experiments.experiments[exhibit].claims,
+    )

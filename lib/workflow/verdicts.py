@@ -1,0 +1,76 @@
+"""From measured arms to a verdict: *holds*, *contradicted*, *undecided* or *invalid (null)*.
+
+The claim itself (arms, direction, margin, null) is read from ``paper.yml``; a notebook only hands over what each arm
+measured, one value a seed, so it cannot test anything but what the paper's file states.
+
+>>> judge(paper.claim("C3c"), {"full": [...], "nce": [...], "linear_map": [...]}).verdict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from lib.evaluation.statistics import Difference, paired_difference
+from lib.workflow.papers import Arms, Claim
+
+HOLDS, CONTRADICTED, UNDECIDED, INVALID = "holds", "contradicted", "undecided", "invalid (null)"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict with the paired differences (treatment - baseline, mean and 95 % interval) it rests on."""
+
+    claim: str
+    verdict: str
+    difference: Difference
+    null: Difference
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def _shows(claim: Claim, difference: Difference) -> bool:
+    """Whether the whole interval lies where the claim says it should."""
+    if claim.direction == "higher":
+        return difference.low > claim.margin
+    if claim.direction == "lower":
+        return difference.high < -claim.margin
+    return difference.low >= -claim.margin and difference.high <= claim.margin
+
+
+def _shows_the_opposite(claim: Claim, difference: Difference) -> bool:
+    """Whether the whole interval lies on the other side of the margin (design: "wholly on the other side")."""
+    if claim.direction == "higher":
+        return difference.high < claim.margin
+    if claim.direction == "lower":
+        return difference.low > -claim.margin
+    return difference.low > claim.margin or difference.high < -claim.margin
+
+
+def _difference(arms: Arms, measured: Mapping[str, Sequence[float]], claim_id: str) -> Difference:
+    def values(name: str) -> Sequence[float]:
+        if name not in measured:
+            raise KeyError(f"claim {claim_id} needs the arm '{name}'; measured were: {', '.join(measured)}")
+        return measured[name]
+
+    baseline = arms.baseline if isinstance(arms.baseline, float) else values(arms.baseline)
+    return paired_difference(values(arms.treatment), baseline)
+
+
+def judge(claim: Claim, measured: Mapping[str, Sequence[float]]) -> Verdict:
+    """Judge ``claim`` from ``measured``: arm name -> the quantity, one value a seed, seeds in the same order in every arm.
+
+    Raises ``KeyError`` naming the arm when one that the claim or its null needs was not measured.
+    """
+    difference = _difference(claim.arms, measured, claim.id)
+    null = _difference(claim.null.arms, measured, claim.id)
+    if _shows(claim, null):
+        verdict = INVALID
+    elif _shows(claim, difference):
+        verdict = HOLDS
+    elif _shows_the_opposite(claim, difference):
+        verdict = CONTRADICTED
+    else:
+        verdict = UNDECIDED
+    return Verdict(claim=claim.id, verdict=verdict, difference=difference, null=null)

@@ -1,0 +1,237 @@
+"""The bootstrap against the released loop (scikit-learn, copied rows), its clusters, its summary, its speed."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    precision_score,
+    recall_score,
+)
+
+from lib.evaluation.bootstrap import (
+    BLOCK,
+    OVERALL_AVERAGED,
+    OVERALL_MACRO,
+    bootstrap_auc,
+    bootstrap_metrics,
+    summarise_bootstrap,
+)
+from lib.evaluation.bootstrap_benchmark import generated_scores, loop_bootstrap_auc, measure_bootstrap
+from lib.evaluation.checks import EvaluationError
+from lib.evaluation.classification import auc_per_class, precision_at_3, recall_at_1, roc_corner_thresholds
+
+
+def common_findings(rows):
+    """Two classes at prevalence 0.5 and 0.23, so that few rows still hold both values in every resample."""
+    labels, scores = generated_scores(rows, 6)
+    return labels[:, :2], scores[:, :2]
+
+
+@pytest.mark.parametrize("decimals", [None, 1, 0])
+def test_equals_the_scikit_learn_loop(decimals):
+    labels, scores = generated_scores(300, 4, decimals=decimals)
+    resamples = BLOCK + 6  # crosses a block border
+    fast, loop = (
+        bootstrap_auc(labels, scores, resamples=resamples),
+        loop_bootstrap_auc(labels, scores, resamples=resamples),
+    )
+    np.testing.assert_array_equal(np.isnan(fast), np.isnan(loop))
+    np.testing.assert_allclose(fast, loop, atol=1e-12, rtol=0)
+
+
+def test_one_tie_between_a_positive_and_a_negative_takes_the_tie_path():
+    labels, scores = generated_scores(200, 2)
+    scores[np.flatnonzero(labels[:, 0])[0], 0] = scores[np.flatnonzero(labels[:, 0] == 0)[0], 0]
+    loop = loop_bootstrap_auc(labels, scores, resamples=20)
+    np.testing.assert_allclose(bootstrap_auc(labels, scores, resamples=20), loop, atol=1e-12, rtol=0)
+
+
+def test_resamples_without_both_values_are_nan_exactly_where_the_loop_has_none():
+    labels, scores = generated_scores(40, 3)
+    labels[:, 1], labels[:, 2] = 0, 0
+    labels[3, 1] = 1  # absent from about a third of the resamples
+    fast, loop = bootstrap_auc(labels, scores, resamples=100), loop_bootstrap_auc(labels, scores, resamples=100)
+    np.testing.assert_array_equal(np.isnan(fast), np.isnan(loop))
+    np.testing.assert_allclose(fast, loop, atol=1e-12, rtol=0)
+    assert 20 < np.isnan(fast[:, 1]).sum() < 55 and np.isnan(fast[:, 2]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 30), st.integers(0, 1))
+def test_each_resample_is_the_plain_auc_of_its_rows(seed, rows, decimals):
+    generator = np.random.default_rng(seed)
+    labels, scores = generator.integers(0, 2, (rows, 2)), generator.normal(size=(rows, 2)).round(decimals)
+    fast = bootstrap_auc(labels, scores, resamples=4)
+    for i in range(4):
+        drawn = np.random.RandomState(i).choice(rows, rows, replace=True)
+        np.testing.assert_allclose(fast[i], auc_per_class(labels[drawn], scores[drawn]), atol=1e-12)
+    np.testing.assert_allclose(bootstrap_auc(1 - labels, scores, resamples=4), 1 - fast, atol=1e-12)
+
+
+def test_the_global_random_state_is_left_alone():
+    np.random.seed(5)
+    expected = np.random.random()
+    np.random.seed(5)
+    bootstrap_auc(*generated_scores(50, 2), resamples=3)
+    assert np.random.random() == expected
+
+
+def test_a_longer_run_begins_with_the_shorter_one():
+    labels, scores = generated_scores(100, 3)
+    np.testing.assert_array_equal(
+        bootstrap_auc(labels, scores, resamples=150)[:70], bootstrap_auc(labels, scores, resamples=70)
+    )
+
+
+def test_one_row_a_cluster_is_the_plain_bootstrap():
+    labels, scores = generated_scores(120, 3)
+    plain = bootstrap_auc(labels, scores, resamples=80)
+    names = [f"patient_{i}" for i in np.random.default_rng(0).permutation(120)]  # unsorted names
+    np.testing.assert_array_equal(bootstrap_auc(labels, scores, resamples=80, clusters=names), plain)
+
+
+def test_clusters_are_drawn_whole():
+    labels, scores = generated_scores(60, 2)
+    patients = np.arange(60) * 7 % 20  # the rows of a patient lie apart
+    clustered = bootstrap_auc(labels, scores, resamples=10, clusters=patients)
+    for i in range(10):
+        drawn = pd.unique(patients)[np.random.RandomState(i).choice(20, 20, replace=True)]
+        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
+        np.testing.assert_allclose(clustered[i], auc_per_class(labels[rows], scores[rows]), atol=1e-12)
+
+
+def test_clusters_of_duplicated_rows_give_back_the_honest_width():
+    labels, scores = common_findings(150)
+    honest = bootstrap_auc(labels, scores, resamples=400).std(axis=0)
+    twice, patients = np.repeat(np.arange(150), 4), np.repeat(np.arange(150), 4)
+    naive = bootstrap_auc(labels[twice], scores[twice], resamples=400).std(axis=0)
+    clustered = bootstrap_auc(labels[twice], scores[twice], resamples=400, clusters=patients).std(axis=0)
+    np.testing.assert_allclose(clustered, honest, atol=1e-12)  # four copies of a patient are one patient
+    assert (clustered > 1.6 * naive).all()  # sqrt(4) = 2 in the limit
+
+
+def literal_metrics(labels, scores, thresholds, resamples):
+    rows = len(labels)
+    result = {name: [] for name in ("f1", "accuracy", "precision", "recall", "auprc", "recall_at_1", "precision_at_3")}
+    for i in range(resamples):
+        np.random.seed(i)
+        drawn = np.random.choice(range(rows), size=rows, replace=True)
+        truth, values = labels[drawn], scores[drawn]
+        called = (values > thresholds).astype(int)
+        columns = range(labels.shape[1])
+        result["f1"].append([f1_score(truth[:, c], called[:, c], average="weighted") for c in columns])
+        result["accuracy"].append([accuracy_score(truth[:, c], called[:, c]) for c in columns])
+        result["precision"].append([precision_score(truth[:, c], called[:, c]) for c in columns])
+        result["recall"].append([recall_score(truth[:, c], called[:, c]) for c in columns])
+        result["auprc"].append([average_precision_score(truth[:, c], values[:, c]) for c in columns])
+        result["recall_at_1"].append(recall_at_1(truth, values))
+        result["precision_at_3"].append(precision_at_3(truth, values))
+    return {name: np.array(values) for name, values in result.items()}
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_every_metric_equals_the_literal_loop(decimals):
+    labels, scores = generated_scores(250, 5, decimals=decimals)
+    measured = bootstrap_metrics(labels, scores, resamples=12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        literal = literal_metrics(labels, scores, roc_corner_thresholds(labels, scores), 12)
+    np.testing.assert_array_equal(measured["auroc"], bootstrap_auc(labels, scores, resamples=12))
+    for name, expected in literal.items():
+        if name in ("recall", "auprc"):  # undefined here, 0 in scikit-learn
+            expected[np.isnan(measured[name])] = np.nan
+        np.testing.assert_allclose(measured[name], expected, atol=1e-12, err_msg=name)
+
+
+def test_undefined_recall_and_auprc_are_where_no_positive_was_drawn():
+    labels, scores = generated_scores(30, 2)
+    labels[:, 1] = 0
+    labels[4, 1] = 1
+    measured = bootstrap_metrics(labels, scores, resamples=60)
+    drawn = np.array([4 in np.random.RandomState(i).choice(30, 30) for i in range(60)])
+    assert 0 < drawn.sum() < 60
+    for name in ("recall", "auprc"):
+        np.testing.assert_array_equal(np.isnan(measured[name][:, 1]), ~drawn)
+
+
+def test_given_thresholds_are_used_and_not_refitted():
+    labels, scores = common_findings(80)
+    measured = bootstrap_metrics(labels, scores, resamples=5, thresholds=[-99.0, 99.0])
+    np.testing.assert_array_equal(measured["recall"], np.tile([1.0, 0.0], (5, 1)))
+
+
+def test_clusters_reach_every_metric():
+    labels, scores = generated_scores(100, 3)
+    patients = np.arange(100) // 2
+    plain = bootstrap_metrics(labels, scores, resamples=6)
+    clustered = bootstrap_metrics(labels, scores, resamples=6, clusters=patients)
+    assert all((plain[name] != clustered[name]).any() for name in plain)
+    np.testing.assert_array_equal(clustered["auroc"], bootstrap_auc(labels, scores, resamples=6, clusters=patients))
+
+
+def test_summary_gives_both_overall_forms():
+    generator = np.random.default_rng(0)
+    samples = generator.normal([0.7, 0.8, 0.9], [0.01, 0.02, 0.03], size=(4000, 3))
+    table = summarise_bootstrap(samples, names=["a", "b", "c"])
+    frame = pd.DataFrame(samples)
+    np.testing.assert_allclose(table.loc[["a", "b", "c"], "mean"], frame.mean(), atol=1e-12)
+    np.testing.assert_allclose(table.loc[["a", "b", "c"], "sd"], frame.std(), atol=1e-12)
+    lows, highs = np.percentile(samples, 2.5, axis=0), np.percentile(samples, 97.5, axis=0)
+    np.testing.assert_allclose(table.loc[["a", "b", "c"], "low"], lows, atol=1e-12)
+    shipped = table.loc[OVERALL_AVERAGED, ["mean", "sd", "low", "high"]].astype(float)
+    np.testing.assert_allclose(
+        shipped, [frame.mean().mean(), frame.std().mean(), lows.mean(), highs.mean()], atol=1e-12
+    )
+    macro = samples.mean(axis=1)
+    np.testing.assert_allclose(table.loc[OVERALL_MACRO, "sd"], macro.std(ddof=1), atol=1e-12)
+    np.testing.assert_allclose(
+        table.loc[OVERALL_MACRO, ["low", "high"]].astype(float), np.percentile(macro, [2.5, 97.5]), atol=1e-12
+    )
+    # independent classes: averaging intervals does not shrink, the interval of the average does
+    assert (
+        np.diff(shipped[["low", "high"]])[0] > 1.4 * np.diff(table.loc[OVERALL_MACRO, ["low", "high"]].astype(float))[0]
+    )
+
+
+def test_summary_leaves_undefined_resamples_out_and_counts_them():
+    samples = np.array([[0.5, np.nan], [0.7, np.nan], [np.nan, np.nan], [0.9, np.nan]])
+    table = summarise_bootstrap(samples, names=["a", "b"])
+    assert table.loc["a", "mean"] == pytest.approx(0.7) and np.isnan(table.loc["b", "mean"])
+    assert table["undefined"].to_dict() == {"a": 1, "b": 4, OVERALL_AVERAGED: 5, OVERALL_MACRO: 1}
+    assert table.loc[OVERALL_MACRO, "mean"] == pytest.approx(0.7)
+
+
+def test_summary_of_one_value_a_resample():
+    table = summarise_bootstrap(np.array([0.1, 0.2, 0.3]), names=["recall@1"])
+    assert list(table.index) == ["recall@1"] and table.loc["recall@1", "mean"] == pytest.approx(0.2)
+
+
+def test_bad_input_names_the_remedy():
+    labels, scores = generated_scores(10, 2)
+    with pytest.raises(EvaluationError, match="clusters has 9 entries for 10 rows"):
+        bootstrap_auc(labels, scores, clusters=range(9))
+    with pytest.raises(EvaluationError, match=r"clusters\[2\] is missing"):
+        bootstrap_auc(labels, scores, clusters=["a", "b", None, *"cdefghi"])
+    for resamples in (0, -3):
+        with pytest.raises(EvaluationError, match="at least one resample"):
+            bootstrap_auc(labels, scores, resamples=resamples)
+        with pytest.raises(EvaluationError, match="at least one resample"):
+            bootstrap_metrics(labels, scores, resamples=resamples)
+    with pytest.raises(EvaluationError, match="1 thresholds for 2 classes"):
+        bootstrap_metrics(labels, scores, thresholds=[0.1], resamples=2)
+    with pytest.raises(EvaluationError, match="give one name a class"):
+        summarise_bootstrap(np.zeros((4, 2)), names=["a"])
+
+
+def test_the_full_size_bar():
+    timing = measure_bootstrap(rows=3630, classes=18, resamples=5000, loop_resamples=5)
+    assert timing.largest_difference < 1e-12
+    assert timing.seconds < 20
+    assert timing.ratio > 10

@@ -1,0 +1,223 @@
+"""The generated trees through the readers of the real formats: same bytes, same labels, same patients' reports."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib.data import ct_rate, rad_chestct
+from lib.data.errors import DataError
+from lib.data.summaries import RuleSummariser
+from lib.data.synthetic.chest_ct_world import (
+    LT_COLUMNS,
+    lt_labels_path,
+    plan_scans,
+    read_masks,
+    write_external,
+    write_internal,
+    write_training_json_from,
+)
+from lib.data.synthetic.chest_findings import FINDINGS, LEXICON
+
+GRID = {"shape": (24, 24, 12), "spacing": (15.0, 15.0, 30.0)}
+PREPROCESS = {"target_spacing": (15.0, 15.0, 30.0), "shape": (24, 24, 12)}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ct_rate")
+    write_internal(root, split="train", scans=50, seed=3, **GRID)
+    write_internal(root, split="valid", scans=60, seed=3, **GRID)
+    return root
+
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rad")
+    write_external(root, scans=60, seed=3, shape=(24, 24, 24), spacing=(15.0, 15.0, 15.0))
+    return root
+
+
+def digest(root):
+    return {p.relative_to(root): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
+
+
+def all_labels(root, split):
+    frequent = ct_rate.read_labels(ct_rate.labels_path(root, split), ct_rate.CT_RATE_LABELS)
+    return frequent.join(ct_rate.read_labels(lt_labels_path(root, split), ct_rate.CT_RATE_LT_LABELS))
+
+
+# ---- the plan ----
+@pytest.mark.parametrize("split", ["train", "valid", "external"])
+def test_frequencies_are_those_of_the_table(split):
+    scans = 400
+    count = Counter(name for scan in plan_scans(split, scans=scans, seed=1) for name in scan.findings)
+    for name, finding in FINDINGS.items():
+        assert abs(count[name] - finding.prevalence * scans) <= 1, name
+
+
+def test_findings_come_independently_and_some_chests_are_normal():
+    plan = plan_scans("train", scans=2000, seed=0)
+    shown = np.array([[name in scan.findings for name in FINDINGS] for scan in plan])
+    assert 0.02 < (~shown.any(axis=1)).mean() < 0.15
+    together = np.corrcoef(shown[:, :18].T)[np.triu_indices(18, 1)]
+    assert np.abs(together).max() < 0.12  # 5 standard errors of independence
+
+
+def test_a_longer_plan_starts_with_the_shorter_one():
+    assert plan_scans("valid", scans=90, seed=4)[:37] == plan_scans("valid", scans=37, seed=4)
+    assert plan_scans("valid", scans=90, seed=4) != plan_scans("valid", scans=90, seed=5)
+    shows = [[scan.findings for scan in plan_scans(split, scans=50, seed=4)] for split in ("train", "valid")]
+    assert shows[0] != shows[1]
+
+
+def test_patients_are_scanned_once_or_twice_in_running_order():
+    plan = plan_scans("train", scans=500, seed=0)
+    scans = Counter(scan.patient for scan in plan)
+    assert set(scans.values()) == {1, 2} and 0.08 < np.mean([n == 2 for n in scans.values()]) < 0.22
+    assert sorted(scans) == list(range(1, len(scans) + 1))
+    assert all(scan.letter == "a" or plan[scan.index - 1].patient == scan.patient for scan in plan)
+    assert all(plan[scan.first_index].patient == scan.patient for scan in plan)
+
+
+# ---- the CT-RATE tree ----
+def test_the_same_seed_gives_the_same_bytes_and_fewer_scans_a_part_of_them(tree, external, tmp_path):
+    write_internal(tmp_path / "again", split="valid", scans=60, seed=3, **GRID)
+    write_internal(tmp_path / "again", split="train", scans=50, seed=3, **GRID)
+    write_internal(tmp_path / "fewer", split="valid", scans=9, seed=3, **GRID)
+    write_internal(tmp_path / "other", split="valid", scans=9, seed=4, **GRID)
+    write_external(tmp_path / "rad", scans=60, seed=3, shape=(24, 24, 24), spacing=(15.0, 15.0, 15.0))
+    whole = {path: h for path, h in digest(tree).items() if "unique_report" not in path.name}
+    assert digest(tmp_path / "again") == whole and digest(tmp_path / "rad") == digest(external)
+    volumes = {path: h for path, h in digest(tmp_path / "fewer").items() if path.suffix in (".gz", ".npz")}
+    assert len(volumes) == 27 and volumes.items() <= whole.items()
+    others = {path: h for path, h in digest(tmp_path / "other").items() if path.suffix == ".gz"}
+    assert not others.items() & whole.items()
+
+
+def test_no_patient_is_in_two_splits_and_both_files_of_a_scan_share_the_report(tree):
+    patients = {}
+    for split in ("train", "valid"):
+        reports = ct_rate.read_reports(ct_rate.reports_path(tree, split))
+        names = [ct_rate.parse_volume_name(n) for n in reports.index]
+        patients[split] = {n.patient_id for n in names}
+        by_scan = reports.groupby([n.scan_id for n in names], sort=False)
+        assert (by_scan.size() == 2).all() and (by_scan["Findings_EN"].nunique() == 1).all()
+        labels = all_labels(tree, split)
+        assert list(labels.index) == list(reports.index)
+        assert (labels.groupby([n.scan_id for n in names]).nunique() == 1).all(axis=None)
+    assert patients["train"].isdisjoint(patients["valid"])
+    first = [ct_rate.read_stored(tree, f"{s}_1_a_1.nii.gz", slope=1, intercept=0) for s in ("train", "valid")]
+    assert not np.array_equal(*first)  # patient 1 of each split is another person
+
+
+def test_labels_are_what_the_reports_say_and_what_was_planned(tree):
+    summariser = RuleSummariser(LEXICON)
+    for split, scans in (("train", 50), ("valid", 60)):
+        labels, reports = all_labels(tree, split), ct_rate.read_reports(ct_rate.reports_path(tree, split))
+        planned = [set(scan.findings) for scan in plan_scans(split, scans=scans, seed=3) for _ in range(2)]
+        for name, truth in zip(labels.index, planned, strict=True):
+            assert {c for c in labels.columns if labels.at[name, c]} == truth
+            assert set(summariser.findings(reports.at[name, "Findings_EN"])) == truth
+
+
+def test_column_orders_are_those_of_the_published_files(tree):
+    header = pd.read_csv(lt_labels_path(tree, "valid"), nrows=0).columns
+    assert list(header) == ["VolumeName", *LT_COLUMNS]
+    assert LT_COLUMNS[:6] == (
+        "Pneumonia",
+        "Atherosclerosis",
+        "Spondylosis",
+        "Pneumothorax",
+        "Bronchial thickening",
+        "Osteophyte",
+    )
+    assert LT_COLUMNS[6:] == (
+        *("Empyema", "Lung cyst", "Lung mass", "Pericardial calcification", "Pneumomediastinum"),
+        *("Pulmonary fibrosis", "Tuberculosis", "Pleural calcification", "Rib fracture"),
+    )
+    assert lt_labels_path(tree, "valid").name == "CT-RATE-LT-label.csv"
+    assert (
+        ct_rate.read_prompts(tree / "CT-RATE-LT-text.json")[1] == "There is Pneumothorax"
+    )  # prompt order, not columns
+    assert ct_rate.read_prompts(tree / "CT-RATE_valid_text.json") == [f"There is {n}" for n in ct_rate.CT_RATE_LABELS]
+
+
+def test_volumes_read_as_one_chest_in_two_reconstructions(tree):
+    metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
+    assert set(metadata["RescaleIntercept"]) == {-1024.0, -8192.0}  # two ways of storing, one chest
+    volumes = ct_rate.load_volumes(tree, list(metadata.index), metadata, **PREPROCESS)
+    soft, sharp = volumes[0::2], volumes[1::2]
+    assert (metadata["ZSpacing"].to_numpy()[1::2] < metadata["ZSpacing"].to_numpy()[0::2]).all()
+    for a, b in zip(soft, sharp, strict=True):
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98
+    stored_high = (metadata["RescaleIntercept"] == -8192).to_numpy()
+    corner = volumes[:, :2, :2].mean(axis=(1, 2, 3))
+    assert np.abs(corner + 1000).max() < 20  # air is air however it was stored
+    assert stored_high.any() and np.abs(volumes[stored_high].mean() - volumes[~stored_high].mean()) < 60
+
+
+def test_masks_are_of_the_labels_and_lie_where_the_finding_is_bright(tree):
+    metadata, labels = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid")), all_labels(tree, "valid")
+    rows, contrast = metadata.to_dict("index"), []
+    for name in labels.index[0::2]:
+        masks = read_masks(tree, name)
+        assert set(masks) == {c for c in labels.columns if labels.at[name, c]}
+        volume = ct_rate.load_volume(tree, name, rows[name], **PREPROCESS)
+        assert all(m.shape == volume.shape and m.dtype == bool for m in masks.values())
+        if "Medical material" in masks:
+            contrast.append(volume[masks["Medical material"]].mean() - volume.mean())
+    assert contrast and min(contrast) > 600
+    with pytest.raises(DataError, match="masks are written"):
+        read_masks(tree, "train_1_a_1.nii.gz")
+
+
+def test_the_training_json_reads_back_with_any_summariser(tree, tmp_path):
+    path = write_training_json_from(tree, "train", RuleSummariser(LEXICON))
+    content = ct_rate.read_training_json(path, root=tree)
+    labels = all_labels(tree, "train")
+    assert set(content) == {"train"}
+    listed = [name for entry in content["train"].values() for name in entry["images"]]
+    assert sorted(listed) == sorted(labels.index)
+    for entry in content["train"].values():
+        row = labels.loc[entry["images"][0]]
+        expected = {f"There is {n}" for n in row.index[row == 1]} or {"There is no abnormality"}
+        assert set(entry["processed_report"]) == expected
+    raw = write_training_json_from(tree, "valid", lambda text: [text], path=tmp_path / "raw.json")
+    assert all(entry["processed_report"] == [text] for text, entry in ct_rate.read_training_json(raw)["val"].items())
+
+
+# ---- the external set ----
+def test_external_labels_are_the_union_of_their_sources(external):
+    labels = rad_chestct.read_labels(external / "merged_abnormality_labels_with_id.csv")
+    table = pd.read_csv(external / "merged_abnormality_labels_with_id.csv").set_index("NoteAcc_DEID")
+    for scan, name in zip(plan_scans("external", scans=60, seed=3), labels.index, strict=True):
+        truth = {"Calcification" if "artery wall" in n or "Arterial wall" in n else n for n in scan.findings}
+        assert {c for c in labels.columns if labels.at[name, c]} == truth & set(rad_chestct.RAD_LABELS)
+    first_only = labels["Lung nodule"].astype(bool) & table["nodule"]
+    assert first_only.sum() < labels["Lung nodule"].sum()  # some are told by nodulegr1cm alone
+    assert labels.columns.tolist() == list(rad_chestct.RAD_LABELS) and labels["Calcification"].sum() > 8
+    assert ct_rate.read_prompts(external / "RAD-ChestCT-text.json") == [f"There is {n}" for n in rad_chestct.RAD_LABELS]
+
+
+def test_external_scans_are_the_same_chests_on_another_scale(external, tree):
+    names = [f"trn{i + 1:05d}" for i in range(60)]
+    outer = rad_chestct.load_volumes(external, names, spacing=(15.0, 15.0, 15.0), **PREPROCESS)
+    metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
+    inner = ct_rate.load_volumes(tree, list(metadata.index[0::2]), metadata, **PREPROCESS)
+    mean_inner, mean_outer = inner.mean(axis=0), outer.mean(axis=0)
+    assert np.corrcoef(mean_inner.ravel(), mean_outer.ravel())[0, 1] > 0.98  # neither flipped nor shifted
+    slope, intercept = np.polyfit(mean_inner.ravel(), mean_outer.ravel(), 1)
+    assert 1.0 < slope < 1.1 and slope * -850 + intercept > -850  # stretched and raised
+
+
+# ---- refusals ----
+def test_a_split_is_not_written_over(tree, external):
+    with pytest.raises(DataError, match="exists already"):
+        write_internal(tree, split="valid", scans=1, seed=0)
+    with pytest.raises(DataError, match="'train' or 'valid'"):
+        write_internal(tree, split="test", scans=1, seed=0)
+    with pytest.raises(DataError, match="empty folder"):
+        write_external(external, scans=1, seed=0)
