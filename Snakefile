@@ -3,7 +3,9 @@
 import sys
 
 from lib.workflow import jobs
+from lib.workflow.execute import _die_with_the_run
 
+_die_with_the_run()
 PROFILE = config.get("profile", "mini")
 JOBS = jobs.select(PROFILE, paper=config.get("paper") or None, notebook=config.get("notebook") or None)
 

@@ -1,18 +1,16 @@
 """Figures from data: a spec of labels and numbers becomes a picture and a JSON file that holds every number plotted.
 
-A spec is ``{"kind", "title", "x", "y", "panels": [{"title", "series": [{"label", ...}]}], "reference": {label: value}}``.
-A series holds, by kind (``low`` and ``high`` are the ends of its 95 % interval):
+A spec is ``{"kind", "title", "x", "y", "panels": [{"title", "series": [{"label", ...}]}], "reference": {label: y}}``. A
+series holds, by kind (``low`` and ``high`` are the ends of its 95 % interval; ``"null": True`` greys a control):
 
-==========  ==========================================================================================
-dots        ``values`` (one a seed), optional ``mean``, ``low``, ``high``; a column of points a series
+dots        ``values`` (one a seed); ``mean``, ``low``, ``high`` are computed when not given; a column a series
 lines       ``x``, ``y``, optional ``low``, ``high`` (lists of equal length)
 scatter     ``x``, ``y``; ``"compare": False`` for coordinates that are a picture only (UMAP)
 heatmap     ``rows``, ``columns``, ``values`` (rows x columns); one series a panel
 forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, references are vertical
 images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
-==========  ==========================================================================================
 
-``"null": True`` greys a control. Used by every notebook through ``run.figure`` and by the figure regression test.
+Used by every notebook through ``run.figure`` and by the figure regression test.
 
 >>> figure = draw(spec); save(figure, spec, png=Path("a.png"), json=Path("a.json")); compare(golden, fresh)
 """
@@ -24,35 +22,25 @@ import json as json_format
 import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lib.evaluation.statistics import paired_difference
+
 # Okabe and Ito's palette: eight colours that people with any colour vision tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A900")
 NULL_COLOUR, REFERENCE_COLOUR = "#8C8C8C", "#555555"
 DPI = 100
+_TURNED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+_drawn = partial(np.asarray, dtype=np.float64)  # None becomes nan, which matplotlib leaves out
 MOST_ANNOTATED = 240  # cells of a heat map that still get their number
-
-_NEEDED = {
-    "dots": {"values"},
-    "lines": {"x", "y"},
-    "scatter": {"x", "y"},
-    "heatmap": {"rows", "columns", "values"},
-    "forest": {"mean", "low", "high"},
-    "images": {"image"},
-}
-_OPTIONAL = {
-    "dots": {"mean", "low", "high"},
-    "lines": {"low", "high"},
-    "scatter": set(),
-    "heatmap": set(),
-    "forest": {"p"},
-    "images": {"overlay"},
-}
+_NEEDED = {"dots": "values", "lines": "x y", "scatter": "x y", "heatmap": "rows columns values"}
+_NEEDED |= {"forest": "mean low high", "images": "image"}
+_OPTIONAL = {"dots": "mean low high", "lines": "low high", "forest": "p", "images": "overlay"}
 _TEXT = {"rows", "columns"}
-_MATRIX = {("heatmap", "values"), ("images", "image"), ("images", "overlay")}
 
 
 class FigureError(ValueError):
@@ -66,48 +54,49 @@ def _number(value: Any, digits: int = 7) -> float | None:
 
 
 def _field(kind: str, name: str, value: Any, where: str) -> Any:
-    if name in _TEXT:
-        return [str(text) for text in value]
     try:
-        array = np.asarray([math.nan if value is None else value] if np.ndim(value) == 0 else value, dtype=np.float64)
+        array = np.atleast_1d(np.asarray(value, dtype=np.float64))
     except (TypeError, ValueError):
         raise FigureError(f"{where}: '{name}' is not made of numbers in equal rows; give numbers only.") from None
     single = kind == "forest" or (kind == "dots" and name != "values")
-    wanted = 2 if (kind, name) in _MATRIX else 1
-    if array.ndim != wanted or array.size == 0 or (single and array.size != 1):
-        shape = "one number" if single else f"{wanted}-dimensional and not empty"
+    wanted = 2 if kind in ("heatmap", "images") else 1
+    if array.ndim != wanted or array.size == 0 or (single and np.ndim(value)):
+        shape = "one number" if single else f"a list with {wanted} axes that is not empty"
         raise FigureError(f"{where}: '{name}' has shape {np.shape(value)}; it must be {shape}.")
     if single:
-        return _number(array[0])
-    if wanted == 2:
-        digits = 4 if kind == "images" else 7  # grey levels: the file stays small
-        return [[_number(entry, digits) for entry in row] for row in array]
-    return [_number(entry) for entry in array]
+        return _number(value)
+    digits = 4 if kind == "images" else 7  # grey levels: the file stays small
+    return [[_number(v, digits) for v in row] if wanted == 2 else _number(row) for row in array]
 
 
 def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
     where = f"{where}, series '{series.get('label', '(no label)')}'"
-    missing = ({"label"} | _NEEDED[kind]) - set(series)
-    extra = set(series) - _NEEDED[kind] - _OPTIONAL[kind] - {"label", "compare", "null"}
+    needed, optional = _NEEDED[kind].split(), _OPTIONAL.get(kind, "").split()
+    missing = [key for key in ["label", *needed] if key not in series]
+    extra = [key for key in series if key not in {"label", "compare", "null", *needed, *optional}]
     if missing or extra:
-        what = f"has no '{sorted(missing)[0]}'" if missing else f"has the unknown key '{sorted(extra)[0]}'"
-        raise FigureError(f"{where} {what}; '{kind}' takes {', '.join(sorted(_NEEDED[kind] | _OPTIONAL[kind]))}.")
+        what = f"has no '{missing[0]}'" if missing else f"has the unknown key '{extra[0]}'"
+        raise FigureError(f"{where} {what}; '{kind}' takes label, {', '.join(needed + optional)}.")
     if ("low" in series) != ("high" in series):
-        raise FigureError(f"{where} has one end of its interval; give both 'low' and 'high' or neither.")
+        raise FigureError(f"{where} has one end of an interval; give both 'low' and 'high' or neither.")
     checked: dict[str, Any] = {"label": str(series["label"])}
-    checked |= {key: True for key in ("null",) if series.get(key)}
-    checked |= {key: False for key in ("compare",) if not series.get(key, True)}
-    names = sorted((_NEEDED[kind] | _OPTIONAL[kind]) & set(series))
-    checked |= {name: _field(kind, name, series[name], where) for name in names}
-    if kind == "dots" and "mean" not in checked:
-        known = [value for value in checked["values"] if value is not None]
-        checked["mean"] = _number(np.mean(known)) if known else None
+    checked |= {"null": True} if series.get("null") else {}
+    checked |= {} if series.get("compare", True) else {"compare": False}
+    names = [name for name in needed + optional if name in series]
+    checked |= {name: _field(kind, name, series[name], where) for name in names if name not in _TEXT}
+    checked |= {name: [str(text) for text in series[name]] for name in names if name in _TEXT}
     if kind in ("lines", "scatter") and len({len(checked[name]) for name in names}) > 1:
         raise FigureError(f"{where} has lists of different length; give one number a point in each.")
-    if kind == "heatmap":
-        shape = (len(checked["rows"]), len(checked["columns"]))
-        if np.shape(checked["values"]) != shape:
-            raise FigureError(f"{where}: 'values' is {np.shape(checked['values'])}, not {shape} (rows, columns).")
+    if kind == "heatmap" and np.shape(checked["values"]) != (len(checked["rows"]), len(checked["columns"])):
+        raise FigureError(
+            f"{where}: 'values' is {np.shape(checked['values'])}; give it as many rows and columns as names."
+        )
+    known = [value for value in checked["values"] if value is not None] if kind == "dots" else []
+    if known:
+        found = paired_difference(known, 0.0)
+        checked.setdefault("mean", _number(found.mean))
+        if len(known) > 1 and "low" not in checked:
+            checked |= {"low": _number(found.low), "high": _number(found.high)}
     return checked
 
 
@@ -119,16 +108,17 @@ def normalise(spec: Mapping[str, Any]) -> dict[str, Any]:
     kind = spec.get("kind")
     if kind not in _NEEDED:
         raise FigureError(f"there is no figure kind '{kind}'; use one of {', '.join(_NEEDED)}.")
-    unknown = set(spec) - {"kind", "title", "x", "y", "panels", "reference"}
+    unknown = [key for key in spec if key not in {"kind", "title", "x", "y", "panels", "reference"}]
+    if kind in ("heatmap", "images") and spec.get("reference"):
+        unknown.append("reference")  # no axis to draw it on
     if unknown or not spec.get("panels"):
-        what = f"has the unknown key '{sorted(unknown)[0]}'" if unknown else "has no panels"
-        raise FigureError(f"the spec {what}; it takes kind, title, x, y, panels and reference.")
+        what = f"cannot hold '{unknown[0]}'" if unknown else "has no panels"
+        raise FigureError(f"a spec of kind '{kind}' {what}; give kind, title, x, y, panels, and perhaps reference.")
     panels = []
     for number, panel in enumerate(spec["panels"], start=1):
-        where = f"panel {number}"
-        found = [_series(kind, series, where) for series in panel.get("series", [])]
+        found = [_series(kind, series, f"panel {number}") for series in panel.get("series", [])]
         if not found or (kind == "heatmap" and len(found) > 1):
-            raise FigureError(f"{where} has {len(found)} series; a {kind} panel needs {'one' if found else 'some'}.")
+            raise FigureError(f"panel {number} has {len(found)} series; it needs one, and a heatmap takes no more.")
         panels.append({"title": str(panel.get("title", "")), "series": found})
     text = {key: str(spec.get(key, "")) for key in ("title", "x", "y")}
     reference = {str(label): _number(value) for label, value in spec.get("reference", {}).items()}
@@ -138,10 +128,8 @@ def normalise(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every number and text of a normalised spec with the path to it; a series not to be compared keeps its label."""
     if isinstance(value, Mapping):
-        kept = {"label", "compare", "null"} if value.get("compare") is False else set(value)
-        for key in value:
-            if key in kept:
-                yield from _leaves(value[key], f"{path}.{key}" if path else key)
+        for key in ("label", "compare") if value.get("compare") is False else value:
+            yield from _leaves(value[key], f"{path}.{key}" if path else key)
     elif isinstance(value, list):
         yield f"{path}.length", len(value)
         for i, entry in enumerate(value):
@@ -151,24 +139,14 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def digest(spec: Mapping[str, Any]) -> str:
-    """``"<n> series, <m> values"``: what a figure holds, the same on every machine."""
-    series = [s for panel in normalise(spec)["panels"] for s in panel["series"]]
-    numbers = [v for s in series for k, v in s.items() if k not in {"label", "compare", "null", *_TEXT}]
-    return f"{len(series)} series, {sum(np.size(v) for v in numbers)} values"
-
-
-def compare(
-    golden: Mapping[str, Any], fresh: Mapping[str, Any], *, rtol: float = 1e-5, atol: float = 1e-7
-) -> list[str]:
+def compare(golden: Mapping, fresh: Mapping, *, rtol: float = 1e-5, atol: float = 1e-7) -> list[str]:
     """What differs between two figures' JSON contents, one sentence a field; ``[]`` when they agree.
 
     Numbers agree within ``atol + rtol * |golden|``; texts, missing values and the order of series must be equal. Of a
     series with ``"compare": false`` only the label is compared.
     """
     old, new = dict(_leaves(golden, "")), dict(_leaves(fresh, ""))
-    problems = [f"{path} is gone" for path in old if path not in new]
-    problems += [f"{path} is new" for path in new if path not in old]
+    problems = [f"{path} is {'gone' if path in old else 'new'}" for path in old | new if (path in old) != (path in new)]
     for path in (path for path in old if path in new):
         a, b = old[path], new[path]
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (a, b))
@@ -177,14 +155,146 @@ def compare(
     return problems
 
 
-# ---------------------------------------------------------------------- drawing
-def _numbers(values: Any) -> np.ndarray:
-    return np.asarray(values, dtype=np.float64)  # None becomes nan, which matplotlib leaves out
-
-
 def _colours(panels: list[dict[str, Any]]) -> dict[str, str]:
-    """One colour a label, the same in every panel; grey for nulls; one colour for all when there are too many."""
-    labels = {s["label"]: s.get("null", False) for panel in panels for s in panel["series"]}
-    plain = [label for label, null in labels.items() if not null]
-    chosen = {label: PALETTE[i] if len(plain) <= len(PALETTE) else PALETTE[0] for i, label in enumerate(plain[: 8])}
-    return {label: NULL_COLOUR if null else chosen.get(label, PALETTE[0]) for label, null in labels.items()}
+    """One colour a label, the same in every panel; grey for nulls; one for all when the palette is too short."""
+    nulls = {s["label"]: s.get("null", False) for panel in panels for s in panel["series"]}
+    plain = [label for label, null in nulls.items() if not null]
+    own = dict(zip(plain, PALETTE, strict=False)) if len(plain) <= len(PALETTE) else {}
+    return {label: NULL_COLOUR if null else own.get(label, PALETTE[0]) for label, null in nulls.items()}
+
+
+def _dots(axes, series: list[dict[str, Any]], colours: dict[str, str]) -> None:
+    for x, one in enumerate(series):
+        count, colour = len(one["values"]), colours[one["label"]]
+        spread = x + (np.linspace(-0.18, 0.18, count) if count > 1 else np.zeros(1))
+        axes.scatter(spread, _drawn(one["values"]), s=16, color=colour, alpha=0.6, linewidths=0)
+        axes.vlines(x, _drawn(one.get("low")), _drawn(one.get("high")), color=colour, linewidth=2.5)
+        axes.plot([x], _drawn([one.get("mean")]), marker="D", markersize=6, color=colour, markeredgecolor="white")
+    long = len(series) * max(len(one["label"]) for one in series) > 40
+    axes.set_xticks(range(len(series)), [one["label"] for one in series], **(_TURNED if long else {}))
+    axes.set_xlim(-0.6, len(series) - 0.4)
+
+
+def _forest(axes, series: list[dict[str, Any]], colours: dict[str, str]) -> None:
+    for y, one in enumerate(series):
+        colour = colours[one["label"]]
+        axes.plot(_drawn([one["mean"]]), [y], marker="o", markersize=6, color=colour, markeredgecolor="white")
+        axes.hlines(y, _drawn(one["low"]), _drawn(one["high"]), color=colour, linewidth=2)
+        if one.get("p") is not None:
+            axes.text(1.02, y, f"p {one['p']:.2g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+    axes.set_yticks(range(len(series)), [one["label"] for one in series])
+    axes.set_ylim(len(series) - 0.4, -0.6)  # first row on top
+
+
+def _points(axes, series: list[dict[str, Any]], colours: dict[str, str], *, joined: bool) -> None:
+    for one in series:
+        colour, x, y = colours[one["label"]], _drawn(one["x"]), _drawn(one["y"])
+        if joined:
+            axes.plot(x, y, color=colour, marker="o", markersize=4, label=one["label"])
+            if "low" in one:
+                axes.fill_between(x, _drawn(one["low"]), _drawn(one["high"]), color=colour, alpha=0.18, linewidth=0)
+        else:
+            axes.scatter(x, y, s=12, color=colour, alpha=0.65, linewidths=0, label=one["label"])
+
+
+def _heatmap(axes, one: dict[str, Any]) -> None:
+    values = _drawn(one["values"])
+    picture = axes.imshow(values, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(values.shape[1]), one["columns"], **_TURNED)
+    axes.set_yticks(range(values.shape[0]), one["rows"])
+    axes.figure.colorbar(picture, ax=axes, fraction=0.05, label=one["label"])
+    for (row, column), value in np.ndenumerate(values) if values.size <= MOST_ANNOTATED else ():
+        dark = np.isfinite(value) and picture.norm(value) < 0.55
+        text = f"{value:.3g}" if np.isfinite(value) else "–"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+
+
+def _image(axes, one: dict[str, Any]) -> None:
+    rows, columns = np.shape(one["image"])
+    extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
+    axes.imshow(_drawn(one["image"]), cmap="gray", extent=extent, interpolation="nearest")
+    if "overlay" in one:
+        overlay = _drawn(one["overlay"])
+        visible = np.nan_to_num((overlay - np.nanmin(overlay)) / max(np.nanmax(overlay) - np.nanmin(overlay), 1e-12))
+        axes.imshow(overlay, cmap="autumn", alpha=0.6 * visible, extent=extent, interpolation="nearest")
+    axes.set_title(one["label"], fontsize=9)
+    axes.set_axis_off()
+
+
+def _png(figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    return stream.getvalue()
+
+
+def _grid(kind: str, panels: list[dict[str, Any]]) -> tuple[int, int, float, float]:
+    """Panels down, panels across, and the inches of one panel; an image series has a panel to itself."""
+    rows = max(len(panel["series"]) for panel in panels)
+    if kind == "images":
+        return len(panels), rows, 2.1, 2.4
+    shape = np.max([np.shape(panel["series"][0].get("values", [[0]])) for panel in panels], axis=0)
+    sizes = {"dots": (max(3.0, 0.5 * rows + 1.4), 3.6), "forest": (3.4 if len(panels) > 1 else 6.0, 0.26 * rows + 1.2)}
+    sizes["heatmap"] = (0.62 * shape[-1] + 2.4, 0.28 * shape[0] + 1.4)
+    width, height = sizes.get(kind, (4.4, 3.6))
+    across = max(1, min(len(panels), int(12.5 // width)))
+    return -(-len(panels) // across), across, width, height
+
+
+def _reference(axes, label: str, value: float | None, *, upright: bool) -> None:
+    (axes.axvline if upright else axes.axhline)(value, color=REFERENCE_COLOUR, linestyle="--", linewidth=1, zorder=0)
+    place = ((value, 1), axes.get_xaxis_transform()) if upright else ((1, value), axes.get_yaxis_transform())
+    axes.text(*place[0], label, transform=place[1], ha="right", va="bottom", fontsize=8)
+
+
+def draw(spec: Mapping[str, Any]):
+    """A matplotlib ``Figure`` of ``spec``, made without pyplot, so that a notebook shows it once, as its cell's value.
+
+    Everything drawn comes from ``normalise(spec)``, which is also what :func:`save` writes.
+    """
+    from matplotlib.figure import Figure
+
+    spec = normalise(spec)
+    kind, panels, colours = spec["kind"], spec["panels"], _colours(spec["panels"])
+    down, across, width, height = _grid(kind, panels)
+    figure = Figure(figsize=(width * across, height * down + 0.5), layout="constrained")
+    figure._repr_png_ = cache(partial(_png, figure))  # shown in a notebook and saved; a second rendering may differ
+    figure.suptitle(spec["title"], fontsize=11)
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    if kind == "images":
+        for panel, axes in zip(panels, grid, strict=True):
+            for one, target in zip(panel["series"], axes, strict=False):
+                _image(target, one)
+            axes[0].set_title(f"{panel['title']}\n{axes[0].get_title()}".strip(), fontsize=9)
+        return figure
+    for number, (panel, axes) in enumerate(zip(panels, grid.ravel(), strict=False)):
+        axes.set_axis_on()
+        if kind == "heatmap":
+            _heatmap(axes, panel["series"][0])
+        elif kind in ("dots", "forest"):
+            (_dots if kind == "dots" else _forest)(axes, panel["series"], colours)
+        else:
+            _points(axes, panel["series"], colours, joined=kind == "lines")
+        axes.set(xlabel=spec["x"], ylabel="" if number % across else spec["y"])
+        axes.set_title(panel["title"], fontsize=10)
+        axes.spines[["top", "right"]].set_visible(kind == "heatmap")
+        for label, value in spec["reference"].items():
+            _reference(axes, "" if number else label, value, upright=kind == "forest")
+    if kind in ("lines", "scatter") and len(colours) > 1:
+        known = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
+        figure.legend(handles=list(known.values()), loc="outside lower center", ncols=min(4, len(known)), frameon=False)
+    return figure
+
+
+def save(figure, spec: Mapping[str, Any], *, png: Path, json: Path) -> None:
+    """Write the picture and ``normalise(spec)`` beside it; each file is old, new or absent, never half."""
+    text = json_format.dumps(normalise(spec), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for path, content in ((Path(png), figure._repr_png_()), (Path(json), f"{text}\n".encode())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            part.write_bytes(content)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The chat summariser against a server stub on this machine and against a tiny checkpoint that was taught one answer."""
+"""The chat summariser against a server stub on the loopback and a tiny checkpoint that was taught one answer."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -114,10 +115,8 @@ def test_words_that_only_begin_like_a_denial_stay():
 
 @given(st.lists(st.from_regex(r"[a-z]{2,9}( [a-z]{2,9}){0,2}", fullmatch=True), min_size=1, unique=True))
 def test_a_plain_answer_is_its_own_parse(names):
-    names = [n for n in names if n.split()[0] not in {"no", "not", "nothing", "none", "neither", "without"}]
-    names = [
-        n for n in names if n not in {"abnormality", "finding"} and "of" not in n.split() and "an" not in n.split()
-    ]
+    special = {"no", "not", "nothing", "none", "neither", "without", "of", "an", "abnormality", "finding"}
+    names = [name for name in names if not special & set(name.split())]
     lines = [f"There is {name}" for name in names]
     assert parse_statements("\n".join(lines)) == lines
 
@@ -174,25 +173,27 @@ def test_a_busy_server_is_asked_again(tmp_path):
 
 
 def test_waiting_doubles_and_is_bounded():
-    class Reply:
-        headers = {"Retry-After": "86400"}
-
+    reply = SimpleNamespace(headers={"Retry-After": "86400"})
     chat = remote("http://localhost:1", backoff=1.0)
     assert [chat._pause(None, attempt) for attempt in (0, 1, 2, 9)] == [1.0, 2.0, 4.0, 60.0]
-    assert chat._pause(Reply, 0) == 60.0
+    assert chat._pause(reply, 0) == 60.0
 
 
 def test_a_failing_server_ends_in_one_sentence_and_keeps_nothing(tmp_path):
-    with server((500, "boom")) as (address, received):
-        with pytest.raises(ChatError, match=rf"{address}/v1/chat/completions gave no answer in 3 tries \(HTTP 500\)"):
-            ChatSummariser(remote(address), folder=tmp_path)(REPORT)
+    with (
+        server((500, "boom")) as (address, received),
+        pytest.raises(ChatError, match=rf"{address}/v1/chat/completions gave no answer in 3 tries \(HTTP 500\)"),
+    ):
+        ChatSummariser(remote(address), folder=tmp_path)(REPORT)
     assert len(received) == 3 and files(tmp_path) == []
 
 
 def test_a_silent_server_times_out(tmp_path):
-    with server(completion(ANSWER), delay=0.6) as (address, received):
-        with pytest.raises(ChatError, match=r"2 tries \(silent for 0.15 s\); check that the server runs"):
-            ChatSummariser(remote(address, timeout=0.15, attempts=2), folder=tmp_path)(REPORT)
+    with (
+        server(completion(ANSWER), delay=1.0) as (address, received),
+        pytest.raises(ChatError, match=r"2 tries \(silent for 0.3 s\); check that the server runs"),
+    ):
+        ChatSummariser(remote(address, timeout=0.3, attempts=2), folder=tmp_path)(REPORT)
     assert len(received) == 2 and files(tmp_path) == []
 
 
@@ -208,9 +209,11 @@ def test_a_server_that_is_not_there():
     "text", ["<html>hello</html>", "[]", '{"choices": []}', "null", '{"choices": [{"message": {}}]}']
 )
 def test_what_is_no_completion_is_not_retried(tmp_path, text):
-    with server((200, text)) as (address, received):
-        with pytest.raises(ChatError, match=r"no chat completion; give the address of a server"):
-            ChatSummariser(remote(address), folder=tmp_path)(REPORT)
+    with (
+        server((200, text)) as (address, received),
+        pytest.raises(ChatError, match=r"no chat completion; give the address of a server"),
+    ):
+        ChatSummariser(remote(address), folder=tmp_path)(REPORT)
     assert len(received) == 1 and files(tmp_path) == []
 
 
@@ -221,9 +224,11 @@ def test_what_is_no_completion_is_not_retried(tmp_path, text):
 def test_a_refusal_names_its_remedy_and_never_the_key(monkeypatch, status, remedy):
     monkeypatch.setenv("REPRISE_CHAT_KEY", "sk-secret")
     reply = json.dumps({"error": {"message": "nothing here for sk-secret"}})
-    with server((status, reply, ("Location", "http://127.0.0.1:1/elsewhere"))) as (address, received):
-        with pytest.raises(ChatError, match=remedy) as error:
-            remote(address).ask("x")
+    with (
+        server((status, reply, ("Location", "http://127.0.0.1:1/elsewhere"))) as (address, received),
+        pytest.raises(ChatError, match=remedy) as error,
+    ):
+        remote(address).ask("x")
     assert len(received) == 1 and f"HTTP {status} (nothing here for ***)" in str(error.value)
 
 
@@ -238,9 +243,11 @@ def test_an_answer_without_a_statement_is_told_and_not_kept(tmp_path, content):
 
 
 def test_a_cut_answer_is_no_answer(tmp_path):
-    with server(completion("There is cardiomegaly\nThere is ple", finish="length")) as (address, _):
-        with pytest.raises(ChatError, match=r"was cut at 512 tokens; raise max_tokens"):
-            ChatSummariser(remote(address), folder=tmp_path)(REPORT)
+    with (
+        server(completion("There is cardiomegaly\nThere is ple", finish="length")) as (address, _),
+        pytest.raises(ChatError, match=r"was cut at 512 tokens; raise max_tokens"),
+    ):
+        ChatSummariser(remote(address), folder=tmp_path)(REPORT)
     assert files(tmp_path) == []
 
 
@@ -259,7 +266,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
     with server(completion(ANSWER)) as (address, _):
         monkeypatch.setattr(os, "replace", full)
-        with pytest.raises(ChatError, match="cannot keep answers .No space left on device.; give a writable folder"):
+        with pytest.raises(ChatError, match=r"cannot keep answers .No space left on device.; give a writable folder"):
             ChatSummariser(remote(address), folder=tmp_path)(REPORT)
     assert files(tmp_path) == []
     (tmp_path / "file").write_text("")
@@ -374,9 +381,9 @@ def test_a_folder_that_is_no_safe_chat_checkpoint(checkpoint, tmp_path):
 
     import torch
 
-    with pytest.raises(ChatError, match="is no folder; give the folder of a Hugging Face checkpoint or a hub id"):
+    with pytest.raises(ChatError, match=r"is no folder; give the folder of a Hugging Face checkpoint or a hub id"):
         LocalChat(tmp_path / "absent")
-    with pytest.raises(ChatError, match="has no config.json"):
+    with pytest.raises(ChatError, match=r"has no config.json"):
         LocalChat(tmp_path)
     plain = shutil.copytree(checkpoint, tmp_path / "plain")
     (plain / "chat_template.jinja").unlink()
@@ -385,13 +392,13 @@ def test_a_folder_that_is_no_safe_chat_checkpoint(checkpoint, tmp_path):
     pickled = shutil.copytree(checkpoint, tmp_path / "pickled")
     (pickled / "model.safetensors").unlink()
     torch.save({}, pickled / "pytorch_model.bin")
-    with pytest.raises(ChatError, match="pickled cannot be loaded .* safetensors"):
+    with pytest.raises(ChatError, match=r"pickled cannot be loaded .* safetensors"):
         LocalChat(pickled).ask("x")
     foreign = shutil.copytree(checkpoint, tmp_path / "foreign")
     config = json.loads((foreign / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
     (foreign / "config.json").write_text(json.dumps(config))
     (foreign / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\nclass M: pass\n")
-    with pytest.raises(ChatError, match="foreign cannot be loaded .* no remote code"):
+    with pytest.raises(ChatError, match=r"foreign cannot be loaded .* no remote code"):
         LocalChat(foreign).ask("x")
     assert not (tmp_path / "ran").exists()

@@ -78,9 +78,7 @@ def sentences(report: str) -> list[str]:
     return [sentence for sentence in cut if len(sentence.split()) > 1]
 
 
-def write_pairs(
-    folder: Path, *, training_json: Path, split: str, prepared: Path, raw: bool = False
-) -> None:
+def write_pairs(folder: Path, *, training_json: Path, split: str, prepared: Path, raw: bool = False) -> None:
     """Pairs of one training JSON: statements are the summary's, or the report's own sentences with ``raw``."""
     content = ct_rate.read_training_json(training_json)
     row_of = {name: row for row, name in enumerate(json.loads((prepared / NAMES).read_text()))}
@@ -89,18 +87,24 @@ def write_pairs(
         images = [Path(image).name for image in entry["images"]]
         missing = [image for image in images if image not in row_of]
         if missing:
-            raise DataError(f"{training_json}: {missing[0]} is not among the prepared volumes; prepare its split first.")
+            raise DataError(
+                f"{training_json}: {missing[0]} is not among the prepared volumes; prepare its split first."
+            )
         statements = sentences(report) if raw else entry["processed_report"]
         pairs.append({"rows": [row_of[image] for image in images], "statements": statements})
     write_json(folder / PAIRS, pairs)
 
 
-def summarise_by_rule(folder: Path, *, tree: Path, split: str, drop: float = 0.0, insert: float = 0.0) -> None:
-    """The training JSON of a split, summarised by rule with the project's lexicon (``full`` uses a chat model)."""
-    from lib.data.synthetic.chest_findings import LEXICON
-
+def write_summaries(folder: Path, *, tree: Path, split: str, summariser: Callable[[str], list[str]]) -> None:
+    """``training.json``: every unique report of a split with its volumes and what ``summariser`` makes of it."""
     reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, split)))
-    summariser = RuleSummariser(LEXICON, drop=drop, insert=insert)
     key = "val" if split == "valid" else split
     entries = {text: {"images": names, "processed_report": summariser(text)} for text, names in reports.items()}
     ct_rate.write_training_json(folder / "training.json", {key: entries})
+
+
+def summarise_by_rule(folder: Path, *, tree: Path, split: str, drop: float = 0.0, insert: float = 0.0) -> None:
+    """Summaries by rule with the generated world's lexicon; ``drop`` and ``insert`` make it imperfect."""
+    from lib.data.synthetic.chest_findings import LEXICON
+
+    write_summaries(folder, tree=tree, split=split, summariser=RuleSummariser(LEXICON, drop=drop, insert=insert))

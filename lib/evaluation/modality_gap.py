@@ -84,6 +84,13 @@ def measure_gap(image: ArrayLike, text: ArrayLike, *, seed: int, groups: ArrayLi
     )
 
 
+def permute_modality(image: ArrayLike, text: ArrayLike, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same vectors with the modality label of each pair drawn at random: a null that must measure no gap."""
+    first, second = paired_vectors(image, text)
+    swap = np.random.default_rng(seed).random(len(first))[:, None] < 0.5
+    return np.where(swap, second, first), np.where(swap, first, second)
+
+
 def effective_atoms(weights: ArrayLike) -> np.ndarray:
     """Atoms of the knowledge bank each row really uses: 1 / sum of squared weights, from 1 (one) to M (all equally).
 

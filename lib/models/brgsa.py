@@ -47,7 +47,9 @@ class BrgSA(nn.Module):
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return self.text(input_ids, attention_mask)
 
-    def forward(self, image: Tensor, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, input_ids: Tensor, attention_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """v, t, v^, t^, each (B, width)."""
         v, t = self.encode_image(image), self.encode_text(input_ids, attention_mask)
         return v, t, self.bank(v)[0], self.bank(t)[0]

@@ -36,7 +36,12 @@ class TextEncoder(nn.Module):
     def tokenize(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Padded ``input_ids`` and ``attention_mask`` (B, L), L at most 97."""
         batch = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=POSITIONS, return_tensors="pt", return_token_type_ids=False
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=POSITIONS,
+            return_tensors="pt",
+            return_token_type_ids=False,
         )
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
@@ -69,7 +74,12 @@ def write_tiny_checkpoint(
         single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
     state = torch.get_rng_state()
     torch.manual_seed(seed)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.data import ct_rate, prepared, rad_chestct
+from lib.data import ct_rate, prepared, rad_chestct, volumes
 from lib.data.synthetic import chest_ct_world
 from lib.evaluation.classification import auc_per_class
 from lib.training import alignment, masked_pretraining
@@ -60,6 +60,21 @@ class Arm:
     image_hat = property(lambda self: self.vectors["valid_hat"])
     report = property(lambda self: self.vectors["reports"])
     report_hat = property(lambda self: self.vectors["reports_hat"])
+
+
+@dataclass(frozen=True)
+class AttentionCase:
+    """One volume that shows one finding: the map (X, Y, Z) for its prompt and the mask of where it was drawn."""
+
+    finding: str
+    name: str
+    volume: np.ndarray
+    map: np.ndarray
+    mask: np.ndarray
+
+    def slice_of(self, array: np.ndarray) -> np.ndarray:
+        """The axial slice through the largest part of the mask, as rows from front to back."""
+        return np.asarray(array[:, :, int(self.mask.sum(axis=(0, 1)).argmax())], dtype=np.float32).T
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -136,18 +151,29 @@ class Study:
         frequent, tail = list(self.valid.labels), list(self.valid.long_tail)
         return {
             "reports": [" ".join(prepared.sentences(report)) for report in self.valid.reports],
-            "summaries": self._summaries(),
+            "summaries": self.summaries,
+            "statements": self.statements,
             "frequent": [PROMPT.format(name) for name in frequent],
             "frequent_as_report": [REPORT_PROMPT.format(name) for name in frequent],
             "tail": [PROMPT.format(name) for name in tail],
             "shared": [PROMPT.format(name) for name in self.external.labels],
         }
 
-    def _summaries(self) -> list[str]:
+    @property
+    def summaries(self) -> list[str]:
+        """The summary of each test volume's report, statements joined."""
+        return [" ".join(statements) for statements in self._statements()]
+
+    @property
+    def statements(self) -> list[str]:
+        """One statement of each test volume's summary, the first: text of the length the arms were trained on."""
+        return [statements[0] for statements in self._statements()]
+
+    def _statements(self) -> list[list[str]]:
         folder = _summary(self.run, self.valid.tree, "valid", "summary", self.settings)
         listed = ct_rate.read_training_json(folder / "training.json")["val"]
-        text = {image: " ".join(e["processed_report"]) for e in listed.values() for image in e["images"]}
-        return [text[name] for name in self.valid.names]
+        found = {image: e["processed_report"] for e in listed.values() for image in e["images"]}
+        return [found[name] for name in self.valid.names]
 
     # ------------------------------------------------------------------ measuring
     def auc(self, arms: list[Arm], *, test: str = "frequent", variant: str = "mean") -> list[float]:
@@ -160,22 +186,25 @@ class Study:
         labels = {"tail": self.valid.long_tail, "shared": self.external.labels}.get(test, self.valid.labels)
         return auc_per_class(labels.to_numpy(), scores(arm, images, test, variant=variant))
 
-    def other_grid(self, shape: list[int], arms: list[Arm], *, shuffle_positions: int | None = None) -> list[float]:
-        """Macro AUC on the internal test set prepared with ``shape`` voxels over the same field of view.
+    def other_grid(
+        self, shape: list[int], arms: list[Arm], *, resample: bool = False, shuffle_positions: int | None = None
+    ) -> list[float]:
+        """Macro AUC of each arm on the internal test set prepared with another number of voxels.
 
-        The position table is interpolated to the grid that results; with ``shuffle_positions`` (a seed) it is permuted
-        first, the null that shows whether positions carry anything.
+        ``shape`` is cropped or padded about the centre at the training spacing, or, with ``resample``, spread over the
+        same field of view. The position table is interpolated to the grid that results; with ``shuffle_positions`` (a
+        seed) it is permuted first, the null that shows whether positions carry anything.
         """
         from lib.models.brgsa import score_variants
 
         grid = self.settings["grid"]
         sides = zip(grid["target_spacing"], grid["shape"], shape, strict=True)
-        spacing = [step * size / wanted for step, size, wanted in sides]
+        spacing = [step * size / wanted if resample else step for step, size, wanted in sides]
         folder = _prepare(self.run, self.valid.tree, "valid", {"target_spacing": spacing, "shape": shape})
-        volumes, values = prepared.read_volumes(folder)[0], []
+        array, values = prepared.read_volumes(folder)[0], []
         for arm in arms:
             model = self.load(arm, shuffle_positions=shuffle_positions)
-            v, t = alignment.embed_volumes(model, volumes), alignment.embed_texts(model, self._texts()["frequent"])
+            v, t = alignment.embed_volumes(model, array), alignment.embed_texts(model, self._texts()["frequent"])
             mean = score_variants(v, model.bank(v)[0], t, model.bank(t)[0])["mean"]
             values.append(float(np.nanmean(auc_per_class(self.valid.labels.to_numpy(), mean.detach().numpy()))))
         return values
@@ -187,6 +216,33 @@ class Study:
         if shuffle_positions is not None:
             alignment.permute_positions(model, seed=shuffle_positions)
         return model
+
+    def attention_cases(self, arm: Arm, findings: list[str], *, cases: int) -> list[AttentionCase]:
+        """Maps of up to ``cases`` test volumes (first reconstructions) for each finding that they show."""
+        import torch
+
+        from lib.evaluation.localisation import resize_map
+        from lib.models.attention_maps import gradient_rollout
+
+        model, found = self.load(arm), []
+        grid = self.settings["grid"]
+        metadata = ct_rate.read_metadata(ct_rate.metadata_path(self.valid.tree, "valid")).to_dict("index")
+        first = [
+            row for row, name in enumerate(self.valid.names) if ct_rate.parse_volume_name(name).reconstruction == 1
+        ]
+        for finding in findings:
+            prompt = alignment.embed_texts(model, [PROMPT.format(finding)])[0]
+            present = self.valid.labels[finding].to_numpy()
+            for row in [row for row in first if present[row]][:cases]:
+                name, volume = self.valid.names[row], np.asarray(self.valid.volumes[row], dtype=np.float32)
+                small = gradient_rollout(model, torch.from_numpy(volume)[None, None], prompt)[0].numpy()
+                drawn = chest_ct_world.read_masks(self.valid.tree, name)[finding].astype(np.float32)
+                spacing = ct_rate.row_spacing(metadata[name], name=name)
+                mask = volumes.resample(drawn, spacing=spacing, target_spacing=grid["target_spacing"], fill=0)
+                mask = volumes.crop_or_pad(mask, grid["shape"], fill=0) > 0.5
+                if mask.any():
+                    found.append(AttentionCase(finding, name, volume, resize_map(small, shape=volume.shape), mask))
+        return found
 
 
 def _read(folder: Path) -> dict[str, np.ndarray]:
@@ -230,11 +286,18 @@ def prepare(run: Any) -> Study:
     """Data, pretrained encoder and tokenizer of a run (a :class:`lib.workflow.session.Run`), built where missing."""
     settings = run.settings
     trees, grid = _trees(run, settings), settings["grid"]
-    recipes = [{"tree": trees[n], "split": s, **grid} for n, s in (("pretrain", "train"), ("train", "train"), ("valid", "valid"))]
+    recipes = [
+        {"tree": trees[n], "split": s, **grid}
+        for n, s in (("pretrain", "train"), ("train", "train"), ("valid", "valid"))
+    ]
     before, train, valid = run.build_all(prepared.prepare_ct_rate, recipes)
     labels = settings["external"]["labels"]
     outside = run.build(
-        prepared.prepare_rad_chestct, tree=trees["external"], labels=labels, spacing=settings["external"]["spacing"], **grid
+        prepared.prepare_rad_chestct,
+        tree=trees["external"],
+        labels=labels,
+        spacing=settings["external"]["spacing"],
+        **grid,
     )
     vit = settings["model"]["vit"]
     raw = _pairs(run, trees["pretrain"], before, "raw", settings)
@@ -248,7 +311,9 @@ def prepare(run: Any) -> Study:
     blocks = settings["model"]["frozen_blocks"]
     if blocks:
         folders = {"train": train, "valid": valid, "external": outside}
-        recipes = [{"prepared": folder, "encoder": encoder, "vit": vit, "blocks": blocks} for folder in folders.values()]
+        recipes = [
+            {"prepared": folder, "encoder": encoder, "vit": vit, "blocks": blocks} for folder in folders.values()
+        ]
         sources = dict(zip(folders, run.build_all(alignment.compute_frozen_tokens, recipes), strict=True))
     return Study(
         run=run, settings=settings, valid=_internal_test(trees["valid"], valid),

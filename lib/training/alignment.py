@@ -94,7 +94,9 @@ def _kmeans_centres(net: BrgSA, images: _Images, listed: list[dict], *, size: in
     chosen = rng.permutation(len(listed))[: 4 * size]
     with torch.no_grad():
         v = net.encode_image(images.draw([listed[i]["rows"][0] for i in chosen], rng))
-        t = net.encode_text(**net.text.tokenize([merged_statements(listed[i]["statements"], merge=5, rng=rng) for i in chosen]))
+        t = net.encode_text(
+            **net.text.tokenize([merged_statements(listed[i]["statements"], merge=5, rng=rng) for i in chosen])
+        )
     points = torch.cat([v, t]).numpy()
     centres = KMeans(n_clusters=size, n_init=1, random_state=seed).fit(points).cluster_centers_
     return torch.from_numpy(centres.astype(np.float32))
@@ -160,7 +162,9 @@ def train_arm(
         optimiser=torch.optim.Adam(trainable, lr=learning_rate, betas=(0.5, 0.999), weight_decay=1e-6),
         checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=checkpoint_every,
     )  # fmt: skip
-    save_file({name: value.contiguous().cpu() for name, value in net.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {name: value.contiguous().cpu() for name, value in net.state_dict().items()}, folder / "model.safetensors"
+    )
     (folder / "losses.json").write_text(json.dumps(losses))
 
 

@@ -81,7 +81,9 @@ def train(
             loss = loss_of_step(prepared, step)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise TrainingError(f"the loss is {value} at step {step} of {steps}; lower the learning rate or check the data")
+            raise TrainingError(
+                f"the loss is {value} at step {step} of {steps}; lower the learning rate or check the data"
+            )
         optimiser.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(prepared.parameters(), clip)

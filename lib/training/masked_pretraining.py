@@ -60,12 +60,14 @@ class _Pretraining(nn.Module):
             self.words.weight.mul_(0.1)
             self.words.bias.copy_(torch.logit(frequency))
 
-    def forward(self, volume: Tensor, present: Tensor, voxel_weight: float, generator: torch.Generator) -> Tensor:
+    def forward(
+        self, volume: Tensor, present: Tensor, masked: Tensor, weight: float, generator: torch.Generator
+    ) -> Tensor:
         vit = self.autoencoder.vit
         said = self.words(vit.class_feature(vit.with_class_token(vit.embed(volume))))
         loss = F.binary_cross_entropy_with_logits(said, present, reduction="none").sum(dim=1).mean()
-        if voxel_weight:
-            loss = loss + voxel_weight * self.autoencoder(volume, generator=generator)
+        if weight:
+            loss = loss + weight * self.autoencoder(masked, generator=generator)
         return loss
 
 
@@ -79,6 +81,7 @@ def pretrain_image_encoder(
     crop: list[int],
     spread: float,
     voxel_weight: float,
+    voxel_batch: int,
     steps: int,
     batch: int,
     learning_rate: float,
@@ -88,7 +91,11 @@ def pretrain_image_encoder(
     precision: str = "no",
     checkpoint_every: int = 0,
 ) -> None:
-    """Write ``vit.safetensors`` (the encoder) and ``losses.json``. ``pairs``: raw reports of the prepared volumes."""
+    """Write ``vit.safetensors`` (the encoder) and ``losses.json``.
+
+    ``pairs``: raw reports of the prepared volumes. Words are predicted for ``batch`` volumes a step, voxels for the first
+    ``voxel_batch`` of them (the decoder is the expensive half), with weight ``voxel_weight``.
+    """
     volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
     listed = json.loads((pairs / "pairs.json").read_text())
     _, table = report_words([" ".join(pair["statements"]) for pair in listed])
@@ -104,12 +111,15 @@ def pretrain_image_encoder(
         rows = [listed[i]["rows"][rng.integers(len(listed[i]["rows"]))] for i in chosen]
         volume = crop_batch(volumes, rows, crop=crop, rng=rng).to(device)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        return module(volume, torch.from_numpy(table[chosen]).to(device), voxel_weight, generator)
+        present = torch.from_numpy(table[chosen]).to(device)
+        return module(volume, present, volume[:voxel_batch], voxel_weight, generator)
 
     losses = train(
         model, loss_of_step, steps=steps, clip=1.0, schedule=warmup_cosine(steps, warmup=warmup), device=device,
         precision=precision, optimiser=torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05),
         checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=checkpoint_every,
     )  # fmt: skip
-    save_file({name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, folder / "vit.safetensors")
+    save_file(
+        {name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, folder / "vit.safetensors"
+    )
     (folder / "losses.json").write_text(json.dumps(losses))

@@ -37,14 +37,30 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.cluster and not (paths.ROOT / "profiles" / arguments.cluster).is_dir():
         raise jobs.SelectionError(f"there is no folder profiles/{arguments.cluster}; copy profiles/slurm and edit it")
     expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
-    print(f"{len(chosen)} notebooks at the profile '{arguments.profile}'; about {expected:.0f} min if none is up to date.", flush=True)
+    print(
+        f"{len(chosen)} notebooks at the profile '{arguments.profile}'; about {expected:.0f} min if none is up to date.",
+        flush=True,
+    )
     paths.RUNS.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile"), "--directory", str(paths.ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(paths.ROOT / "Snakefile"),
+        "--directory",
+        str(paths.ROOT),
+    ]
     command += ["--cores", str(arguments.jobs), "--nolock", "--keep-going", "--rerun-incomplete", "--quiet", "all"]
     command += ["--rerun-triggers", "code"]  # what is stale is known from the copies' own content hashes, see below
     command += ["--profile", str(paths.ROOT / "profiles" / arguments.cluster)] if arguments.cluster else []
-    command += ["--force" if arguments.notebook else "--forceall"] if arguments.again else []
-    command += ["--config", f"profile={arguments.profile}", f"paper={arguments.paper or ''}", f"notebook={arguments.notebook or ''}"]
+    command += ["--forceall"] if arguments.again else []
+    command += [
+        "--config",
+        f"profile={arguments.profile}",
+        f"paper={arguments.paper or ''}",
+        f"notebook={arguments.notebook or ''}",
+    ]
     started = time.monotonic()
     try:
         with FileLock(paths.RUNS / ".run.lock", timeout=0):
@@ -55,13 +71,18 @@ def run(arguments: argparse.Namespace) -> int:
             if code == 0 or arguments.profile in paths.COMMITTED_PROFILES:
                 report.update()
     except Timeout:
-        print("Another run is going on in this checkout (it holds runs/.run.lock); wait for it or stop it.", file=sys.stderr)
+        print(
+            "Another run is going on in this checkout (it holds runs/.run.lock); wait for it or stop it.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("Interrupted; what is finished is kept, the same command goes on from there.", file=sys.stderr)
         return 130
     missing = [job.label for job in chosen if not job.output.is_file()]
-    print(f"\n{len(chosen) - len(missing)} of {len(chosen)} notebooks are up to date, {time.monotonic() - started:.0f} s.\n")
+    print(
+        f"\n{len(chosen) - len(missing)} of {len(chosen)} notebooks are up to date, {time.monotonic() - started:.0f} s.\n"
+    )
     print(report.terminal([arguments.paper] if arguments.paper in papers.slugs() else papers.slugs()))
     if code:
         print(f"\nNot finished: {', '.join(missing) or 'see above'}.", file=sys.stderr)
@@ -140,7 +161,9 @@ def show_cache(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lib.workflow", description="Reprise: rerun the papers, look after the notebooks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.workflow", description="Reprise: rerun the papers, look after the notebooks."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, function, help_text: str) -> argparse.ArgumentParser:
@@ -158,7 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("execute", execute_one, "run one notebook with the strict runner")
     command.add_argument("notebook", help="paper/name, or a path to an .ipynb")
     command.add_argument("--profile", default="mini")
-    command.add_argument("-p", "--parameter", action="append", metavar="NAME=VALUE", help="set a parameter (repeatable)")
+    command.add_argument(
+        "-p", "--parameter", action="append", metavar="NAME=VALUE", help="set a parameter (repeatable)"
+    )
     command.add_argument("--output", default=None, help="executed copy (default: runs/<profile>/<paper>/<name>.ipynb)")
     add("format", format_notebooks, "take over finished mini outputs; write notebooks in normal form")
     add("lint", lint, "check notebooks and papers")

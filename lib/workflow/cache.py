@@ -29,7 +29,16 @@ from lib.workflow import closure, paths
 
 MANIFEST = "artefact.json"
 CHECKPOINT = "checkpoint"  # the one thing a build may leave behind for the next try
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EEXIST, errno.ENOTDIR}
+_CANNOT_WRITE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EFBIG,
+    errno.EEXIST,
+    errno.ENOTDIR,
+}
 _LIBRARIES = ("torch", "numpy", "transformers", "monai")  # those whose release can change a trained number
 
 
@@ -128,7 +137,9 @@ def _cannot_write(error: Exception, folder: Path) -> str | None:
     return f"cannot write {paths.relative(folder)}: {reason}; {remedy}"
 
 
-def build_all(function: Callable, many: Sequence[dict[str, Any]], *, progress: Callable[[int], None] | None = None) -> list[Path]:
+def build_all(
+    function: Callable, many: Sequence[dict[str, Any]], *, progress: Callable[[int], None] | None = None
+) -> list[Path]:
     """Folders of one artefact for each set of arguments, built where missing.
 
     ``function(folder, **arguments)`` writes its files into ``folder``. While another process builds one of them, this

@@ -97,7 +97,9 @@ def _meaningful(source: str) -> str:
     """The tokens of ``source`` without comments, docstrings and layout, so that a better comment retrains nothing."""
     kept, line_start = [], True
     tokens = list(_tokens(source))
-    for (kind, text), (following, _) in zip(tokens, [*tokens[1:], (tokenize.NEWLINE, "")], strict=True):
+    for (kind, text), (following, _) in zip(
+        tokens, [*tokens[1:], (tokenize.NEWLINE, "")], strict=False
+    ):  # empty file: none
         if kind in (tokenize.INDENT, tokenize.DEDENT):
             kept.append(tokenize.tok_name[kind])
         elif kind == tokenize.NEWLINE:

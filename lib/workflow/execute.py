@@ -22,7 +22,12 @@ from lib.workflow import notebooks, papers, paths
 from lib.workflow.notebooks import NotebookError
 
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-QUIET = {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONWARNINGS": "ignore"}
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "JUPYTER_PREFER_ENV_PATH": "1",
+    "PYTHONWARNINGS": "ignore",
+}
 
 
 class ExecutionError(RuntimeError):
@@ -38,7 +43,9 @@ def _matches(value: Any, default: Any) -> bool:
         return isinstance(value, (int, float))
     if isinstance(default, (int, str)):
         return isinstance(value, type(default))
-    return isinstance(value, type(default)) and (not isinstance(default, list) or not default or all(_matches(v, default[0]) for v in value))
+    return isinstance(value, type(default)) and (
+        not isinstance(default, list) or not default or all(_matches(v, default[0]) for v in value)
+    )
 
 
 def check_parameters(path: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -53,12 +60,16 @@ def check_parameters(path: Path, given: dict[str, Any]) -> dict[str, Any]:
             raise NotebookError(f"{name} has no parameter '{key}'; {hint}")
         default = known[key].default
         if not _matches(value, default):
-            yaml_trap = " (in YAML 1e-4 is text: write 1.0e-4)" if isinstance(value, str) and isinstance(default, float) else ""
+            yaml_trap = (
+                " (in YAML 1e-4 is text: write 1.0e-4)" if isinstance(value, str) and isinstance(default, float) else ""
+            )
             raise NotebookError(
                 f"{name}: parameter '{key}' must be {type(default).__name__} like {default!r}, not {type(value).__name__} {value!r}{yaml_trap}"
             )
         if key not in used:
-            raise NotebookError(f"{name}: no cell reads the parameter '{key}', so setting it would change nothing; remove it")
+            raise NotebookError(
+                f"{name}: no cell reads the parameter '{key}', so setting it would change nothing; remove it"
+            )
     return {key: value for key, value in given.items() if value != known[key].default}
 
 
@@ -70,7 +81,9 @@ def profile_parameters(path: Path, profile: str) -> dict[str, Any]:
     if path.is_relative_to(paths.NOTEBOOKS) and papers.has_experiments(slug):
         experiments = papers.load_experiments(slug)
         if profile not in experiments.profiles:
-            raise NotebookError(f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(experiments.profiles)}")
+            raise NotebookError(
+                f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(experiments.profiles)}"
+            )
         if exhibit in experiments.experiments:
             chosen |= experiments.experiments[exhibit].parameters.get(profile, {})
     return chosen
@@ -145,7 +158,9 @@ def _sentence(error: Exception) -> str:
     return f"{where}{name}: {text}"[:600]
 
 
-def execute(path: Path, *, profile: str = "mini", given: dict[str, Any] | None = None, output: Path | None = None) -> Path:
+def execute(
+    path: Path, *, profile: str = "mini", given: dict[str, Any] | None = None, output: Path | None = None
+) -> Path:
     """Execute one notebook and return its executed copy.
 
     ``given`` overrides the profile's parameters; then the copy, its figures and its results go to
@@ -172,7 +187,13 @@ def execute(path: Path, *, profile: str = "mini", given: dict[str, Any] | None =
 
     def run_once() -> None:
         papermill.execute_notebook(
-            str(path), str(running), parameters=parameters, kernel_name="python3", progress_bar=False, cwd=str(paths.ROOT)
+            str(path),
+            str(running),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            cwd=str(paths.ROOT),
+            extra_arguments=["--log-level=ERROR"],  # silence a warning about TCP, printed by every kernel
         )
 
     problem = None

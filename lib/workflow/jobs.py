@@ -70,14 +70,18 @@ def every(profile: str) -> list[Job]:
             continue
         for exhibit, experiment in experiments.experiments.items():
             if not paths.notebook(slug, exhibit).is_file():
-                raise SelectionError(f"papers/{slug}/experiments.yml lists '{exhibit}' but notebooks/{slug}/{exhibit}.ipynb does not exist")
+                raise SelectionError(
+                    f"papers/{slug}/experiments.yml lists '{exhibit}' but notebooks/{slug}/{exhibit}.ipynb does not exist"
+                )
             found.append(Job(slug, exhibit, profile, experiment.minutes.get(profile)))
     if profile not in known:
         raise SelectionError(f"no paper has the profile '{profile}'; {_nearest(profile, sorted(known))}")
     for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
         if path not in listed and ".ipynb_checkpoints" not in path.parts:
             if papers.has_experiments(path.parent.name):
-                raise SelectionError(f"{paths.relative(path)} is not listed in papers/{path.parent.name}/experiments.yml; add it")
+                raise SelectionError(
+                    f"{paths.relative(path)} is not listed in papers/{path.parent.name}/experiments.yml; add it"
+                )
             found.append(Job(path.parent.name, path.stem, profile, None))
     return found
 
@@ -88,8 +92,12 @@ def select(profile: str, *, paper: str | None = None, notebook: str | None = Non
     if paper:
         if paper not in {job.slug for job in chosen}:
             if paper in papers.slugs():
-                raise SelectionError(f"the paper '{paper}' has no notebook yet at the profile '{profile}'; its claims are in papers/{paper}/README.md")
-            raise SelectionError(f"no paper '{paper}'; {_nearest(paper, sorted({job.slug for job in chosen} | set(papers.slugs())))}")
+                raise SelectionError(
+                    f"the paper '{paper}' has no notebook yet at the profile '{profile}'; its claims are in papers/{paper}/README.md"
+                )
+            raise SelectionError(
+                f"no paper '{paper}'; {_nearest(paper, sorted({job.slug for job in chosen} | set(papers.slugs())))}"
+            )
         chosen = [job for job in chosen if job.slug == paper]
     if notebook:
         names = [job.exhibit for job in chosen]

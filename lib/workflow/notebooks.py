@@ -30,7 +30,7 @@ _FORBIDDEN = {
     r"sys\.path": "sys.path",
     r"^\s*[!%]\s*pip|^\s*!": "a shell or pip command",
     r"\.cuda\(": ".cuda() (use run.device)",
-    r"[\"'](/|~/|[A-Za-z]:\\)\w": "an absolute path (use lib.workflow.paths)",
+    r"[\"'](/|~/|[A-Za-z]:[\\/]+)\w": "an absolute path (use lib.workflow.paths)",
 }
 
 
@@ -86,7 +86,9 @@ def parameters(path: Path) -> list[Parameter]:
             value = ast.literal_eval(node.value)
             name = targets[0].id
         except (ValueError, AttributeError, IndexError):
-            raise NotebookError(f"{paths.relative(path)}: line {node.lineno} of the parameters cell is not NAME = LITERAL") from None
+            raise NotebookError(
+                f"{paths.relative(path)}: line {node.lineno} of the parameters cell is not NAME = LITERAL"
+            ) from None
         _, _, comment = lines[node.end_lineno - 1].partition("#")
         found.append(Parameter(name=name, default=value, help=comment.strip()))
     return found
@@ -98,7 +100,9 @@ def read_by_later_cells(path: Path) -> set[str]:
     after = False
     for cell in code_cells(read(path)):
         if after:
-            names |= {n.id for n in ast.walk(_parse(cell, path)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+            names |= {
+                n.id for n in ast.walk(_parse(cell, path)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+            }
         after = after or "parameters" in _tags(cell)
     return names
 
@@ -119,7 +123,9 @@ def settings_digest(path: Path, profile: str) -> str:
         return "none"
     experiments, paper = papers.load_experiments(slug), papers.load_paper(slug)
     if exhibit not in experiments.experiments:
-        raise NotebookError(f"{paths.relative(path)} is not listed in papers/{slug}/experiments.yml; add it under 'experiments'")
+        raise NotebookError(
+            f"{paths.relative(path)} is not listed in papers/{slug}/experiments.yml; add it under 'experiments'"
+        )
     experiment = experiments.experiments[exhibit]
     told = {
         "parameters": experiment.parameters.get(profile, {}),

@@ -129,14 +129,18 @@ class Paper(_Strict):
                 if table is None:
                     raise ValueError(f"claim {claim.id} cites the table '{cell.table}', which is not under 'published'")
                 if cell.row not in table.rows or cell.column not in table.columns:
-                    raise ValueError(f"claim {claim.id} cites '{cell.row}' / '{cell.column}', not in the table '{cell.table}'")
+                    raise ValueError(
+                        f"claim {claim.id} cites '{cell.row}' / '{cell.column}', not in the table '{cell.table}'"
+                    )
         return self
 
     def claim(self, claim_id: str) -> Claim:
         for claim in self.claims:
             if claim.id == claim_id:
                 return claim
-        raise PaperError(f"papers/{self.slug}/paper.yml has no claim '{claim_id}'; it has {', '.join(c.id for c in self.claims)}")
+        raise PaperError(
+            f"papers/{self.slug}/paper.yml has no claim '{claim_id}'; it has {', '.join(c.id for c in self.claims)}"
+        )
 
     def number(self, table: str, row: str, column: str) -> float | None:
         """One published number; ``None`` where the number was not found."""
@@ -144,7 +148,9 @@ class Paper(_Strict):
             found = self.published[table]
             return found.rows[row][found.columns.index(column)]
         except (KeyError, ValueError):
-            raise PaperError(f"papers/{self.slug}/paper.yml has no published number {table} / {row} / {column}") from None
+            raise PaperError(
+                f"papers/{self.slug}/paper.yml has no published number {table} / {row} / {column}"
+            ) from None
 
 
 class Experiment(_Strict):
@@ -178,7 +184,9 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' is written twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' is written twice", key.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 
@@ -225,5 +233,7 @@ def load_experiments(slug: str) -> Experiments:
     for name, experiment in experiments.experiments.items():
         for claim_id in experiment.claims:
             if claim_id not in {claim.id for claim in paper.claims}:
-                raise PaperError(f"{paths.relative(path)}, key experiments.{name}.claims: paper.yml has no claim '{claim_id}'")
+                raise PaperError(
+                    f"{paths.relative(path)}, key experiments.{name}.claims: paper.yml has no claim '{claim_id}'"
+                )
     return experiments

@@ -100,7 +100,12 @@ def _insert(path: Path, markers: tuple[str, str], body: str) -> bool:
 
 def readme_table() -> str:
     columns = {"paper": "paper", "claim": "claim", "statement": "statement", "published": "published"}
-    columns |= {"recomputed": "recomputed", "rerun": "rerun: paired difference [95 %]", "verdict": "verdict", "command": "command"}
+    columns |= {
+        "recomputed": "recomputed",
+        "rerun": "rerun: paired difference [95 %]",
+        "verdict": "verdict",
+        "command": "command",
+    }
     return _markdown([row for slug in papers.slugs() for row in rows(slug)], columns)
 
 
@@ -132,7 +137,9 @@ def terminal(slugs: list[str], *, width: int = 150) -> str:
         for row in table:
             rerun = row["rerun"].split("<br>")[0]
             verdict = row["verdict"].split("<br>")[0].strip("*")
-            outcome = f"{rerun}" if rerun != "–" else f"recomputed {row['recomputed']}" if row["recomputed"] != "–" else ""
+            outcome = (
+                f"{rerun}" if rerun != "–" else f"recomputed {row['recomputed']}" if row["recomputed"] != "–" else ""
+            )
             statement = row["statement"]
             room = width - 16 - 5 - 18 - 42
             statement = statement if len(statement) <= room else statement[: room - 3] + "..."

@@ -107,8 +107,13 @@ class Run:
     # ------------------------------------------------------------------ outcome
     def record(self, quantity: str, values: Mapping[str, Any], *, unit: str = "") -> None:
         """Keep measured numbers: arm -> one value a seed, or one value."""
+        known = {(number["quantity"], number["arm"]) for number in self.numbers}
         for arm, value in values.items():
-            listed = [float(v) for v in value] if isinstance(value, Sequence) or hasattr(value, "__len__") else float(value)
+            if (quantity, arm) in known:  # two claims on one quantity
+                continue
+            listed = (
+                [float(v) for v in value] if isinstance(value, Sequence) or hasattr(value, "__len__") else float(value)
+            )
             self.numbers.append({"quantity": quantity, "unit": unit, "arm": arm, "values": listed})
 
     def judge(self, claim_id: str, measured: Mapping[str, Sequence[float]]) -> None:
@@ -121,6 +126,18 @@ class Run:
         verdict = verdicts.judge(claim, {arm: list(map(float, values)) for arm, values in measured.items()})
         self.judged[claim_id] = verdict.as_dict()
         print(f"{claim_id} {verdict.verdict}. Claim: {claim.statement}")
+
+    def figure(self, spec: Mapping[str, Any]) -> Any:
+        """Draw a figure, save its PNG and the JSON of every plotted number, print a line that never changes; the Figure."""
+        from lib import figures
+
+        drawn = figures.draw(spec)
+        png, numbers = (paths.figure(self.paper.slug, self.exhibit, self.profile, kind) for kind in ("png", "json"))
+        png.parent.mkdir(parents=True, exist_ok=True)
+        figures.save(drawn, spec, png=png, json=numbers)
+        series = [one for panel in spec["panels"] for one in panel["series"]]
+        print(f"figure {self.paper.slug}/{self.exhibit}: {len(spec['panels'])} panels, {len(series)} series")
+        return drawn
 
     def save(self, *, recomputed: Mapping[str, float] | None = None) -> Path:
         """Write ``papers/<slug>/results/<exhibit>.<profile>.json``: what was measured, from what, on what."""
@@ -166,7 +183,9 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     paper, experiments = papers.load_paper(slug), papers.load_experiments(slug)
     if profile not in experiments.profiles:
-        raise SessionError(f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(experiments.profiles)}")
+        raise SessionError(
+            f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(experiments.profiles)}"
+        )
     if exhibit not in experiments.experiments:
         known = ", ".join(experiments.experiments)
         raise SessionError(f"papers/{slug}/experiments.yml has no experiment '{exhibit}'; it has {known}")
@@ -176,12 +195,18 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
         import torch
 
         if not torch.cuda.is_available():
-            raise SessionError(f"profile '{profile}' needs a CUDA GPU and torch sees none; run with PROFILE=mini, or install a CUDA build of torch (README)")
+            raise SessionError(
+                f"profile '{profile}' needs a CUDA GPU and torch sees none; run with PROFILE=mini, or install a CUDA build of torch (README)"
+            )
     chosen = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     if not chosen or len(set(chosen)) != len(chosen):
         raise SessionError(f"seeds must be a positive number or a list of different numbers, not {seeds!r}")
     _make_deterministic(device)
     return Run(
-        paper=paper, exhibit=exhibit, profile=profile, seeds=chosen, settings=settings,
+        paper=paper,
+        exhibit=exhibit,
+        profile=profile,
+        seeds=chosen,
+        settings=settings,
         claims=experiments.experiments[exhibit].claims,
     )

@@ -180,7 +180,7 @@ def _noun_phrase(phrase: str, word: str = "") -> str:
 def _be(phrase: str) -> str:
     """ "are" for a plural noun phrase; the head noun is the last word before a preposition."""
     head = re.split(r" (?:of|along|in|around|with|between) ", phrase)[0].split()[-1]
-    plural = head.endswith("s") and not head.endswith(("ss", "is", "us", "gas")) or head in {"septa", "bronchi"}
+    plural = (head.endswith("s") and not head.endswith(("ss", "is", "us", "gas"))) or head in {"septa", "bronchi"}
     return "are" if plural else "is"
 
 
