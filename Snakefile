@@ -21,8 +21,8 @@ for job in JOBS:
         name: f"{job.slug}__{job.exhibit}"
         input: [str(path) for path in job.inputs]
         output: str(job.output)
-        log: str(job.output.with_suffix(".failed.ipynb"))  # Snakemake deletes a failed job's outputs, never its log
         params: digest=job.digest, target=str(job.notebook), profile=job.profile
         threads: 1
-        resources: gpu=1 if PROFILE in ("gpu", "full") else 0
+        priority: round(100 * (job.minutes or 0))  # long ones first, so that no core waits at the end
+        resources: gpu=job.gpus
         shell: f"{sys.executable} -m lib.workflow execute {{params.target:q}} --profile {{params.profile:q}}"

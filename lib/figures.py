@@ -247,7 +247,7 @@ def _reference(axes, label: str, value: float | None, *, upright: bool) -> None:
 
 
 def draw(spec: Mapping[str, Any]):
-    """A matplotlib ``Figure`` of ``spec``, made without pyplot, so that a notebook shows it once, as its cell's value.
+    """A matplotlib ``Figure`` of ``spec``, made without pyplot, so that a notebook shows it once, when asked to.
 
     Everything drawn comes from ``normalise(spec)``, which is also what :func:`save` writes.
     """
@@ -259,7 +259,7 @@ def draw(spec: Mapping[str, Any]):
     figure = Figure(figsize=(width * across, height * down + 0.5), layout="constrained")
     figure._repr_png_ = cache(partial(_png, figure))  # shown in a notebook and saved; a second rendering may differ
     figure.suptitle(spec["title"], fontsize=11)
-    grid = figure.subplots(down, across, squeeze=False)
+    grid = figure.subplots(down, across, squeeze=False, sharey="row" if kind in ("dots", "lines") else "none")
     for axes in grid.ravel():
         axes.set_axis_off()
     if kind == "images":

@@ -314,12 +314,14 @@ def checkpoint(tmp_path_factory):
     """A one-layer Llama on disk, taught to answer ``REPORT`` with ``ANSWER`` in its own chat template."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
+    from tokenizers.processors import TemplateProcessing
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("chat") / "tiny"
     special = ["<|end|>", "<|user|>", "<|assistant|>"]
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator([PROMPT, REPORT, ANSWER], vocab_size=600, special_tokens=special, show_progress=False)
+    bpe._tokenizer.post_processor = TemplateProcessing(single="<|end|> $A", special_tokens=[("<|end|>", 0)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token="<|end|>", pad_token="<|end|>")
     tokenizer.add_special_tokens({"additional_special_tokens": special[1:]})
     tokenizer.chat_template = TEMPLATE
@@ -329,8 +331,8 @@ def checkpoint(tmp_path_factory):
         max_position_embeddings=768, bos_token_id=None, eos_token_id=0, pad_token_id=0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    question = tokenizer(f"<|user|>{PROMPT}{REPORT}<|end|><|assistant|>")["input_ids"]
-    answer = tokenizer(f"{ANSWER}<|end|>")["input_ids"]
+    question = tokenizer(f"<|user|>{PROMPT}{REPORT}<|end|><|assistant|>")["input_ids"][1:]
+    answer = tokenizer(f"{ANSWER}<|end|>")["input_ids"][1:]
     ids = torch.tensor([question + answer])
     labels = torch.tensor([[-100] * len(question) + answer])
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -354,6 +356,16 @@ def test_a_checkpoint_answers_greedily_through_its_template(checkpoint, tmp_path
     again = ChatSummariser(LocalChat(str(checkpoint)), folder=tmp_path)
     monkeypatch.setattr(LocalChat, "_loaded", property(lambda _: pytest.fail("a kept answer loads no model")))
     assert again(REPORT) == STATEMENTS
+
+
+def test_the_model_reads_the_template_and_nothing_else(checkpoint, monkeypatch):
+    chat, read = LocalChat(checkpoint, max_tokens=64), []
+    model, tokenizer = chat._loaded
+    assert model.generation_config.do_sample is False and model.generation_config.repetition_penalty in (None, 1.0)
+    generate = model.generate
+    monkeypatch.setattr(model, "generate", lambda **given: read.append(given["input_ids"][0]) or generate(**given))
+    assert chat.ask(PROMPT + REPORT) == ANSWER
+    assert tokenizer.decode(read[0]) == chat.prompt_text(PROMPT + REPORT)  # no second beginning-of-text token
 
 
 def test_a_folder_is_known_by_its_content(checkpoint, tmp_path):

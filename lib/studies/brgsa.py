@@ -100,7 +100,7 @@ class Study:
     train_folder: Path
     train_tree: Path
     encoder: Path
-    text: Path
+    text: Path | str
     sources: dict[str, Path]
 
     # ------------------------------------------------------------------ building
@@ -306,7 +306,7 @@ def prepare(run: Any) -> Study:
         **settings["pretraining"],
     )  # fmt: skip
     statements = [_pairs(run, trees["train"], train, style, settings) for style in ("summary", "raw")]
-    text = run.build(alignment.make_text_checkpoint, pairs=statements, **settings["text"])
+    text = _text_checkpoint(run, statements, settings["text"])
     sources: dict[str, Path] = {}
     blocks = settings["model"]["frozen_blocks"]
     if blocks:
@@ -320,6 +320,13 @@ def prepare(run: Any) -> Study:
         external=_external_test(trees["external"], outside, labels), train_folder=train, train_tree=trees["train"],
         encoder=encoder, text=text, sources=sources,
     )  # fmt: skip
+
+
+def _text_checkpoint(run: Any, statements: list[Path], settings: dict[str, Any]) -> Path | str:
+    """A folder or hub id given as ``checkpoint``, else a tiny one whose tokenizer has seen the statements."""
+    if "checkpoint" in settings:
+        return settings["checkpoint"]
+    return run.build(alignment.make_text_checkpoint, pairs=statements, **settings)
 
 
 def _internal_test(tree: Path, folder: Path) -> TestSet:

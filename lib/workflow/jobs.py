@@ -43,6 +43,14 @@ class Job:
         return [self.notebook, *notebooks.lib_files(self.notebook)]
 
     @property
+    def gpus(self) -> int:
+        """GPUs the job asks a scheduler for: one when its profile's device is ``cuda``."""
+        if not papers.has_experiments(self.slug):
+            return 0
+        settings = papers.load_experiments(self.slug).profiles.get(self.profile, {})
+        return int(settings.get("device") == "cuda")
+
+    @property
     def digest(self) -> str:
         return notebooks.settings_digest(self.notebook, self.profile)
 

@@ -38,7 +38,8 @@ def _results(slug: str) -> list[dict[str, Any]]:
 
 
 def _published(paper: Paper, claim: Claim) -> str:
-    numbers = [f"{cell.row} {paper.number(cell.table, cell.row, cell.column)}" for cell in claim.published]
+    found = [(cell.row, paper.number(cell.table, cell.row, cell.column)) for cell in claim.published]
+    numbers = [f"{row} {'not found' if number is None else number}" for row, number in found]
     return "; ".join(numbers[:4]) + (" ..." if len(numbers) > 4 else "") if numbers else "not found"
 
 

@@ -120,24 +120,36 @@ class Run:
         """Judge one claim from its arms (one value a seed) and print one line that is the same on every machine."""
         claim = self.paper.claim(claim_id)
         self.record(claim.quantity, measured)
-        if not self.settings.get("verdicts", True):
-            print(f"{claim_id}: no verdict at this profile. Claim: {claim.statement}")
-            return
-        verdict = verdicts.judge(claim, {arm: list(map(float, values)) for arm, values in measured.items()})
-        self.judged[claim_id] = verdict.as_dict()
-        print(f"{claim_id} {verdict.verdict}. Claim: {claim.statement}")
+        values = {arm: list(map(float, values)) for arm, values in measured.items()}
+        self._conclude(claim, lambda: verdicts.judge(claim, values))
 
-    def figure(self, spec: Mapping[str, Any]) -> Any:
-        """Draw a figure, save its PNG and the JSON of every plotted number, print a line that never changes; the Figure."""
+    def judge_interval(
+        self, claim_id: str, *, difference: tuple[float, float, float], null: tuple[float, float, float], n: int
+    ) -> None:
+        """Judge one claim by the same rules from intervals (see :func:`verdicts.judge_interval`): numbers without seeds."""
+        claim = self.paper.claim(claim_id)
+        self._conclude(claim, lambda: verdicts.judge_interval(claim, difference=difference, null=null, n=n))
+
+    def _conclude(self, claim: papers.Claim, decide: Callable[[], verdicts.Verdict]) -> None:
+        if not self.settings.get("verdicts", True):
+            print(f"{claim.id}: no verdict at this profile. Claim: {claim.statement}")
+            return
+        verdict = decide()
+        self.judged[claim.id] = verdict.as_dict()
+        print(f"{claim.id} {verdict.verdict}. Claim: {claim.statement}")
+
+    def figure(self, spec: Mapping[str, Any]) -> None:
+        """Draw and show a figure, save its PNG and the JSON of every plotted number, print a line that never changes."""
+        from IPython.display import display
+
         from lib import figures
 
         drawn = figures.draw(spec)
         png, numbers = (paths.figure(self.paper.slug, self.exhibit, self.profile, kind) for kind in ("png", "json"))
-        png.parent.mkdir(parents=True, exist_ok=True)
         figures.save(drawn, spec, png=png, json=numbers)
         series = [one for panel in spec["panels"] for one in panel["series"]]
         print(f"figure {self.paper.slug}/{self.exhibit}: {len(spec['panels'])} panels, {len(series)} series")
-        return drawn
+        display(drawn)  # here and not by the cell's value, which a closing semicolon would hide
 
     def save(self, *, recomputed: Mapping[str, float] | None = None) -> Path:
         """Write ``papers/<slug>/results/<exhibit>.<profile>.json``: what was measured, from what, on what."""

@@ -58,13 +58,7 @@ def _difference(arms: Arms, measured: Mapping[str, Sequence[float]], claim_id: s
     return paired_difference(values(arms.treatment), baseline)
 
 
-def judge(claim: Claim, measured: Mapping[str, Sequence[float]]) -> Verdict:
-    """Judge ``claim`` from ``measured``: arm name -> the quantity, one value a seed, seeds in the same order in every arm.
-
-    Raises ``KeyError`` naming the arm when one that the claim or its null needs was not measured.
-    """
-    difference = _difference(claim.arms, measured, claim.id)
-    null = _difference(claim.null.arms, measured, claim.id)
+def _decide(claim: Claim, difference: Difference, null: Difference) -> Verdict:
     if _shows(claim, null):
         verdict = INVALID
     elif _shows(claim, difference):
@@ -74,3 +68,30 @@ def judge(claim: Claim, measured: Mapping[str, Sequence[float]]) -> Verdict:
     else:
         verdict = UNDECIDED
     return Verdict(claim=claim.id, verdict=verdict, difference=difference, null=null)
+
+
+def judge(claim: Claim, measured: Mapping[str, Sequence[float]]) -> Verdict:
+    """Judge ``claim`` from ``measured``: arm name -> the quantity, one value a seed, seeds in the same order in every arm.
+
+    Raises ``KeyError`` naming the arm when one that the claim or its null needs was not measured.
+    """
+    difference = _difference(claim.arms, measured, claim.id)
+    return _decide(claim, difference, _difference(claim.null.arms, measured, claim.id))
+
+
+def judge_interval(
+    claim: Claim, *, difference: tuple[float, float, float], null: tuple[float, float, float], n: int
+) -> Verdict:
+    """Judge ``claim`` by the same rules from 95 % intervals computed elsewhere, such as a bootstrap over studies.
+
+    ``difference`` and ``null`` are (estimate, low, high) of treatment minus baseline of the claim's arms and of its
+    null's; ``n`` is how many independent units they rest on. For recomputed numbers, which have no seeds: handing
+    bootstrap resamples to :func:`judge` as if they were seeds would shrink the interval without limit. Raises
+    ``ValueError`` unless low <= high and ``n`` >= 1.
+    """
+    for name, (_, low, high) in {"difference": difference, "null": null}.items():
+        if not low <= high or n < 1:
+            raise ValueError(
+                f"claim {claim.id}: the {name} has the interval {low} to {high}, n = {n}; give low <= high, n >= 1"
+            )
+    return _decide(claim, Difference(*map(float, difference), n=n), Difference(*map(float, null), n=n))

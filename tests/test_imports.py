@@ -1,0 +1,42 @@
+"""The arrows between the rooms of lib, and what importing a room must not load."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lib.workflow import paths
+
+HEAVY = {"monai", "umap", "transformers", "peft", "trl", "snakemake", "numba", "matplotlib", "SimpleITK", "bokeh", "papermill"}
+ROOMS = sorted(
+    "lib." + ".".join(file.relative_to(paths.ROOT / "lib").with_suffix("").parts)
+    for file in (paths.ROOT / "lib").rglob("*.py")
+    if file.name not in ("__init__.py", "__main__.py")
+)
+
+
+def _python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_import_contracts_are_kept():
+    lint = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()"]
+    done = subprocess.run([*lint, "--no-cache"], cwd=paths.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout and "5 kept" in done.stdout
+
+
+def test_importing_every_module_loads_no_heavy_library():
+    """One process for all of lib; who is to blame is looked for only when something was loaded."""
+    report = f"import sys; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    if not (loaded := _python(f"import {', '.join(ROOMS)}; {report}").split()):
+        return
+    guilty = [room for room in ROOMS if _python(f"import {room}; {report}").split()]
+    pytest.fail(f"importing {', '.join(guilty)} loads {', '.join(loaded)}; import it inside the function that needs it")
+
+
+@pytest.mark.parametrize("room", ["lib.workflow.session", "lib.workflow.__main__", "lib.data.ct_rate", "lib.evaluation.statistics"])
+def test_rooms_without_tensors_do_not_load_torch(room):
+    assert _python(f"import {room}, sys; print('torch' in sys.modules, 'sklearn' in sys.modules)") == "False False\n"

@@ -1,0 +1,138 @@
+"""How CI re-executes the committed notebooks: nbval on each, then its figure against the committed numbers.
+
+All of them with ``REPRISE_NBVAL=all`` (`make nbval`); otherwise the quick ones and two long ones, which change with the
+commit. nbval passes a notebook without execution counts and one with another picture, so both are checked otherwise.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import toy_project as toy
+
+from lib import figures
+from lib.workflow import jobs, notebooks, paths
+from lib.workflow.execute import QUIET, THREADS
+
+QUICK = 0.4  # minutes at mini
+SAMPLE = 2
+# Another CPU trains slightly other weights; a share of one case in a hundred is what may move.
+RTOL, ATOL = 1e-2, 1e-2
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def choose(every: list[jobs.Job], *, commit: str, all_of_them: bool) -> list[jobs.Job]:
+    """The quick notebooks and ``SAMPLE`` of the others, drawn by the commit."""
+    long = [job for job in every if (job.minutes or 0) > QUICK]
+    drawn = sorted(long, key=lambda job: hashlib.sha256(f"{commit}/{job.label}".encode()).hexdigest())[:SAMPLE]
+    return [job for job in every if all_of_them or job not in long or job in drawn]
+
+
+CHOSEN = choose(jobs.every("mini"), commit=_commit(), all_of_them=os.environ.get("REPRISE_NBVAL") == "all")
+
+
+def nbval(path: Path, out: Path) -> subprocess.CompletedProcess:
+    """Re-execute one notebook and compare its outputs; figures and results go to ``out``, artefacts are kept."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    environment |= THREADS | QUIET | {"REPRISE_OUT": str(out), "REPRISE_CACHE": str(paths.CACHE)}
+    options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300", "-o", "addopts=", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, str(path)]
+    return subprocess.run(command, cwd=paths.ROOT, env=environment, capture_output=True, text=True, timeout=1800)
+
+
+def _committed_files(job: jobs.Job) -> dict[Path, int]:
+    places = ("figures/{}/{}.*", "papers/{}/results/{}.*", "notebooks/{}/{}.*")
+    files = [file for place in places for file in paths.ROOT.glob(place.format(job.slug, job.exhibit))]
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("job", CHOSEN, ids=lambda job: job.label)
+def test_a_committed_notebook_gives_the_same_again(job, tmp_path):
+    before = _committed_files(job)
+    done = nbval(job.notebook, tmp_path)
+    assert _committed_files(job) == before, "nbval wrote over committed files: REPRISE_OUT was not heeded"
+    if done.returncode and "FileUnavailable" in done.stdout:
+        pytest.skip(f"{job.label}: released files are neither here nor reachable")
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    cells = len(notebooks.code_cells(notebooks.read(job.notebook)))
+    assert f"{cells} passed" in done.stdout, done.stdout  # none skipped, none expected to fail
+    committed = paths.ROOT / "figures" / job.slug / f"{job.exhibit}.mini.json"
+    fresh = tmp_path / "figures" / job.slug / f"{job.exhibit}.mini.json"
+    assert committed.is_file() == fresh.is_file(), f"{job.label}: only one of {committed} and {fresh} exists"
+    if fresh.is_file():
+        golden, new = (json.loads(file.read_text()) for file in (committed, fresh))
+        assert figures.compare(golden, new, rtol=RTOL, atol=ATOL) == []
+
+
+# ---------------------------------------------------------------------- is nbval to be trusted?
+CANARY = [("code", "x = 2"), ("code", "print('scaled', x / 10)"), ("code", "x + 1")]
+
+
+def _alter(path: Path) -> str | None:
+    """Change the last digit of a compared output; returns the text, ``None`` when nothing there is compared."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebooks.code_cells(notebook):
+        ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
+        for output in [] if ignored else cell.outputs:
+            if output.output_type == "stream" and (digits := list(re.finditer(r"\d", output.text))):
+                place = digits[-1].start()
+                other = str((int(output.text[place]) + 1) % 10)
+                output.text = output.text[:place] + other + output.text[place + 1 :]
+                nbformat.write(notebook, path)
+                return output.text
+    return None
+
+
+@pytest.mark.notebooks
+def test_canary_one_wrong_digit_makes_nbval_fail(tmp_path):
+    path = toy.write_notebook(tmp_path / "canary.ipynb", CANARY)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "3"}, execution_count=3)]
+    nbformat.write(notebook, path)
+    good = nbval(path, tmp_path)
+    assert good.returncode == 0 and "3 passed" in good.stdout, good.stdout
+    assert _alter(path) == "scaled 0.3\n"
+    bad = nbval(path, tmp_path)
+    assert bad.returncode == 1 and "1 failed, 2 passed" in bad.stdout, bad.stdout
+
+
+@pytest.mark.notebooks
+def test_canary_a_quick_committed_notebook_with_one_wrong_digit_fails(tmp_path):
+    for job in sorted(CHOSEN, key=lambda job: job.minutes or QUICK):
+        path = tmp_path / job.notebook.name
+        shutil.copy(job.notebook, path)
+        if (job.minutes or 0) <= QUICK and _alter(path) is not None:
+            done = nbval(path, tmp_path)
+            assert done.returncode == 1 and "failed" in done.stdout, f"nbval did not notice a wrong digit in {job.label}"
+            return
+    pytest.skip("no quick notebook has a compared number yet")
+
+
+@pytest.mark.notebooks
+def test_nbval_passes_what_was_never_run_so_the_linter_must_not(tmp_path):
+    path = toy.write_notebook(tmp_path / "never_run.ipynb", [*CANARY, ("code", "print('wrong', 1 + 1)")], executed=False)
+    done = nbval(path, tmp_path)
+    assert done.returncode == 0, "nbval has learnt to refuse it: the lint rule may go"
+    assert any("execution counts are [None" in problem for problem in notebooks.lint(path))
+
+
+def test_the_sample_changes_with_the_commit_and_only_with_it():
+    every = [jobs.Job("p", f"long_{i}", "mini", 2.0) for i in range(8)]
+    every += [jobs.Job("p", "quick", "mini", 0.3), jobs.Job("notebooks", "tool", "mini", None)]
+    drawn = [choose(every, commit=str(c), all_of_them=False) for c in range(20)]
+    assert all(len(some) == 4 and set(every[8:]) <= set(some) for some in drawn)
+    assert {job for some in drawn for job in some} == set(every)  # each has its turn
+    assert choose(every, commit="7", all_of_them=False) == drawn[7]
+    assert choose(every, commit="7", all_of_them=True) == every

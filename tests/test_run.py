@@ -1,0 +1,256 @@
+"""One command in a tiny copy of the project: runs, does nothing again, reruns what changed, survives kill -9."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import toy_project as toy
+
+from lib.workflow import paths
+
+pytestmark = pytest.mark.notebooks
+
+WORLD = '''
+"""A world and arms trained on it."""
+
+import time
+
+
+def build_world(folder, *, seed):
+    time.sleep(1)
+    (folder / "world.txt").write_text(str(seed + 1))
+
+
+def train_arm(folder, *, world, seed, rate):
+    time.sleep(0.4)
+    (folder / "arm.txt").write_text(str(int((world / "world.txt").read_text()) * rate + seed / 7))
+'''
+PLOT = '"""Used by one notebook only."""\n\n\ndef scale(value):\n    return value * 2\n'
+COMMON = [
+    ("markdown", "# Is the full arm better?"),
+    ("code", 'profile = "mini"\nseeds = 3', "parameters"),
+    ("code", 'run = start("toy", EXHIBIT, profile=profile, seeds=seeds)'),
+    ("code", "run"),
+    ("code", "world = run.build(build_world, seed=0)"),
+    ("code", "full = run.build_all(train_arm, [dict(world=world, seed=s, rate=2) for s in run.seeds])"),
+    ("code", "values = [scale(float((folder / 'arm.txt').read_text())) for folder in full]"),
+    ("code", "run.record('value', {'full': values})\nprint(values)\nrun.save();"),
+    ("markdown", "How to read it."),
+]
+
+
+def _cells(exhibit: str, imports: str) -> list[tuple]:
+    cells = [(kind, source.replace("EXHIBIT", f'"{exhibit}"'), *tags) for kind, source, *tags in COMMON]
+    return [cells[0], ("code", f"from lib.toy_world import build_world, train_arm\n{imports}"), *cells[1:]]
+
+
+class Project:
+    """A copy of the project with one paper and two notebooks that share a world and three arms."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        hidden = shutil.ignore_patterns("__pycache__")
+        for name in ("lib", "profiles"):
+            shutil.copytree(paths.ROOT / name, root / name, ignore=hidden)
+        shutil.copy(paths.ROOT / "Snakefile", root)
+        (root / "lib/toy_world.py").write_text(WORLD)
+        (root / "lib/toy_plot.py").write_text(PLOT)
+        (root / "README.md").write_text("# Toy\n<!-- claims:begin -->\n<!-- claims:end -->\n")
+        facts = toy.paper_facts()
+        facts["claims"] = facts["claims"][:1]
+        facts["claims"][0]["published"] = []
+        toy.write_yaml(root / "papers/toy/paper.yml", facts)
+        (root / "papers/toy/README.md").write_text("# Toy\n<!-- verdicts:begin -->\n<!-- verdicts:end -->\n")
+        experiments = toy.experiment_facts()
+        common = {"question": "Is it?", "minutes": {"smoke": 0.1, "mini": 0.1}}
+        experiments["experiments"] = {"tab_a": common, "tab_b": dict(common)}
+        toy.write_yaml(root / "papers/toy/experiments.yml", experiments)
+        plain = "from lib.workflow.session import start\n\nscale = float"
+        plotted = "from lib.toy_plot import scale\nfrom lib.workflow.session import start"
+        toy.write_notebook(root / "notebooks/toy/tab_a.ipynb", _cells("tab_a", plain), executed=False)
+        toy.write_notebook(root / "notebooks/toy/tab_b.ipynb", _cells("tab_b", plotted), executed=False)
+
+    def start(self, *words: str) -> subprocess.Popen:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("REPRISE", "PYTEST"))}
+        environment["PYTHONPATH"] = str(self.root)
+        command = [sys.executable, "-m", "lib.workflow", "run", *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=self.root, env=environment, start_new_session=True, **pipes)
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def copies(self) -> dict[str, int]:
+        return {f.name: f.stat().st_mtime_ns for f in (self.root / "runs/mini/toy").glob("*.ipynb")}
+
+    def results(self) -> dict[str, object]:
+        """What was measured, without time and commit."""
+        found = {f.name: json.loads(f.read_text()) for f in self.root.glob("papers/toy/results/*.json")}
+        return {name: {k: v for k, v in content.items() if k != "provenance"} for name, content in found.items()}
+
+    def forget(self) -> None:
+        for folder in ("runs", "papers/toy/results", ".snakemake"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        file = self.root / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    def processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()).is_relative_to(self.root) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def wait_for_half_a_run(self) -> None:
+        """Until one notebook is running and an arm exists, but not all of them."""
+        for _ in range(600):
+            arms = len(list(self.root.glob("runs/cache/train_arm/*/artefact.json")))
+            if 1 <= arms < 3 and list(self.root.glob("runs/mini/toy/*.running.ipynb")):
+                return
+            time.sleep(0.05)
+        pytest.fail("the run never came to its middle")
+
+    def wait_until_quiet(self, seconds: float) -> list[psutil.Process]:
+        end = time.monotonic() + seconds
+        while (alive := self.processes()) and time.monotonic() < end:
+            time.sleep(0.2)
+        return alive
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("project") / "copy")
+    yield project
+    for process in project.processes():
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def finished(project):
+    """The outcome of an uninterrupted run: what it printed and what it measured."""
+    code, out, err = project.run()
+    assert code == 0, out + err
+    return out, project.results()
+
+
+def test_a_run_tells_how_long_shows_results_and_ends_with_the_claims(project, finished):
+    out, results = finished
+    assert "2 notebooks at the profile 'mini'; about" in out
+    assert "[toy/tab_a]" in out and "runs/mini/toy/tab_b.ipynb" in out and "2 of 2 notebooks are up to date" in out
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("Toy") and "C1" in last
+    assert sorted(project.copies()) == ["tab_a.ipynb", "tab_b.ipynb"]
+    assert sorted(results) == ["tab_a.mini.json", "tab_b.mini.json"]
+    assert len(list(project.root.glob("runs/cache/train_arm/*/artefact.json"))) == 3  # trained once, used by both
+
+
+def test_again_nothing_runs_and_a_comment_changes_nothing(project, finished):
+    before = project.copies()
+    project.edit("lib/toy_plot.py", "Used by one notebook only.", "Used by one notebook only, which plots.")
+    project.edit("lib/toy_world.py", "import time\n", "import time  # a comment\n")
+    os.utime(project.root / "notebooks/toy/tab_a.ipynb")
+    code, out, err = project.run()
+    assert code == 0 and project.copies() == before, out + err
+    assert "2 of 2 notebooks are up to date" in out and "started" not in out
+
+
+def test_make_format_publishes_and_the_next_run_still_does_nothing(project, finished):
+    before = project.copies()
+    environment = {**os.environ, "PYTHONPATH": str(project.root)}
+    command = [sys.executable, "-m", "lib.workflow", "format"]
+    done = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True)
+    assert "notebooks/toy/tab_a.ipynb: outputs of the last mini run" in done.stdout, done.stdout + done.stderr
+    assert project.run()[0] == 0 and project.copies() == before
+
+
+def test_an_edit_reruns_its_dependents_only(project, finished):
+    before = project.copies()
+    project.edit("lib/toy_plot.py", "value * 2", "value * 3")
+    code, out, err = project.run()
+    after = {name: time for name, time in project.copies().items() if name in before}
+    assert code == 0 and after["tab_a.ipynb"] == before["tab_a.ipynb"], out + err
+    assert after["tab_b.ipynb"] != before["tab_b.ipynb"] and "[toy/tab_a]" not in out
+    assert len(list(project.root.glob("runs/cache/train_arm/*/artefact.json"))) == 3  # nothing was trained again
+    project.edit("lib/toy_plot.py", "value * 3", "value * 2")
+
+
+def test_a_failing_notebook_fails_the_run_and_the_other_is_kept(project, finished):
+    project.edit("lib/toy_plot.py", "return value * 2", "raise ValueError('row 3 is empty; fill it')")
+    code, out, err = project.run()
+    assert code == 1 and "row 3 is empty; fill it" in out + err and "Not finished: toy/tab_b" in err
+    assert "tab_b.failed.ipynb" in project.copies() and "tab_a.ipynb" in project.copies()
+    project.edit("lib/toy_plot.py", "raise ValueError('row 3 is empty; fill it')", "return value * 2")
+    assert project.run()[0] == 0 and "tab_b.failed.ipynb" not in project.copies()
+
+
+def test_kill_9_of_everything_then_the_same_command_gives_the_same_numbers(project, finished):
+    project.forget()
+    process = project.start()
+    project.wait_for_half_a_run()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert project.wait_until_quiet(15) == [], "a kernel goes on after its run was killed"
+    kept = {f.parent.name for f in project.root.glob("runs/cache/*/*/artefact.json")}
+    assert project.results() == {} and len(kept) >= 2 and not list(project.root.glob("runs/mini/toy/tab_?.ipynb"))
+    times = {f: f.stat().st_mtime_ns for f in project.root.glob("runs/cache/*/*/artefact.json")}
+    code, out, err = project.run()
+    assert code == 0, out + err
+    assert project.results() == finished[1]  # bit for bit
+    assert not list(project.root.rglob("*.running.ipynb")) and not list(project.root.glob("runs/cache/*/*.part"))
+    assert all(file.stat().st_mtime_ns == then for file, then in times.items())  # went on, did not start again
+
+
+def test_kill_9_of_the_command_alone_ends_what_it_started(project, finished):
+    project.forget()
+    process = project.start()
+    project.wait_for_half_a_run()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    alive = project.wait_until_quiet(15)
+    process.communicate()
+    assert alive == [], [" ".join(p.cmdline()[:6]) for p in alive]
+    assert project.run()[0] == 0 and project.results() == finished[1]
+
+
+def test_two_runs_at_once_do_not_mix(project, finished):
+    project.forget()
+    first = project.start()
+    for _ in range(200):
+        if (project.root / "runs/.run.lock").exists() and project.root.joinpath(".snakemake").exists():
+            break
+        time.sleep(0.05)
+    code, _, err = project.run()
+    assert code == 1 and "Another run is going on" in err
+    out, err = first.communicate(timeout=300)
+    assert first.returncode == 0, out + err
+    assert project.results() == finished[1]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--paper", "toi"], "no paper 'toi'; did you mean 'toy'?"),
+        (["--notebook", "tab_z"], "no notebook 'tab_z'; did you mean 'tab_"),
+        (["--profile", "minni"], "no paper has the profile 'minni'; did you mean 'mini'?"),
+        (["--cluster", "slrum"], "there is no folder profiles/slrum"),
+    ],
+)
+def test_a_wrong_name_is_one_sentence(project, words, sentence):
+    code, out, err = project.run(*words)
+    assert code == 2 and err.startswith("error: ") and sentence in err and err.count("\n") == 1 and out == ""
