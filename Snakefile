@@ -1,5 +1,6 @@
-# One job a notebook. Inputs: the notebook and exactly the lib files it imports, directly or not; `digest` stands for its
-# part of the paper's YAML. Run through `make run` (or `python -m lib.workflow run --help`); a cluster profile is in profiles/.
+# One job a notebook. Inputs: the notebook and exactly the lib files it imports, directly or not. They are `ancient`: `digest`
+# (the content hash, with the notebook's part of the paper's YAML) says whether they changed, a date or a comment does not.
+# Run through `make run` (or `python -m lib.workflow run --help`); a cluster profile is in profiles/.
 import sys
 
 from lib.workflow import jobs
@@ -19,7 +20,7 @@ for job in JOBS:
 
     rule:
         name: f"{job.slug}__{job.exhibit}"
-        input: [str(path) for path in job.inputs]
+        input: [ancient(str(path)) for path in job.inputs]
         output: str(job.output)
         params: digest=job.digest, target=str(job.notebook), profile=job.profile
         threads: 1

@@ -11,7 +11,6 @@ forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, referen
 images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
 
 Used by every notebook through ``run.figure`` and by the figure regression test.
-
 >>> figure = draw(spec); save(figure, spec, png=Path("a.png"), json=Path("a.json")); compare(golden, fresh)
 """
 
@@ -19,11 +18,11 @@ from __future__ import annotations
 
 import io
 import json as json_format
-import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ from lib.evaluation.statistics import paired_difference
 # Okabe and Ito's palette: eight colours that people with any colour vision tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A900")
 NULL_COLOUR, REFERENCE_COLOUR = "#8C8C8C", "#555555"
-DPI = 100
 _TURNED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 _drawn = partial(np.asarray, dtype=np.float64)  # None becomes nan, which matplotlib leaves out
 MOST_ANNOTATED = 240  # cells of a heat map that still get their number
@@ -49,8 +47,8 @@ class FigureError(ValueError):
 
 def _number(value: Any, digits: int = 7) -> float | None:
     """``value`` at seven digits; ``None`` for NaN and infinity, which JSON cannot hold."""
-    value = math.nan if value is None else float(value)
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    value = np.nan if value is None else float(value)
+    return float(f"{value:.{digits}g}") if np.isfinite(value) else None
 
 
 def _field(kind: str, name: str, value: Any, where: str) -> Any:
@@ -88,15 +86,10 @@ def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
     if kind in ("lines", "scatter") and len({len(checked[name]) for name in names}) > 1:
         raise FigureError(f"{where} has lists of different length; give one number a point in each.")
     if kind == "heatmap" and np.shape(checked["values"]) != (len(checked["rows"]), len(checked["columns"])):
-        raise FigureError(
-            f"{where}: 'values' is {np.shape(checked['values'])}; give it as many rows and columns as names."
-        )
-    known = [value for value in checked["values"] if value is not None] if kind == "dots" else []
-    if known:
+        raise FigureError(f"{where}: 'values' is {np.shape(checked['values'])}; name each row and each column once.")
+    if kind == "dots" and (known := [value for value in checked["values"] if value is not None]):
         found = paired_difference(known, 0.0)
-        checked.setdefault("mean", _number(found.mean))
-        if len(known) > 1 and "low" not in checked:
-            checked |= {"low": _number(found.low), "high": _number(found.high)}
+        checked = {"mean": _number(found.mean), "low": _number(found.low), "high": _number(found.high)} | checked
     return checked
 
 
@@ -155,40 +148,39 @@ def compare(golden: Mapping, fresh: Mapping, *, rtol: float = 1e-5, atol: float 
     return problems
 
 
-def _colours(panels: list[dict[str, Any]]) -> dict[str, str]:
-    """One colour a label, the same in every panel; grey for nulls; one for all when the palette is too short."""
-    nulls = {s["label"]: s.get("null", False) for panel in panels for s in panel["series"]}
-    plain = [label for label, null in nulls.items() if not null]
-    own = dict(zip(plain, PALETTE, strict=False)) if len(plain) <= len(PALETTE) else {}
-    return {label: NULL_COLOUR if null else own.get(label, PALETTE[0]) for label, null in nulls.items()}
+def _colour(series: list[dict[str, Any]], *, plain: bool) -> None:
+    """Give each series its colour: one a label in every panel, grey for nulls, one for all if ``plain`` or too many."""
+    labels = dict.fromkeys(one["label"] for one in series if not one.get("null"))
+    own = {} if plain or len(labels) > len(PALETTE) else dict(zip(labels, PALETTE, strict=False))
+    for one in series:
+        one["colour"] = NULL_COLOUR if one.get("null") else own.get(one["label"], PALETTE[0])
 
 
-def _dots(axes, series: list[dict[str, Any]], colours: dict[str, str]) -> None:
+def _dots(axes, series: list[dict[str, Any]]) -> None:
     for x, one in enumerate(series):
-        count, colour = len(one["values"]), colours[one["label"]]
+        count, colour = len(one["values"]), one["colour"]
         spread = x + (np.linspace(-0.18, 0.18, count) if count > 1 else np.zeros(1))
         axes.scatter(spread, _drawn(one["values"]), s=16, color=colour, alpha=0.6, linewidths=0)
         axes.vlines(x, _drawn(one.get("low")), _drawn(one.get("high")), color=colour, linewidth=2.5)
         axes.plot([x], _drawn([one.get("mean")]), marker="D", markersize=6, color=colour, markeredgecolor="white")
-    long = len(series) * max(len(one["label"]) for one in series) > 40
-    axes.set_xticks(range(len(series)), [one["label"] for one in series], **(_TURNED if long else {}))
+    labels = [one["label"] for one in series]
+    axes.set_xticks(range(len(series)), labels, **(_TURNED if len(series) * max(map(len, labels)) > 40 else {}))
     axes.set_xlim(-0.6, len(series) - 0.4)
 
 
-def _forest(axes, series: list[dict[str, Any]], colours: dict[str, str]) -> None:
+def _forest(axes, series: list[dict[str, Any]]) -> None:
     for y, one in enumerate(series):
-        colour = colours[one["label"]]
-        axes.plot(_drawn([one["mean"]]), [y], marker="o", markersize=6, color=colour, markeredgecolor="white")
-        axes.hlines(y, _drawn(one["low"]), _drawn(one["high"]), color=colour, linewidth=2)
+        axes.plot(_drawn([one["mean"]]), [y], marker="o", markersize=6, color=one["colour"], markeredgecolor="white")
+        axes.hlines(y, _drawn(one["low"]), _drawn(one["high"]), color=one["colour"], linewidth=2)
         if one.get("p") is not None:
             axes.text(1.02, y, f"p {one['p']:.2g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.set_yticks(range(len(series)), [one["label"] for one in series])
     axes.set_ylim(len(series) - 0.4, -0.6)  # first row on top
 
 
-def _points(axes, series: list[dict[str, Any]], colours: dict[str, str], *, joined: bool) -> None:
+def _points(axes, series: list[dict[str, Any]], *, joined: bool) -> None:
     for one in series:
-        colour, x, y = colours[one["label"]], _drawn(one["x"]), _drawn(one["y"])
+        colour, x, y = one["colour"], _drawn(one["x"]), _drawn(one["y"])
         if joined:
             axes.plot(x, y, color=colour, marker="o", markersize=4, label=one["label"])
             if "low" in one:
@@ -222,9 +214,13 @@ def _image(axes, one: dict[str, Any]) -> None:
 
 
 def _png(figure) -> bytes:
+    from PIL import Image
+
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    return stream.getvalue()
+    figure.savefig(stream, format="png", dpi=100)
+    picture = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a third of the bytes
+    picture.save(small := io.BytesIO(), format="png", optimize=True)
+    return small.getvalue()
 
 
 def _grid(kind: str, panels: list[dict[str, Any]]) -> tuple[int, int, float, float]:
@@ -232,18 +228,20 @@ def _grid(kind: str, panels: list[dict[str, Any]]) -> tuple[int, int, float, flo
     rows = max(len(panel["series"]) for panel in panels)
     if kind == "images":
         return len(panels), rows, 2.1, 2.4
-    shape = np.max([np.shape(panel["series"][0].get("values", [[0]])) for panel in panels], axis=0)
-    sizes = {"dots": (max(3.0, 0.5 * rows + 1.4), 3.6), "forest": (3.4 if len(panels) > 1 else 6.0, 0.26 * rows + 1.2)}
-    sizes["heatmap"] = (0.62 * shape[-1] + 2.4, 0.28 * shape[0] + 1.4)
-    width, height = sizes.get(kind, (4.4, 3.6))
-    across = max(1, min(len(panels), int(12.5 // width)))
-    return -(-len(panels) // across), across, width, height
+    width, height = (max(3.0, 0.5 * rows + 1.4) if kind == "dots" else 4.4), 3.6
+    if kind == "forest":
+        width, height = (6.0 if len(panels) == 1 else 3.4), 0.26 * rows + 1.2
+    if kind == "heatmap":
+        shape = np.max([np.shape(panel["series"][0]["values"]) for panel in panels], axis=0)
+        width, height = 0.62 * shape[1] + 2.4, 0.28 * shape[0] + 1.4
+    down = -(-len(panels) // max(1, int(12.5 // width)))
+    return down, -(-len(panels) // down), width, height
 
 
 def _reference(axes, label: str, value: float | None, *, upright: bool) -> None:
     (axes.axvline if upright else axes.axhline)(value, color=REFERENCE_COLOUR, linestyle="--", linewidth=1, zorder=0)
-    place = ((value, 1), axes.get_xaxis_transform()) if upright else ((1, value), axes.get_yaxis_transform())
-    axes.text(*place[0], label, transform=place[1], ha="right", va="bottom", fontsize=8)
+    place = ((value, 0.01), axes.get_xaxis_transform()) if upright else ((1, value), axes.get_yaxis_transform())
+    axes.text(*place[0], label, transform=place[1], ha="right", va="bottom", fontsize=8, rotation=90 * upright)
 
 
 def draw(spec: Mapping[str, Any]):
@@ -254,34 +252,36 @@ def draw(spec: Mapping[str, Any]):
     from matplotlib.figure import Figure
 
     spec = normalise(spec)
-    kind, panels, colours = spec["kind"], spec["panels"], _colours(spec["panels"])
+    kind, panels = spec["kind"], spec["panels"]
+    _colour([one for panel in panels for one in panel["series"]], plain=kind == "forest")
     down, across, width, height = _grid(kind, panels)
     figure = Figure(figsize=(width * across, height * down + 0.5), layout="constrained")
     figure._repr_png_ = cache(partial(_png, figure))  # shown in a notebook and saved; a second rendering may differ
     figure.suptitle(spec["title"], fontsize=11)
-    grid = figure.subplots(down, across, squeeze=False, sharey="row" if kind in ("dots", "lines") else "none")
+    grid = figure.subplots(down, across, squeeze=False, sharex=kind == "forest", sharey=kind in ("dots", "lines"))
     for axes in grid.ravel():
         axes.set_axis_off()
     if kind == "images":
         for panel, axes in zip(panels, grid, strict=True):
             for one, target in zip(panel["series"], axes, strict=False):
                 _image(target, one)
-            axes[0].set_title(f"{panel['title']}\n{axes[0].get_title()}".strip(), fontsize=9)
+            axes[0].set_title(f"{fill(panel['title'], 28)}\n{axes[0].get_title()}".strip(), fontsize=9)
         return figure
     for number, (panel, axes) in enumerate(zip(panels, grid.ravel(), strict=False)):
         axes.set_axis_on()
         if kind == "heatmap":
             _heatmap(axes, panel["series"][0])
         elif kind in ("dots", "forest"):
-            (_dots if kind == "dots" else _forest)(axes, panel["series"], colours)
+            (_dots if kind == "dots" else _forest)(axes, panel["series"])
         else:
-            _points(axes, panel["series"], colours, joined=kind == "lines")
+            _points(axes, panel["series"], joined=kind == "lines")
         axes.set(xlabel=spec["x"], ylabel="" if number % across else spec["y"])
-        axes.set_title(panel["title"], fontsize=10)
+        axes.set_title(fill(panel["title"], int(8 * width)), fontsize=10)
+        axes.tick_params(labelbottom=True)  # also above a place that holds no panel
         axes.spines[["top", "right"]].set_visible(kind == "heatmap")
         for label, value in spec["reference"].items():
             _reference(axes, "" if number else label, value, upright=kind == "forest")
-    if kind in ("lines", "scatter") and len(colours) > 1:
+    if kind in ("lines", "scatter"):
         known = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(handles=list(known.values()), loc="outside lower center", ncols=min(4, len(known)), frameon=False)
     return figure

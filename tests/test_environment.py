@@ -16,7 +16,10 @@ PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = (paths.ROOT / "environment.yml").read_text()
 DIRECT = {
     canonicalize_name(Requirement(line).name): Requirement(line)
-    for line in (*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra))
+    for line in (
+        *PROJECT["dependencies"],
+        *(line for extra in PROJECT["optional-dependencies"].values() for line in extra),
+    )
 }
 
 
@@ -55,7 +58,9 @@ def test_there_is_no_reason_for_something_else_and_they_are_in_order():
 def test_every_range_has_an_end_or_is_exact():
     for name, requirement in DIRECT.items():
         operators = {specifier.operator for specifier in requirement.specifier}
-        assert operators in ({">=", "<"}, {"=="}), f"pyproject.toml: {requirement} may take a release nobody has tried ({name})"
+        assert operators in ({">=", "<"}, {"=="}), (
+            f"pyproject.toml: {requirement} may take a release nobody has tried ({name})"
+        )
 
 
 def test_conda_installs_python_pip_and_the_two_lines():
@@ -86,7 +91,7 @@ def test_every_import_of_the_project_is_a_direct_dependency():
 
     distributions = packages_distributions()
     # comes with what it serves: nbformat with papermill, jinja2 with the chat templates of transformers ...
-    carried = {"nbformat", "jinja2", "requests", "packaging", "psutil", "pillow", "huggingface-hub"}
+    carried = {"nbformat", "jinja2", "ipython", "requests", "packaging", "psutil", "pillow", "huggingface-hub"}
     for file in [*(paths.ROOT / "lib").rglob("*.py"), *(paths.ROOT / "tests").glob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

@@ -100,7 +100,7 @@ def test_dots_are_the_values_the_mean_and_the_interval():
 
 def test_one_seed_has_no_interval():
     spec = {"kind": "dots", "panels": [{"series": [{"label": "a", "values": [0.5]}]}]}
-    assert "low" not in normalise(spec)["panels"][0]["series"][0]
+    assert normalise(spec)["panels"][0]["series"][0]["low"] is None
     assert [len(s) for s in segments(draw(spec).axes[0])] == [0]
 
 

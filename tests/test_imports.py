@@ -7,7 +7,19 @@ import pytest
 
 from lib.workflow import paths
 
-HEAVY = {"monai", "umap", "transformers", "peft", "trl", "snakemake", "numba", "matplotlib", "SimpleITK", "bokeh", "papermill"}
+HEAVY = {
+    "monai",
+    "umap",
+    "transformers",
+    "peft",
+    "trl",
+    "snakemake",
+    "numba",
+    "matplotlib",
+    "SimpleITK",
+    "bokeh",
+    "papermill",
+}
 ROOMS = sorted(
     "lib." + ".".join(file.relative_to(paths.ROOT / "lib").with_suffix("").parts)
     for file in (paths.ROOT / "lib").rglob("*.py")
@@ -37,6 +49,8 @@ def test_importing_every_module_loads_no_heavy_library():
     pytest.fail(f"importing {', '.join(guilty)} loads {', '.join(loaded)}; import it inside the function that needs it")
 
 
-@pytest.mark.parametrize("room", ["lib.workflow.session", "lib.workflow.__main__", "lib.data.ct_rate", "lib.evaluation.statistics"])
+@pytest.mark.parametrize(
+    "room", ["lib.workflow.session", "lib.workflow.__main__", "lib.data.ct_rate", "lib.evaluation.statistics"]
+)
 def test_rooms_without_tensors_do_not_load_torch(room):
     assert _python(f"import {room}, sys; print('torch' in sys.modules, 'sklearn' in sys.modules)") == "False False\n"

@@ -46,7 +46,16 @@ def nbval(path: Path, out: Path) -> subprocess.CompletedProcess:
     """Re-execute one notebook and compare its outputs; figures and results go to ``out``, artefacts are kept."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     environment |= THREADS | QUIET | {"REPRISE_OUT": str(out), "REPRISE_CACHE": str(paths.CACHE)}
-    options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300", "-o", "addopts=", "-p", "no:cacheprovider"]
+    options = [
+        "--nbval",
+        "--nbval-current-env",
+        "--nbval-cell-timeout",
+        "1200",  # a cold cache trains a dozen arms in one cell
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+    ]
     command = [sys.executable, "-m", "pytest", *options, str(path)]
     return subprocess.run(command, cwd=paths.ROOT, env=environment, capture_output=True, text=True, timeout=1800)
 
@@ -115,14 +124,18 @@ def test_canary_a_quick_committed_notebook_with_one_wrong_digit_fails(tmp_path):
         shutil.copy(job.notebook, path)
         if (job.minutes or 0) <= QUICK and _alter(path) is not None:
             done = nbval(path, tmp_path)
-            assert done.returncode == 1 and "failed" in done.stdout, f"nbval did not notice a wrong digit in {job.label}"
+            assert done.returncode == 1 and "failed" in done.stdout, (
+                f"nbval did not notice a wrong digit in {job.label}"
+            )
             return
     pytest.skip("no quick notebook has a compared number yet")
 
 
 @pytest.mark.notebooks
 def test_nbval_passes_what_was_never_run_so_the_linter_must_not(tmp_path):
-    path = toy.write_notebook(tmp_path / "never_run.ipynb", [*CANARY, ("code", "print('wrong', 1 + 1)")], executed=False)
+    path = toy.write_notebook(
+        tmp_path / "never_run.ipynb", [*CANARY, ("code", "print('wrong', 1 + 1)")], executed=False
+    )
     done = nbval(path, tmp_path)
     assert done.returncode == 0, "nbval has learnt to refuse it: the lint rule may go"
     assert any("execution counts are [None" in problem for problem in notebooks.lint(path))

@@ -24,7 +24,9 @@ def _files():
 def test_the_readme_has_the_two_commands_first():
     text = (paths.ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^(?:\$ )?(make \w+)", text, flags=re.MULTILINE)
-    assert commands[:2] == ["make run", "make test"], "README.md must name `make run` and then `make test`, each on a line"
+    assert commands[:2] == ["make run", "make test"], (
+        "README.md must name `make run` and then `make test`, each on a line"
+    )
 
 
 def test_ci_runs_the_readmes_test_command():
@@ -47,7 +49,9 @@ def test_no_file_is_large():
 
 
 def test_no_file_names_a_place_on_somebodys_machine():
-    place = re.compile(r"(?<![\w.:/])/(home|root|Users|work|mnt|scratch)/\w{2,}")  # of a person or a machine, not a system's
+    place = re.compile(
+        r"(?<![\w.:/])/(home|root|Users|work|mnt|scratch)/\w{2,}"
+    )  # of a person or a machine, not a system's
     for file in _files():
         if file.suffix in TEXT and file.name != "test_repository.py":
             for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
@@ -74,7 +78,9 @@ def test_no_code_of_lib_branches_on_the_name_of_a_profile():
             profile = about and "profile" in ast.unparse(node)
             named = texts(node) & names if about else set()
             wrong = (profile and named) or (named and isinstance(node, ast.Compare) and len(texts(node) - names) == 0)
-            assert not wrong, f"{paths.relative(file)}, line {node.lineno} asks for a profile by name: {ast.unparse(node)}"
+            assert not wrong, (
+                f"{paths.relative(file)}, line {node.lineno} asks for a profile by name: {ast.unparse(node)}"
+            )
 
 
 def test_every_experiment_has_its_notebook_and_every_notebook_its_experiment():
@@ -113,7 +119,9 @@ def test_a_verdict_rests_on_five_seeds():
             defaults = {p.name: p.default for p in notebooks.parameters(paths.notebook(slug, exhibit))}
             if experiment.claims and "seeds" in defaults:
                 seeds = defaults["seeds"]
-                assert (seeds if isinstance(seeds, int) else len(seeds)) >= 5, f"{slug}/{exhibit} judges on {seeds} seeds"
+                assert (seeds if isinstance(seeds, int) else len(seeds)) >= 5, (
+                    f"{slug}/{exhibit} judges on {seeds} seeds"
+                )
 
 
 @pytest.mark.parametrize("path", sorted(paths.ROOT.joinpath("figures").glob("*/*.json")), ids=paths.relative)

@@ -171,7 +171,7 @@ def test_a_gpu_profile_without_a_gpu_names_the_remedy(project, monkeypatch):
     facts["profiles"]["gpu"] = {"device": "cuda"}
     toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SessionError, match="needs a CUDA GPU.*PROFILE=mini"):
+    with pytest.raises(SessionError, match=r"needs a CUDA GPU.*PROFILE=mini"):
         start("toy", "tab_a", profile="gpu", seeds=1)
 
 

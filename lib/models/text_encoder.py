@@ -8,12 +8,14 @@ same format with a tokenizer trained on the given texts, so every profile loads 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 POSITIONS = 97  # word_num of the release: the pooled mean divides by it, zero rows included
 
 
@@ -57,19 +59,33 @@ class TextEncoder(nn.Module):
         return self.embedder(summed / POSITIONS)
 
 
+def _word_pieces(texts: Sequence[str], normalise: Callable[[str], list[str]], *, size: int) -> dict[str, int]:
+    """A WordPiece vocabulary: special tokens, every character (alone and as a continuation), the most frequent words.
+
+    Counted here because the library's trainer breaks ties by the order of a hash table: same texts, other vocabulary.
+    """
+    counts = Counter(word for text in texts for word in normalise(text))
+    characters = sorted({character for word in counts for character in word})
+    ranked = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    pieces = [*SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters), *ranked]
+    return {piece: index for index, piece in enumerate(pieces[:size])}
+
+
 def write_tiny_checkpoint(
     folder: Path, texts: Sequence[str], *, width: int, depth: int, heads: int, vocabulary: int = 2000, seed: int = 0
 ) -> None:
     """A randomly initialised BERT with a WordPiece tokenizer trained on ``texts``, as a Hugging Face folder."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special))
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+
+    def words(text: str) -> list[str]:
+        return [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+
+    pieces = _word_pieces(texts, words, size=vocabulary)
+    tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     )

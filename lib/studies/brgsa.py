@@ -135,7 +135,14 @@ class Study:
         embedded = self.run.build_all(
             alignment.embed_arm,
             [
-                {**shared, "arm": folder, "bank": options["bank"], "images": images, "texts": texts}
+                {
+                    **shared,
+                    "arm": folder,
+                    "bank": options["bank"],
+                    "images": images,
+                    "texts": texts,
+                    "device": self.run.device,
+                }
                 for folder, (_, options, _) in zip(trained, jobs, strict=True)
             ],
         )

@@ -21,7 +21,12 @@ from lib.training.batches import crop_batch, epoch_order, merged_statements
 from lib.training.contrastive import brgsa_loss
 from lib.training.loop import TrainingError, train
 
-EVALUATION_BATCH = 100
+EVALUATION_BATCH = 100  # texts, or volumes of up to 64^3 voxels, embedded at a time
+
+
+def _batch_size(array: np.ndarray) -> int:
+    """Volumes (or rows of tokens) embedded at a time: fewer when they are large."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 64**3 // int(np.prod(array.shape[1:]))))
 
 
 def make_text_checkpoint(folder: Path, *, pairs: list[Path], width: int, depth: int, heads: int) -> None:
@@ -49,8 +54,9 @@ def compute_frozen_tokens(
     volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
     image = load_image_encoder(encoder, vit).to(device).eval()
     out = None
-    for start in range(0, len(volumes), EVALUATION_BATCH):
-        batch = torch.from_numpy(volumes[start : start + EVALUATION_BATCH].astype(np.float32))[:, None].to(device)
+    size = _batch_size(volumes)
+    for start in range(0, len(volumes), size):
+        batch = torch.from_numpy(volumes[start : start + size].astype(np.float32))[:, None].to(device)
         tokens = frozen_tokens(image, batch, blocks).cpu().numpy()
         if out is None:
             shape = (len(volumes), *tokens.shape[1:])
@@ -177,21 +183,24 @@ def load_arm(arm: Path, *, encoder: Path, text: Path, model: dict, bank: dict) -
 
 @torch.no_grad()
 def embed_volumes(net: BrgSA, array: np.ndarray) -> Tensor:
-    """v (N, width) of prepared volumes (N, X, Y, Z) or of stored frozen tokens (N, 1 + T, width)."""
-    parts = []
-    for start in range(0, len(array), EVALUATION_BATCH):
-        batch = torch.from_numpy(array[start : start + EVALUATION_BATCH].astype(np.float32))
+    """v (N, width) of prepared volumes (N, X, Y, Z) or of stored frozen tokens (N, 1 + T, width), on the CPU."""
+    parts, size, device = [], _batch_size(array), net.bank.bank.device
+    for start in range(0, len(array), size):
+        batch = torch.from_numpy(array[start : start + size].astype(np.float32)).to(device)
         if batch.ndim == 4:
             batch = net.frozen_tokens(batch[:, None]) if net.frozen_blocks else batch[:, None]
-        parts.append(net.encode_image(batch))
+        parts.append(net.encode_image(batch).cpu())
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def embed_texts(net: BrgSA, texts: list[str]) -> Tensor:
-    """t (N, width)."""
-    parts = [texts[i : i + EVALUATION_BATCH] for i in range(0, len(texts), EVALUATION_BATCH)]
-    return torch.cat([net.encode_text(**net.text.tokenize(part)) for part in parts])
+    """t (N, width), on the CPU."""
+    parts, device = [], net.bank.bank.device
+    for start in range(0, len(texts), EVALUATION_BATCH):
+        words = net.text.tokenize(texts[start : start + EVALUATION_BATCH])
+        parts.append(net.encode_text(**{name: value.to(device) for name, value in words.items()}).cpu())
+    return torch.cat(parts)
 
 
 def permute_positions(net: BrgSA, *, seed: int) -> None:
@@ -213,18 +222,20 @@ def embed_arm(
     bank: dict,
     images: dict[str, Path],
     texts: dict[str, list[str]],
+    device: str = "cpu",
 ) -> None:
     """Embeddings of one trained arm, ``embeddings.safetensors``: for each image set and each text set its vectors, their
     reconstructions (``<name>``, ``<name>_hat``, (N, width)) and effective atoms (``<name>_atoms``, (N,)).
 
     ``images``: name -> prepared volumes or frozen tokens. ``texts``: name -> texts.
     """
-    net, out = load_arm(arm, encoder=encoder, text=text, model=model, bank=bank), {}
+    net, out = load_arm(arm, encoder=encoder, text=text, model=model, bank=bank).to(device), {}
     for name, source in images.items():
         stored = source / "tokens.npy" if (source / "tokens.npy").exists() else source / "volumes.npy"
         out[name] = embed_volumes(net, np.load(stored, mmap_mode="r"))
     for name, listed in texts.items():
         out[name] = embed_texts(net, listed)
+    net.cpu()
     for name, x in list(out.items()):
         out[f"{name}_hat"], weights = net.bank(x)
         out[f"{name}_atoms"] = 1 / weights.square().sum(dim=1)

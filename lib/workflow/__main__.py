@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
     if arguments.cluster and not (paths.ROOT / "profiles" / arguments.cluster).is_dir():
         raise jobs.SelectionError(f"there is no folder profiles/{arguments.cluster}; copy profiles/slurm and edit it")
+    stale = [job for job in chosen if job.is_stale()]
     expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
     print(
         f"{len(chosen)} notebooks at the profile '{arguments.profile}'; about {expected:.0f} min if none is up to date.",
@@ -64,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
         with FileLock(paths.RUNS / ".run.lock", timeout=0):
-            for job in chosen:
-                job.set_aside_if_stale()
+            for job in stale:
+                job.set_aside()
             environment = os.environ | {"REPRISE_RUN_PID": f"{socket.gethostname()}:{os.getpid()}"}
             code = subprocess.run(command, env=environment).returncode
             if code == 0 or arguments.profile in paths.COMMITTED_PROFILES:

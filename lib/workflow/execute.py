@@ -64,7 +64,8 @@ def check_parameters(path: Path, given: dict[str, Any]) -> dict[str, Any]:
                 " (in YAML 1e-4 is text: write 1.0e-4)" if isinstance(value, str) and isinstance(default, float) else ""
             )
             raise NotebookError(
-                f"{name}: parameter '{key}' must be {type(default).__name__} like {default!r}, not {type(value).__name__} {value!r}{yaml_trap}"
+                f"{name}: parameter '{key}' must be {type(default).__name__} like {default!r}, "
+                f"not {type(value).__name__} {value!r}{yaml_trap}"
             )
         if key not in used:
             raise NotebookError(
@@ -193,7 +194,7 @@ def execute(
             kernel_name="python3",
             progress_bar=False,
             cwd=str(paths.ROOT),
-            extra_arguments=["--log-level=ERROR"],  # silence a warning about TCP, printed by every kernel
+            extra_arguments=["--log-level=CRITICAL"],  # silence a warning about TCP, printed by every kernel
         )
 
     problem = None

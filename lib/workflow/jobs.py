@@ -19,7 +19,7 @@ class SelectionError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook at one profile. ``digest`` changes when the YAML files tell this notebook something else."""
+    """One notebook at one profile. ``digest`` changes when anything its run depends on does."""
 
     slug: str
     exhibit: str
@@ -52,12 +52,16 @@ class Job:
 
     @property
     def digest(self) -> str:
-        return notebooks.settings_digest(self.notebook, self.profile)
+        return notebooks.content_hash(self.notebook, self.profile)
 
-    def set_aside_if_stale(self) -> None:
-        """Rename an executed copy that was not run from what is in the repository now, so that it is run again."""
-        if self.output.is_file() and not notebooks.ran_from(self.output, self.notebook, self.profile):
-            os.replace(self.output, self.output.with_suffix(".previous.ipynb"))
+    def is_stale(self) -> bool:
+        """Whether there is an executed copy that was not run from what is in the repository now."""
+        digest = self.digest  # also without a copy: a lib file that is not Python is told before anything runs
+        return self.output.is_file() and notebooks.recorded_hash(self.output) != digest
+
+    def set_aside(self) -> None:
+        """Rename the executed copy, so that the notebook is run again."""
+        os.replace(self.output, self.output.with_suffix(".previous.ipynb"))
 
 
 def _nearest(word: str, known: list[str]) -> str:
@@ -95,13 +99,14 @@ def every(profile: str) -> list[Job]:
 
 
 def select(profile: str, *, paper: str | None = None, notebook: str | None = None) -> list[Job]:
-    """The jobs of one profile, narrowed to a paper and to a notebook; raises :class:`SelectionError` on a name that is not there."""
+    """The jobs of one profile, narrowed to a paper and to a notebook; :class:`SelectionError` on an unknown name."""
     chosen = every(profile)
     if paper:
         if paper not in {job.slug for job in chosen}:
             if paper in papers.slugs():
                 raise SelectionError(
-                    f"the paper '{paper}' has no notebook yet at the profile '{profile}'; its claims are in papers/{paper}/README.md"
+                    f"the paper '{paper}' has no notebook yet at the profile '{profile}'; "
+                    f"its claims are in papers/{paper}/README.md"
                 )
             raise SelectionError(
                 f"no paper '{paper}'; {_nearest(paper, sorted({job.slug for job in chosen} | set(papers.slugs())))}"

@@ -152,12 +152,12 @@ def stale(path: Path) -> str | None:
     return None
 
 
-def ran_from(executed: Path, path: Path, profile: str) -> bool:
-    """Whether an executed copy was run from what is in the repository now; comments and docstrings of lib may differ."""
+def recorded_hash(path: Path) -> str | None:
+    """The content hash a notebook was run from, as its runner recorded it; ``None`` when there is none."""
     try:
-        return read(executed).metadata.get("reprise", {}).get("content_hash") == content_hash(path, profile)
+        return read(path).metadata.get("reprise", {}).get("content_hash")
     except NotebookError:
-        return False
+        return None
 
 
 # ---------------------------------------------------------------------- normaliser

@@ -71,9 +71,10 @@ class Arms(_Strict):
 
 
 class Null(_Strict):
-    """A control that must not show the effect."""
+    """A control that must not show the effect: not beyond ``margin`` (the claim's own unless given)."""
 
     arms: Arms
+    margin: Annotated[float, Field(ge=0)] | None = None
     description: Text
 
 

@@ -64,7 +64,8 @@ def rows(slug: str) -> list[dict[str, str]]:
                 "published": _published(paper, claim),
                 "recomputed": "; ".join(f"{value:.4g}" for value in recomputed) or "–",
                 "rerun": "<br>".join(
-                    f"{_interval(r['claims'][claim.id]['difference'])}, n={r['claims'][claim.id]['difference']['n']} ({r['profile']})"
+                    f"{_interval(r['claims'][claim.id]['difference'])}, "
+                    f"n={r['claims'][claim.id]['difference']['n']} ({r['profile']})"
                     for r in judged
                 )
                 or "–",

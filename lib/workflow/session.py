@@ -175,6 +175,9 @@ class Run:
         return path
 
     # ------------------------------------------------------------------ display
+    def __repr__(self) -> str:  # nbval compares it, so it must not hold the time
+        return f"Run({self.paper.slug}/{self.exhibit}, {self.profile})"
+
     def _repr_markdown_(self) -> str:
         lines = ["| claim | statement | published | null |", "|---|---|---|---|"]
         for claim_id in self.claims:
@@ -208,7 +211,8 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
 
         if not torch.cuda.is_available():
             raise SessionError(
-                f"profile '{profile}' needs a CUDA GPU and torch sees none; run with PROFILE=mini, or install a CUDA build of torch (README)"
+                f"profile '{profile}' needs a CUDA GPU and torch sees none; "
+                "run with PROFILE=mini, or install a CUDA build of torch (README)"
             )
     chosen = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     if not chosen or len(set(chosen)) != len(chosen):

@@ -30,13 +30,13 @@ class Verdict:
         return asdict(self)
 
 
-def _shows(claim: Claim, difference: Difference) -> bool:
+def _shows(claim: Claim, difference: Difference, margin: float) -> bool:
     """Whether the whole interval lies where the claim says it should."""
     if claim.direction == "higher":
-        return difference.low > claim.margin
+        return difference.low > margin
     if claim.direction == "lower":
-        return difference.high < -claim.margin
-    return difference.low >= -claim.margin and difference.high <= claim.margin
+        return difference.high < -margin
+    return difference.low >= -margin and difference.high <= margin
 
 
 def _shows_the_opposite(claim: Claim, difference: Difference) -> bool:
@@ -59,9 +59,9 @@ def _difference(arms: Arms, measured: Mapping[str, Sequence[float]], claim_id: s
 
 
 def _decide(claim: Claim, difference: Difference, null: Difference) -> Verdict:
-    if _shows(claim, null):
+    if _shows(claim, null, claim.margin if claim.null.margin is None else claim.null.margin):
         verdict = INVALID
-    elif _shows(claim, difference):
+    elif _shows(claim, difference, claim.margin):
         verdict = HOLDS
     elif _shows_the_opposite(claim, difference):
         verdict = CONTRADICTED
