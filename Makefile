@@ -36,7 +36,7 @@ lint: .venv/.installed
 	$(W) lint
 
 nbval: .venv/.installed  ## re-execute and compare every committed notebook (REPRISE_NBVAL=all)
-	REPRISE_NBVAL=all $(BIN)/python -m pytest -n 2 --dist loadfile -m notebooks tests/test_nbval.py
+	REPRISE_NBVAL=all $(BIN)/python -m pytest -n 2 -m notebooks tests/test_nbval.py
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix-only -q .

@@ -147,7 +147,9 @@ def test_the_paper_s_encoder_fits_in():
 
 # ---------------------------------------------------------------------- pretraining
 def test_the_words_are_those_neither_rare_nor_everywhere():
-    reports = ["Effusion is seen."] * 30 + ["The heart, effusion; EFFUSION is large."] * 20 + ["No nodule is seen."] * 50
+    reports = (
+        ["Effusion is seen."] * 30 + ["The heart, effusion; EFFUSION is large."] * 20 + ["No nodule is seen."] * 50
+    )
     reports[0] += " Unique."
     vocabulary, table = report_words(reports, least=0.02, most=0.6)
     assert vocabulary == ["effusion", "heart", "large", "no", "nodule", "the"]  # not unique, is (all), seen (80 %)

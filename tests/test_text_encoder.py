@@ -11,7 +11,7 @@ from lib.models.text_encoder import POSITIONS, TextEncoder, write_tiny_checkpoin
 TEXTS = [
     "There is emphysema",
     "There is pleural effusion. There is a lung nodule, 7 mm",
-    "Cardiomegaly",
+    "Cardiomegaly without vascular crowding",
     "There are hyperinflated lungs with emphysematous changes",  # words the tokenizer cuts into pieces
 ]
 LONG = " ".join(["effusion and nodule"] * 60)
@@ -126,7 +126,9 @@ def test_the_same_texts_give_the_same_files_and_leave_the_random_state_alone(fol
         assert (tmp_path / "same" / file).read_bytes() == (folder / file).read_bytes()
     weights = (folder / "model.safetensors").read_bytes()
     assert (tmp_path / "seed" / "model.safetensors").read_bytes() != weights
-    tokenizers = [json.loads((f / "tokenizer.json").read_text())["model"]["vocab"] for f in (folder, tmp_path / "order")]
+    tokenizers = [
+        json.loads((f / "tokenizer.json").read_text())["model"]["vocab"] for f in (folder, tmp_path / "order")
+    ]
     assert tokenizers[0] == tokenizers[1]
 
 

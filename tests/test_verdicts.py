@@ -75,6 +75,13 @@ def test_a_null_that_may_show_the_effect_but_need_not_leaves_the_verdict():
     assert judge(_claim("higher"), _arms(0.05, null=0.0)).verdict == HOLDS
 
 
+@pytest.mark.parametrize("margin, expected", [(None, HOLDS), (0.1, HOLDS), (0.01, INVALID), (0.0, INVALID)])
+def test_a_null_may_have_a_margin_of_its_own(margin, expected):
+    facts = _claim("higher", margin=0.05).model_dump()
+    facts["null"]["margin"] = margin
+    assert judge(Claim.model_validate(facts), _arms(0.2, null=0.03)).verdict == expected
+
+
 @pytest.mark.parametrize("direction, sign", [("higher", 1), ("lower", -1)])
 def test_exactly_at_the_margin_nothing_is_shown(direction, sign):
     """Differences without scatter: the interval is one point, and beyond means beyond."""

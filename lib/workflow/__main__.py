@@ -203,6 +203,9 @@ def main(words: list[str] | None = None) -> int:
     except ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         where, reason = error.filename or "a file", error.strerror or error
         print(f"error: {where}: {reason}; make room or make it writable, and run again", file=sys.stderr)
