@@ -43,8 +43,20 @@ def _published(paper: Paper, claim: Claim) -> str:
     return "; ".join(numbers[:4]) + (" ..." if len(numbers) > 4 else "") if numbers else "not found"
 
 
-def _interval(difference: dict[str, float]) -> str:
+def _interval(difference: dict[str, float | None]) -> str:
+    if difference["low"] is None or difference["high"] is None:
+        return f"{difference['mean']:+.3f} [no interval]"
     return f"{difference['mean']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+
+
+def _rerun(result: dict[str, Any]) -> bool:
+    """Whether a result is from our own training; otherwise it was recomputed from released files."""
+    return result.get("kind", "rerun") == "rerun"
+
+
+def _measured(result: dict[str, Any], claim: Claim) -> str:
+    difference = result["claims"][claim.id]["difference"]
+    return f"{_interval(difference)}, n={difference['n']}"
 
 
 def rows(slug: str) -> list[dict[str, str]]:
@@ -62,13 +74,11 @@ def rows(slug: str) -> list[dict[str, str]]:
                 "statement": claim.statement,
                 "test": f"{claim.quantity}: {claim.arms.treatment} − {claim.arms.baseline} {claim.direction}",
                 "published": _published(paper, claim),
-                "recomputed": "; ".join(f"{value:.4g}" for value in recomputed) or "–",
-                "rerun": "<br>".join(
-                    f"{_interval(r['claims'][claim.id]['difference'])}, "
-                    f"n={r['claims'][claim.id]['difference']['n']} ({r['profile']})"
-                    for r in judged
+                "recomputed": "<br>".join(
+                    [f"{value:.4g}" for value in recomputed] + [_measured(r, claim) for r in judged if not _rerun(r)]
                 )
                 or "–",
+                "rerun": "<br>".join(f"{_measured(r, claim)} ({r['profile']})" for r in judged if _rerun(r)) or "–",
                 "null": "<br>".join(_interval(r["claims"][claim.id]["null"]) for r in judged) or "–",
                 "verdict": "<br>".join(f"**{r['claims'][claim.id]['verdict']}**" for r in judged)
                 or ("recomputed" if recomputed else "not run yet" if exists else "no notebook yet"),
@@ -140,7 +150,11 @@ def terminal(slugs: list[str], *, width: int = 150) -> str:
             rerun = row["rerun"].split("<br>")[0]
             verdict = row["verdict"].split("<br>")[0].strip("*")
             outcome = (
-                f"{rerun}" if rerun != "–" else f"recomputed {row['recomputed']}" if row["recomputed"] != "–" else ""
+                f"{rerun}"
+                if rerun != "–"
+                else "recomputed " + row["recomputed"].replace("<br>", ": ")
+                if row["recomputed"] != "–"
+                else ""
             )
             statement = row["statement"]
             room = width - 16 - 5 - 18 - 42

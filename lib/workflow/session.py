@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import random
@@ -35,6 +36,15 @@ def write_text(path: Path, text: str) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with NaN and infinity as ``None``: JSON has neither (one seed has an infinite interval)."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _commit() -> str:
@@ -171,7 +181,7 @@ class Run:
             },
         }
         path = paths.result(self.paper.slug, self.exhibit, self.profile)
-        write_text(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return path
 
     # ------------------------------------------------------------------ display
@@ -182,8 +192,9 @@ class Run:
         lines = ["| claim | statement | published | null |", "|---|---|---|---|"]
         for claim_id in self.claims:
             claim = self.paper.claim(claim_id)
-            cells = [f"{c.row}: {self.paper.number(c.table, c.row, c.column)}" for c in claim.published]
-            published = "; ".join(cells) or "not found"
+            cells = [(c.row, self.paper.number(c.table, c.row, c.column)) for c in claim.published]
+            shown = [f"{row}: {'not found' if number is None else number}" for row, number in cells]
+            published = "; ".join(shown) or "not found"
             lines.append(f"| {claim_id} | {claim.statement} | {published} | {claim.null.description} |")
         return "\n".join(lines if self.claims else [f"{self.paper.short}: no claim is judged here."])
 

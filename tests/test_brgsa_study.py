@@ -1,0 +1,396 @@
+"""The plan of the BrgSA experiments at smoke size: names joined, trees given by path, scores, and what is not retrained."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from brgsa_release import write_release
+from sklearn.metrics import roc_auc_score
+from test_chat_summariser import completion, server
+
+from lib.data import ct_rate, prepared, rad_chestct, volumes
+from lib.data.errors import DataError
+from lib.data.scored_set import ScoredSet
+from lib.data.summaries import RuleSummariser
+from lib.data.synthetic import chest_ct_world
+from lib.data.synthetic.chest_findings import LEXICON
+from lib.models.brgsa import score_variants
+from lib.models.chat import ChatError
+from lib.studies import brgsa, brgsa_release
+from lib.studies.chat_summaries import summarise_by_chat
+from lib.workflow import paths
+from lib.workflow.cache import CacheError
+from lib.workflow.session import start
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache of its own; the process is left as it was found."""
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "CACHE", tmp_path_factory.mktemp("cache"))
+        yield paths.CACHE
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_num_threads(threads)
+
+
+def begin(**trees):
+    """A run of two seeds at the smoke settings, with some trees given by path."""
+    run = start("brgsa", "tab_cmki_ablation", profile="smoke", seeds=2)
+    run.settings = copy.deepcopy(run.settings)
+    run.settings["trees"].update({name: {"path": str(path)} for name, path in trees.items()})
+    return run
+
+
+@pytest.fixture(scope="module")
+def study(cache):
+    return brgsa.prepare(begin())
+
+
+ARMS = {"nce": {"loss": brgsa.NCE}, "full": {}, "shuffled": {"shuffle": True}}
+
+
+@pytest.fixture(scope="module")
+def arms(study):
+    return study.train(ARMS)
+
+
+def built(cache):
+    return {f"{folder.parent.name}/{folder.name}" for folder in cache.glob("*/*") if folder.is_dir()}
+
+
+def new(cache, before):
+    return {name.split("/")[0] for name in built(cache) - before}
+
+
+# ---------------------------------------------------------------------- everything is joined by name
+def test_row_k_of_everything_is_volume_k(study):
+    test, tree = study.valid, study.valid.tree
+    metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
+    assert test.names == list(metadata.index) and len(test.names) == 60
+    assert test.patients[:2] == ["valid_1", "valid_1"] and len(set(test.patients)) < 31
+    labels = pd.read_csv(ct_rate.labels_path(tree, "valid")).set_index("VolumeName")
+    tail = pd.read_csv(tree / "CT-RATE-LT-label.csv").set_index("VolumeName")
+    reports = pd.read_csv(ct_rate.reports_path(tree, "valid")).set_index("VolumeName").fillna("")
+    assert tuple(test.labels) == ct_rate.CT_RATE_LABELS and tuple(test.long_tail) == ct_rate.CT_RATE_LT_LABELS
+    summarise = RuleSummariser(LEXICON)
+    for k in (0, 7, 31, 59):
+        name = test.names[k]
+        report = f"{reports.loc[name, 'Findings_EN']} {reports.loc[name, 'Impressions_EN']}".strip()
+        assert test.reports[k] == report
+        assert study.summaries[k] == " ".join(summarise(report)) and study.statements[k] == summarise(report)[0]
+        assert test.labels.iloc[k].to_dict() == labels.loc[name].to_dict()
+        assert test.long_tail.iloc[k].to_dict() == tail.loc[name].to_dict()
+        hu = ct_rate.load_volume(tree, name, metadata.loc[name], **study.settings["grid"])
+        np.testing.assert_array_equal(test.volumes[k], volumes.normalise(hu).astype(np.float16))
+
+
+@pytest.mark.parametrize("style", ["summary", "raw"])
+def test_pairs_hold_the_volumes_of_their_own_report(study, style):
+    listed = json.loads((study.pairs(style) / "pairs.json").read_text())
+    names = json.loads((study.train_folder / "names.json").read_text())
+    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(study.train_tree, "train")))
+    assert len(listed) == len(reports) and sorted(row for pair in listed for row in pair["rows"]) == list(range(48))
+    make = prepared.sentences if style == "raw" else RuleSummariser(LEXICON)
+    for pair, (report, images) in zip(listed, reports.items(), strict=True):
+        assert [names[row] for row in pair["rows"]] == images and pair["statements"] == make(report)
+
+
+def test_noisy_summaries_differ_from_the_oracle_s(study):
+    noisy, plain = (json.loads((study.pairs(style) / "pairs.json").read_text()) for style in ("noisy", "summary"))
+    assert [pair["rows"] for pair in noisy] == [pair["rows"] for pair in plain] and noisy != plain
+
+
+def test_external_labels_are_the_union_of_their_source_columns(study):
+    table = pd.read_csv(study.external.tree / "merged_abnormality_labels_with_id.csv").set_index("NoteAcc_DEID")
+    labels = study.external.labels
+    assert study.external.names == list(table.index) == list(labels.index)
+    assert tuple(labels) == rad_chestct.RAD_LABELS and len(labels.columns) == 16
+    assert "Mosaic attenuation pattern" not in labels and "Calcification" in labels
+    np.testing.assert_array_equal(labels["Lung nodule"], table[["nodule", "nodulegr1cm"]].any(axis=1))
+    np.testing.assert_array_equal(labels["Hiatal hernia"], table["hernia"])
+    devices = list(rad_chestct.RAD_SOURCES["Medical material"])
+    np.testing.assert_array_equal(labels["Medical material"], table[devices].any(axis=1))
+
+
+# ---------------------------------------------------------------------- trees given by path
+def scramble(path, seed):
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rng = np.random.default_rng(seed)
+    columns = [table.columns[0], *rng.permutation(table.columns[1:])]
+    table.iloc[rng.permutation(len(table))][columns].to_csv(path, index=False)
+
+
+def test_the_order_of_rows_and_columns_in_the_csv_files_changes_no_auc(study, arms, cache, tmp_path):
+    tree = shutil.copytree(study.valid.tree, tmp_path / "scrambled")
+    files = [find(tree, "valid") for find in (ct_rate.labels_path, ct_rate.reports_path, ct_rate.metadata_path)]
+    for seed, path in enumerate([*files, tree / "CT-RATE-LT-label.csv"]):
+        before = path.read_bytes()
+        scramble(path, seed)
+        assert path.read_bytes() != before
+    known = built(cache)
+    other = brgsa.prepare(begin(valid=tree))
+    assert other.valid.names != study.valid.names and sorted(other.valid.names) == sorted(study.valid.names)
+    found = other.train({"full": {}})["full"]
+    for test in ("frequent", "frequent_as_report", "tail"):
+        assert other.auc(found, test=test) == pytest.approx(study.auc(arms["full"], test=test), abs=1e-9)
+    assert new(cache, known) <= {"prepare_ct_rate", "summarise_by_rule", "compute_frozen_tokens", "embed_arm"}
+    rolled = np.roll(study.valid.labels.to_numpy(), 7, axis=0)  # what a join by position would do shows
+    shown = brgsa.scores(arms["full"][0])
+    assert np.nanmean(brgsa.auc_per_class(rolled, shown)) != pytest.approx(study.auc(arms["full"])[0], abs=1e-3)
+
+
+def test_trees_given_by_path_are_used_and_nothing_is_generated(study, cache, tmp_path):
+    """As the real CT-RATE: both splits under one root, which serves pretraining too."""
+    root = shutil.copytree(study.train_tree, tmp_path / "dataset", ignore=shutil.ignore_patterns("artefact.json"))
+    shutil.copytree(study.valid.tree, root, ignore=shutil.ignore_patterns("artefact.json"), dirs_exist_ok=True)
+    outside = shutil.copytree(study.external.tree, tmp_path / "rad")
+    known = built(cache)
+    other = brgsa.prepare(begin(pretrain=root, train=root, valid=root, external=outside))
+    assert not {"write_internal", "write_external"} & new(cache, known)
+    assert (other.train_tree, other.valid.tree, other.external.tree) == (root, root, outside)
+    pd.testing.assert_frame_equal(other.valid.labels, study.valid.labels)
+    pd.testing.assert_frame_equal(other.external.labels, study.external.labels)
+    np.testing.assert_array_equal(other.valid.volumes, study.valid.volumes)
+    assert other.valid.reports == study.valid.reports
+    assert (other.pairs("summary") / "pairs.json").read_text() == (study.pairs("summary") / "pairs.json").read_text()
+
+
+def test_a_tree_that_does_not_exist_is_told(cache, tmp_path):
+    with pytest.raises(CacheError, match=r"absent does not exist, .*correct the path") as error:
+        brgsa.prepare(begin(valid=tmp_path / "absent"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="a bare KeyError of pandas, not a sentence")
+def test_a_volume_without_a_label_row_is_told(study, tmp_path):
+    tree = shutil.copytree(study.valid.tree, tmp_path / "short")
+    path = ct_rate.labels_path(tree, "valid")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match=rf"valid_predicted_labels\.csv.*{study.valid.names[-1]}"):
+        brgsa.prepare(begin(valid=tree))
+
+
+# ---------------------------------------------------------------------- arms
+def test_arms_come_in_seed_order_and_are_trained_once(study, arms, cache):
+    assert {name: [arm.seed for arm in listed] for name, listed in arms.items()} == dict.fromkeys(ARMS, [0, 1])
+    known = built(cache)
+    again = study.train({"full": {}, "the same": {"loss": brgsa.FULL, "bank": {"scale": 1.0}}})
+    assert built(cache) == known
+    for name in ("full", "the same"):
+        assert [arm.folder for arm in again[name]] == [arm.folder for arm in arms["full"]]
+    assert len({arm.folder for listed in arms.values() for arm in listed}) == 6
+    study.train({"linear": {"bank": {"linear": True}}})
+    assert new(cache, known) == {"train_arm", "embed_arm"}
+
+
+def test_an_arm_differs_from_the_full_model_in_what_it_names_only(study, arms):
+    options = {name: listed[0].options for name, listed in arms.items()}
+    assert options["nce"] == {**options["full"], "loss": brgsa.NCE}
+    assert options["shuffled"] == {**options["full"], "shuffle": True}
+    assert options["full"]["bank"] == study.settings["bank"]
+    assert study._options({"bank": {"size": 8}})["bank"] == {**study.settings["bank"], "size": 8}
+
+
+def test_stored_vectors_are_those_of_the_loaded_model(study, arms):
+    arm = arms["full"][1]
+    net = study.load(arm)
+    with torch.no_grad():
+        texts = [f"There is {name}" for name in study.external.labels]
+        shared = net.encode_text(**net.text.tokenize(texts))
+        volume = torch.from_numpy(np.asarray(study.external.volumes[:3], dtype=np.float32))[:, None]
+        v = net.encode_image(net.frozen_tokens(volume))
+    np.testing.assert_allclose(arm.vectors["shared"], shared.numpy(), atol=1e-5)
+    np.testing.assert_allclose(arm.vectors["external"][:3], v.numpy(), atol=0.02)  # tokens are kept in float16
+    assert len(arm.image) == len(arm.report) == len(arm.vectors["summaries"]) == 60
+    moved = study.load(arm, shuffle_positions=0)
+    assert not torch.equal(moved.image.positions, net.image.positions)
+
+
+# ---------------------------------------------------------------------- measuring
+@pytest.mark.parametrize("test, images", [("frequent", "valid"), ("tail", "valid"), ("shared", "external")])
+@pytest.mark.parametrize("variant", ["vt", "v^t", "vt^", "v^t^", "mean"])
+def test_scores_are_the_cosines_of_the_release_and_auc_is_scikit_learn_s(study, arms, test, images, variant):
+    arm = arms["full"][0]
+    tensors = [torch.from_numpy(arm.vectors[name]) for name in (images, f"{images}_hat", test, f"{test}_hat")]
+    expected = score_variants(*tensors)[variant].numpy()
+    found = brgsa.scores(arm, images, test, variant=variant)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    labels = {"tail": study.valid.long_tail, "shared": study.external.labels}.get(test, study.valid.labels)
+    per_class = study.auc_per_class(arm, test=test, variant=variant)
+    for k, name in enumerate(labels):
+        if labels[name].nunique() == 2:
+            assert per_class[k] == pytest.approx(roc_auc_score(labels[name], found[:, k]))
+        else:
+            assert np.isnan(per_class[k])
+    assert study.auc([arm], test=test, variant=variant) == pytest.approx([np.nanmean(per_class)])
+
+
+def test_the_same_grid_gives_the_same_auc_and_another_grid_reads_other_volumes(study, arms, cache):
+    arm, shape = arms["full"], study.settings["grid"]["shape"]
+    expected = study.auc(arm)
+    assert study.other_grid(shape, arm) == pytest.approx(expected, abs=0.01)  # tokens are kept in float16
+    assert study.other_grid(shape, arm, resample=True) == pytest.approx(expected, abs=0.01)
+    known = built(cache)
+    values = study.other_grid([30, 30, 15], arm), study.other_grid([30, 30, 15], arm, resample=True)
+    assert values[0] != values[1] and new(cache, known) == {"prepare_ct_rate"}
+    name, tree = study.valid.names[0], study.valid.tree
+    row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid")).loc[name]
+    found = [prepared.read_volumes(cache / folder)[0][0] for folder in built(cache) - known]
+    for target in ((9.6, 9.6, 19.2), (12.8, 12.8, 25.6)):  # the centre, and the same 384 mm in fewer voxels
+        hu = ct_rate.load_volume(tree, name, row, target_spacing=target, shape=(30, 30, 15))
+        assert any(np.array_equal(volumes.normalise(hu).astype(np.float16), volume) for volume in found)
+
+
+def test_attention_cases_show_the_finding_where_it_was_drawn(study, arms):
+    findings = [name for name in study.valid.labels if study.valid.labels[name].sum() > 2][:3]
+    cases = study.attention_cases(arms["full"][0], findings, cases=2)
+    assert {case.finding for case in cases} == set(findings) and len(cases) <= 6
+    metadata = ct_rate.read_metadata(ct_rate.metadata_path(study.valid.tree, "valid"))
+    for case in cases:
+        row = study.valid.names.index(case.name)
+        assert study.valid.labels[case.finding].iloc[row] == 1 and case.name.endswith("_1.nii.gz")
+        assert case.map.shape == case.mask.shape == case.volume.shape == tuple(study.settings["grid"]["shape"])
+        np.testing.assert_array_equal(case.volume, study.valid.volumes[row].astype(np.float32))
+        assert (case.map >= 0).all() and case.map.max() > 0
+        drawn = chest_ct_world.read_masks(study.valid.tree, case.name)[case.finding]
+        # the mask went the way of the volume: drawn in HU, it comes out of the image pipeline at the same voxels
+        bright = np.where(drawn, 1000, -1000).astype(np.float32)
+        stored = ct_rate.row_spacing(metadata.loc[case.name], name=case.name)
+        seen = volumes.preprocess_volume(bright, spacing=stored, slope=1, intercept=0, **study.settings["grid"])
+        assert case.mask.any() and np.mean(case.mask != (seen > 0)) < 1e-3
+        z = int(case.mask.sum(axis=(0, 1)).argmax())
+        np.testing.assert_array_equal(case.slice_of(case.volume), case.volume[:, :, z].T)
+
+
+def test_outputs_stay_in_the_cache(study, arms, cache):
+    folders = [study.encoder, Path(study.text), study.train_folder, *study.sources.values()]
+    assert all(folder.is_relative_to(cache) for folder in folders)
+    assert all(arm.folder.is_relative_to(cache) for listed in arms.values() for arm in listed)
+
+
+# ---------------------------------------------------------------------- the authors' released scores
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("brgsa") / "release", volumes=60)
+
+
+def test_every_table_of_a_release_is_measured(release):
+    released = brgsa_release.load_all(str(release.root), ct_rate_labels=str(release.ct_labels_path))
+    assert len(released.sets) == len(released.said) == 1 + 5 + 4 + 1 + 1 + 5
+    assert list(brgsa_release.load_all(str(release.root)).sets) == list(released.sets)[:12]
+    measured = brgsa_release.measure(released.sets, resamples=40)
+    lt = measured.loc["CT-RATE-LT, 15 labels"]
+    expected = roc_auc_score(release.lt, release.scores["CT-RATE_LT_epoch38"])
+    assert lt["mean"] == pytest.approx(expected) and (lt["volumes"], lt["labels"]) == (60, 15)
+    mean = [release.scores[f"CT-RATE_{variant}_epoch38"] for variant in ("vt", "v^t")]
+    found = measured.loc["CT-RATE, 18 labels, mean", "mean"]
+    assert found == pytest.approx(roc_auc_score(release.ct, np.mean(mean, axis=0)))
+    assert (measured["low"] <= measured["mean"]).all() and (measured["mean"] <= measured["high"]).all()
+    assert (measured["low"] < measured["high"]).all() and (measured["mean"] > 0.8).all()
+    labels = measured["labels"].to_dict()
+    assert labels["RAD-ChestCT, 16 labels, v^t"] == 16 and labels["RAD-ChestCT, 56 further labels"] == 56
+    null = brgsa_release.permuted(released.sets, seed=0)
+    assert list(null.index) == list(measured.index) and null.between(0.35, 0.65).all()
+
+
+def test_the_interval_keeps_the_scans_of_a_patient_together(release):
+    """Four copies of everything under one patient's names say no more than one copy does."""
+    one = brgsa_release.load_all(str(release.root)).sets["CT-RATE-LT, 15 labels"]
+    names = tuple(f"valid_{k}_a_{copy}" for copy in range(4) for k in range(60))
+    four = ScoredSet(names, one.classes, np.tile(one.labels, (4, 1)), np.tile(one.scores, (4, 1)))
+    apart = ScoredSet(tuple(f"valid_{k}_a_1" for k in range(240)), four.classes, four.labels, four.scores)
+    alone = ScoredSet(names[:60], one.classes, one.labels, one.scores)
+    table = brgsa_release.measure({"alone": alone, "four": four, "apart": apart}, resamples=200)
+    width = table["high"] - table["low"]
+    assert table.loc["four", "mean"] == pytest.approx(table.loc["alone", "mean"])
+    assert width["four"] == pytest.approx(width["alone"], rel=0.05) and width["apart"] < 0.7 * width["alone"]
+
+
+def test_without_a_release_one_sentence_says_what_to_do_and_a_wrong_folder_is_refused(tmp_path):
+    skipped = brgsa_release.load_all("")
+    assert skipped.sets == {}
+    assert skipped.said == [
+        "Skipped: no brgsa_root given. Clone the authors' repository and set brgsa_root to its folder."
+    ]
+    table = brgsa_release.measure({}, resamples=10)
+    assert table.empty and list(table) == ["mean", "low", "high", "volumes", "labels"]
+    assert brgsa_release.permuted({}, seed=0).empty
+    for root in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DataError, match="has no folder 'Performance'; brgsa_root must be a clone"):
+            brgsa_release.load_all(str(root))
+
+
+def test_a_release_that_lost_a_file_is_told(release, tmp_path):
+    root = shutil.copytree(release.root, tmp_path / "copy")
+    lost = root / "Performance" / "BrgSA_best_model" / "Rad_ChestCT_resolution0.8_epoch38_112x112x64.csv"
+    lost.unlink()
+    with pytest.raises(DataError, match=r"112x112x64\.csv does not exist"):
+        brgsa_release.load_all(str(root))
+
+
+# ---------------------------------------------------------------------- summaries by a chat model
+@pytest.fixture
+def tree(study):
+    return study.valid.tree
+
+
+def test_a_chat_model_summarises_every_report_once(tree, tmp_path):
+    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, "valid")))
+    (tmp_path / "out").mkdir()
+    options = {"tree": tree, "split": "valid", "answers": str(tmp_path / "answers"), "model": "stub"}
+    with server(completion("1. There is cardiomegaly.\n2. There is no nodule.")) as (address, received):
+        summarise_by_chat(tmp_path / "out", url=address, **options)
+        assert len(received) == len(reports) and {r["body"]["model"] for r in received} == {"stub"}
+        asked = [r["body"]["messages"][0]["content"] for r in received]
+        assert all(text.endswith(report) for text, report in zip(asked, reports, strict=True))
+        content = ct_rate.read_training_json(tmp_path / "out" / "training.json")
+        assert list(content) == ["val"] and list(content["val"]) == list(reports)
+        expected = [{"images": names, "processed_report": ["There is cardiomegaly"]} for names in reports.values()]
+        assert list(content["val"].values()) == expected
+        (tmp_path / "again").mkdir()
+        summarise_by_chat(tmp_path / "again", url=address, **options)
+        assert len(received) == len(reports)  # every answer was kept
+    written = [(tmp_path / name / "training.json").read_bytes() for name in ("out", "again")]
+    assert written[0] == written[1]
+
+
+def test_a_server_that_gives_up_half_way_is_gone_on_with(tree, tmp_path):
+    options = {"tree": tree, "split": "valid", "answers": str(tmp_path / "answers"), "model": "stub"}
+    (tmp_path / "out").mkdir()
+    good = completion("There is cardiomegaly.")
+    with server(good, good, (400, "{}")) as (address, received), pytest.raises(ChatError, match="400"):
+        summarise_by_chat(tmp_path / "out", url=address, **options)
+    assert not (tmp_path / "out" / "training.json").exists() and len(received) == 3
+    count = len(ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, "valid"))))
+    with server(good) as (address, received):
+        summarise_by_chat(tmp_path / "out", url=address, **options)
+    assert len(received) == count - 2 and (tmp_path / "out" / "training.json").exists()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"url": "http://localhost:1"}, {"url": "http://localhost:1", "model": "m", "checkpoint": "c"}]
+)
+def test_chat_settings_that_name_no_model_or_two_are_told(tree, tmp_path, settings):
+    with pytest.raises(ChatError, match="chat needs either 'checkpoint', or 'url' and 'model'; correct it in experi"):
+        summarise_by_chat(tmp_path, tree=tree, split="valid", answers=str(tmp_path / "answers"), **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_with_chat_summarises_with_it_and_keeps_the_rules_for_the_noisy_arm(study, cache, tmp_path):
+    settings = {**study.settings, "chat": {"model": "stub", "answers": str(tmp_path / "answers")}}
+    known = built(cache)
+    with server(completion("There is cardiomegaly.")) as (address, _):
+        settings["chat"]["url"] = address
+        summary = brgsa._pairs(study.run, study.train_tree, study.train_folder, "summary", settings)
+        raw = brgsa._pairs(study.run, study.train_tree, study.train_folder, "raw", settings)
+    said = {s for pair in json.loads((summary / "pairs.json").read_text()) for s in pair["statements"]}
+    assert said == {"There is cardiomegaly"} and {"summarise_by_chat", "write_pairs"} == new(cache, known)
+    assert (raw / "pairs.json").read_text() == (study.pairs("raw") / "pairs.json").read_text()
+    noisy = brgsa._pairs(study.run, study.train_tree, study.train_folder, "noisy", settings)
+    assert noisy == study.pairs("noisy")
