@@ -9,20 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from brgsa_release import write_release
 from sklearn.metrics import roc_auc_score
 from test_chat_summariser import completion, server
 
 from lib.data import ct_rate, prepared, rad_chestct, volumes
 from lib.data.errors import DataError
-from lib.data.scored_set import ScoredSet
 from lib.data.summaries import RuleSummariser
 from lib.data.synthetic import chest_ct_world
 from lib.data.synthetic.chest_findings import LEXICON
 from lib.models.brgsa import score_variants
-from lib.models.chat import ChatError
-from lib.studies import brgsa, brgsa_release
-from lib.studies.chat_summaries import summarise_by_chat
+from lib.studies import brgsa
 from lib.workflow import paths
 from lib.workflow.cache import CacheError
 from lib.workflow.session import start
@@ -272,114 +268,6 @@ def test_outputs_stay_in_the_cache(study, arms, cache):
     folders = [study.encoder, Path(study.text), study.train_folder, *study.sources.values()]
     assert all(folder.is_relative_to(cache) for folder in folders)
     assert all(arm.folder.is_relative_to(cache) for listed in arms.values() for arm in listed)
-
-
-# ---------------------------------------------------------------------- the authors' released scores
-@pytest.fixture(scope="module")
-def release(tmp_path_factory):
-    return write_release(tmp_path_factory.mktemp("brgsa") / "release", volumes=60)
-
-
-def test_every_table_of_a_release_is_measured(release):
-    released = brgsa_release.load_all(str(release.root), ct_rate_labels=str(release.ct_labels_path))
-    assert len(released.sets) == len(released.said) == 1 + 5 + 4 + 1 + 1 + 5
-    assert list(brgsa_release.load_all(str(release.root)).sets) == list(released.sets)[:12]
-    measured = brgsa_release.measure(released.sets, resamples=40)
-    lt = measured.loc["CT-RATE-LT, 15 labels"]
-    expected = roc_auc_score(release.lt, release.scores["CT-RATE_LT_epoch38"])
-    assert lt["mean"] == pytest.approx(expected) and (lt["volumes"], lt["labels"]) == (60, 15)
-    mean = [release.scores[f"CT-RATE_{variant}_epoch38"] for variant in ("vt", "v^t")]
-    found = measured.loc["CT-RATE, 18 labels, mean", "mean"]
-    assert found == pytest.approx(roc_auc_score(release.ct, np.mean(mean, axis=0)))
-    assert (measured["low"] <= measured["mean"]).all() and (measured["mean"] <= measured["high"]).all()
-    assert (measured["low"] < measured["high"]).all() and (measured["mean"] > 0.8).all()
-    labels = measured["labels"].to_dict()
-    assert labels["RAD-ChestCT, 16 labels, v^t"] == 16 and labels["RAD-ChestCT, 56 further labels"] == 56
-    null = brgsa_release.permuted(released.sets, seed=0)
-    assert list(null.index) == list(measured.index) and null.between(0.35, 0.65).all()
-
-
-def test_the_interval_keeps_the_scans_of_a_patient_together(release):
-    """Four copies of everything under one patient's names say no more than one copy does."""
-    one = brgsa_release.load_all(str(release.root)).sets["CT-RATE-LT, 15 labels"]
-    names = tuple(f"valid_{k}_a_{copy}" for copy in range(4) for k in range(60))
-    four = ScoredSet(names, one.classes, np.tile(one.labels, (4, 1)), np.tile(one.scores, (4, 1)))
-    apart = ScoredSet(tuple(f"valid_{k}_a_1" for k in range(240)), four.classes, four.labels, four.scores)
-    alone = ScoredSet(names[:60], one.classes, one.labels, one.scores)
-    table = brgsa_release.measure({"alone": alone, "four": four, "apart": apart}, resamples=200)
-    width = table["high"] - table["low"]
-    assert table.loc["four", "mean"] == pytest.approx(table.loc["alone", "mean"])
-    assert width["four"] == pytest.approx(width["alone"], rel=0.05) and width["apart"] < 0.7 * width["alone"]
-
-
-def test_without_a_release_one_sentence_says_what_to_do_and_a_wrong_folder_is_refused(tmp_path):
-    skipped = brgsa_release.load_all("")
-    assert skipped.sets == {}
-    assert skipped.said == [
-        "Skipped: no brgsa_root given. Clone the authors' repository and set brgsa_root to its folder."
-    ]
-    table = brgsa_release.measure({}, resamples=10)
-    assert table.empty and list(table) == ["mean", "low", "high", "volumes", "labels"]
-    assert brgsa_release.permuted({}, seed=0).empty
-    for root in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DataError, match="has no folder 'Performance'; brgsa_root must be a clone"):
-            brgsa_release.load_all(str(root))
-
-
-def test_a_release_that_lost_a_file_is_told(release, tmp_path):
-    root = shutil.copytree(release.root, tmp_path / "copy")
-    lost = root / "Performance" / "BrgSA_best_model" / "Rad_ChestCT_resolution0.8_epoch38_112x112x64.csv"
-    lost.unlink()
-    with pytest.raises(DataError, match=r"112x112x64\.csv does not exist"):
-        brgsa_release.load_all(str(root))
-
-
-# ---------------------------------------------------------------------- summaries by a chat model
-@pytest.fixture
-def tree(study):
-    return study.valid.tree
-
-
-def test_a_chat_model_summarises_every_report_once(tree, tmp_path):
-    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, "valid")))
-    (tmp_path / "out").mkdir()
-    options = {"tree": tree, "split": "valid", "answers": str(tmp_path / "answers"), "model": "stub"}
-    with server(completion("1. There is cardiomegaly.\n2. There is no nodule.")) as (address, received):
-        summarise_by_chat(tmp_path / "out", url=address, **options)
-        assert len(received) == len(reports) and {r["body"]["model"] for r in received} == {"stub"}
-        asked = [r["body"]["messages"][0]["content"] for r in received]
-        assert all(text.endswith(report) for text, report in zip(asked, reports, strict=True))
-        content = ct_rate.read_training_json(tmp_path / "out" / "training.json")
-        assert list(content) == ["val"] and list(content["val"]) == list(reports)
-        expected = [{"images": names, "processed_report": ["There is cardiomegaly"]} for names in reports.values()]
-        assert list(content["val"].values()) == expected
-        (tmp_path / "again").mkdir()
-        summarise_by_chat(tmp_path / "again", url=address, **options)
-        assert len(received) == len(reports)  # every answer was kept
-    written = [(tmp_path / name / "training.json").read_bytes() for name in ("out", "again")]
-    assert written[0] == written[1]
-
-
-def test_a_server_that_gives_up_half_way_is_gone_on_with(tree, tmp_path):
-    options = {"tree": tree, "split": "valid", "answers": str(tmp_path / "answers"), "model": "stub"}
-    (tmp_path / "out").mkdir()
-    good = completion("There is cardiomegaly.")
-    with server(good, good, (400, "{}")) as (address, received), pytest.raises(ChatError, match="400"):
-        summarise_by_chat(tmp_path / "out", url=address, **options)
-    assert not (tmp_path / "out" / "training.json").exists() and len(received) == 3
-    count = len(ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, "valid"))))
-    with server(good) as (address, received):
-        summarise_by_chat(tmp_path / "out", url=address, **options)
-    assert len(received) == count - 2 and (tmp_path / "out" / "training.json").exists()
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"url": "http://localhost:1"}, {"url": "http://localhost:1", "model": "m", "checkpoint": "c"}]
-)
-def test_chat_settings_that_name_no_model_or_two_are_told(tree, tmp_path, settings):
-    with pytest.raises(ChatError, match="chat needs either 'checkpoint', or 'url' and 'model'; correct it in experi"):
-        summarise_by_chat(tmp_path, tree=tree, split="valid", answers=str(tmp_path / "answers"), **settings)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_profile_with_chat_summarises_with_it_and_keeps_the_rules_for_the_noisy_arm(study, cache, tmp_path):

@@ -142,8 +142,9 @@ def train_arm(
     rng = np.random.default_rng([seed, 4])
     listed = [listed[i] for i in np.sort(rng.permutation(len(listed))[: round(share * len(listed))])]
     if shuffle:
-        order = np.roll(rng.permutation(len(listed)), 1)
-        listed = [{**pair, "rows": listed[i]["rows"]} for pair, i in zip(listed, order, strict=True)]
+        ring = rng.permutation(len(listed))  # each takes the volumes of the next on a random ring: nobody keeps its own
+        donor = dict(zip(ring.tolist(), np.roll(ring, 1).tolist(), strict=True))
+        listed = [{**pair, "rows": listed[donor[i]]["rows"]} for i, pair in enumerate(listed)]
     images = _Images(prepared, tokens, crop)
     kmeans = bank.get("initialisation") == "kmeans"
     torch.manual_seed(seed)

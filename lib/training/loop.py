@@ -40,7 +40,7 @@ def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> 
         torch.set_rng_state(state["random"])
         return state["step"], state["losses"]
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise TrainingError(f"{path} is not a checkpoint of this model ({reason}); delete it to start again") from None
 
 
