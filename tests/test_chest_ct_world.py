@@ -154,7 +154,7 @@ def test_volumes_read_as_one_chest_in_two_reconstructions(tree):
     for a, b in zip(soft, sharp, strict=True):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98
     stored_high = (metadata["RescaleIntercept"] == -8192).to_numpy()
-    corner = np.median(volumes[:, :2, :2], axis=(1, 2, 3))  # the window cuts the noise on one side: not the mean
+    corner = np.median(volumes[:, :1, :1], axis=(1, 2, 3))  # the window cuts the noise on one side: not the mean
     assert np.abs(corner + 1000).max() < 20  # air is air however it was stored
     assert stored_high.any() and np.abs(volumes[stored_high].mean() - volumes[~stored_high].mean()) < 60
 

@@ -42,9 +42,7 @@ def tree(tmp_path_factory):
     for seed, name in enumerate(NAMES):
         slope, intercept = ((1.0, -1024.0), (0.5, -8192.0), (1.0, 0.0))[seed]  # three ways to store the same numbers
         stored = np.rint((hounsfield(seed) - intercept) / slope).astype(np.int16)
-        rows.append(
-            ct_rate.write_volume(root, name, stored, spacing=SPACING, slope=slope, intercept=intercept)
-        )
+        rows.append(ct_rate.write_volume(root, name, stored, spacing=SPACING, slope=slope, intercept=intercept))
     labels = pd.DataFrame(0, index=NAMES, columns=list(ct_rate.CT_RATE_LABELS))
     reports = pd.DataFrame(
         [(name, *REPORTS[name]) for name in sorted(NAMES)], columns=["VolumeName", "Findings_EN", "Impressions_EN"]
@@ -96,9 +94,7 @@ def test_the_external_set_goes_the_same_way_in_the_order_of_its_labels(tmp_path)
     rad_chestct.write_labels(tmp_path / "labels.csv", labels)
     out = tmp_path / "out"
     out.mkdir()
-    prepare_rad_chestct(
-        out, tree=tmp_path, labels="labels.csv", spacing=SPACING, target_spacing=SPACING, shape=SHAPE
-    )
+    prepare_rad_chestct(out, tree=tmp_path, labels="labels.csv", spacing=SPACING, target_spacing=SPACING, shape=SHAPE)
     volumes, names = read_volumes(out)
     assert names == ids
     for seed in range(2):
