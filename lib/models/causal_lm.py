@@ -163,14 +163,30 @@ def _quantisation(name: str | None, dtype: str):
     )  # fmt: skip
 
 
-def _quantise_experts(model) -> None:
-    """NF4 for the experts too: transformers keeps those of a layer in one tensor, which only the linear layers escape."""
+def _finish_quantisation(model) -> None:
+    """NF4 for the experts too, and the same arithmetic on every CPU.
+
+    transformers keeps the experts of a layer in one tensor, which is no linear layer. bitsandbytes repacks weights and
+    rounds their scales to bfloat16 on CPUs that have that format and in evaluation only; that is switched off.
+    """
     from bitsandbytes.nn.parametrize import replace_parameter_4bit
 
     for module in list(model.modules()):
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
         for name, weight in list(module.named_parameters(recurse=False)):
             if weight.ndim == 3:
                 replace_parameter_4bit(module, name, compress_statistics=True, quant_type="nf4")
+
+
+def _with_adapter(model, adapter: str | Path, *, trainable: bool):
+    import warnings
+
+    from peft import PeftModel
+
+    with warnings.catch_warnings():  # peft calls transformers by an older name
+        warnings.simplefilter("ignore", FutureWarning)
+        return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
 
 
 def load(
@@ -181,12 +197,13 @@ def load(
     dtype: str = "float32",
     quantisation: str | None = None,
     adapter: str | Path | None = None,
+    trainable: bool = False,
     attention: str = "sdpa",
 ):
     """(model in eval mode, tokenizer) of a folder or hub id: safetensors only, no remote code.
 
     ``quantisation``: ``nf4`` loads the linear layers in 4 bits through bitsandbytes (QLoRA, arXiv:2305.14314), on CUDA or
-    on the CPU. ``adapter``: a PEFT folder or hub id to put on top. ``attention``: sdpa or eager.
+    on the CPU. ``adapter``: a PEFT folder or hub id to put on top, ``trainable`` or frozen. ``attention``: sdpa or eager.
     Raises :class:`CheckpointError` when the source is no checkpoint or its shapes do not fit.
     """
     import torch
@@ -204,12 +221,10 @@ def load(
             **where,
         )  # fmt: skip
         if quantisation:
-            _quantise_experts(model)
+            _finish_quantisation(model)
         model = model.to(device)  # after quantising, so that a card need not hold the unquantised experts
         if adapter is not None:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, adapter)
+            model = _with_adapter(model, adapter, trainable=trainable)
     except Exception as error:  # safetensors, transformers, peft and the hub each have their own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CheckpointError(

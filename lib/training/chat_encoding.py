@@ -36,8 +36,8 @@ class Encoded:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a JSONL file; :class:`RowError` names the line that is not a JSON object."""
-    rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    rows, text = [], Path(path).read_text(encoding="utf-8")
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:

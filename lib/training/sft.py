@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,12 +119,8 @@ def finetune(
         raise TrainingError("give either steps or epochs")
     logging.getLogger("trl").setLevel(logging.ERROR)  # warns of packing without flash attention; see test_sft
     model, tokenizer = causal_lm.load(
-        checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation
-    )
-    if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
+    )  # fmt: skip
     dataset, counts = _dataset(Path(rows), tokenizer, max_length=max_length, packing=packing, seed=seed)
     micro = micro_batch or batch
     set_seed(seed)
@@ -133,15 +131,17 @@ def finetune(
         max_grad_norm=clip, optim="adamw_torch", seed=seed, data_seed=seed, use_cpu=device == "cpu",
         bf16=precision == "bf16", fp16=precision == "fp16", activation_checkpointing=quantisation is not None,
         save_strategy="steps" if checkpoint_every else "no", save_steps=checkpoint_every or 500, save_total_limit=1,
-        logging_steps=1, report_to=[], disable_tqdm=True, packing=packing, packing_strategy="bfd",
-        dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=device != "cpu",
+        logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True, packing=packing,
+        packing_strategy="bfd", dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=device != "cpu",
     )  # fmt: skip
-    trainer = SFTTrainer(
-        model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=_adapter(lora),
-        callbacks=_callbacks(folder, tokenizer, keep),
-    )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_state(folder))
+    with warnings.catch_warnings():  # the libraries' own calls of each other's old names
+        warnings.simplefilter("ignore", FutureWarning)
+        trainer = SFTTrainer(
+            model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=_adapter(lora),
+            callbacks=_callbacks(folder, tokenizer, keep),
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=_last_state(folder))
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     if trainer.is_world_process_zero():
         causal_lm.save(folder, trainer.accelerator.unwrap_model(trainer.model), tokenizer)
@@ -151,8 +151,6 @@ def finetune(
 
 def _accumulation(batch: int, micro: int) -> int:
     """Micro-batches of one step: ``batch`` is what the paper states, so it must come out exactly."""
-    import os
-
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if batch % (micro * world):
         raise TrainingError(f"a batch of {batch} is not {world} devices x micro-batches of {micro}; change micro_batch")
