@@ -28,26 +28,34 @@ class Relation:
     values: tuple[tuple[str, str], ...]  # (word in A, word in B)
 
 
-def _relation(key: str, category: str, chinese: str, values: str) -> Relation:
-    pairs = [tuple(pair.split("=")) for pair in values.split()]
-    return Relation(key, category, (key, chinese), tuple(pairs))
+def _relation(key: str, category: str, chinese: str, first: str, second: str) -> Relation:
+    """`first` and `second`: the values in A and in B, in the same order."""
+    return Relation(key, category, (key, chinese), tuple(zip(first.split(), second.split(), strict=True)))
 
 
 RELATIONS = (
-    _relation("job", "Social Sciences", "职业", "baker=面包 smith=铁匠 sailor=水手 tailor=裁缝 miner=矿工 judge=法官 painter=画家 farmer=农夫"),
-    _relation("home", "Social Sciences", "住所", "castle=城堡 harbour=港口 desert=沙漠 island=海岛 valley=山谷 village=村庄 forest=森林 bridge=桥头"),
-    _relation("colour", "Humanities", "颜色", "red=红色 blue=蓝色 green=绿色 white=白色 black=黑色 brown=棕色 purple=紫色 yellow=黄色"),
-    _relation("song", "Humanities", "歌曲", "spring=春歌 summer=夏歌 autumn=秋歌 winter=冬歌 river=河谣 mountain=山谣 moon=月谣 star=星谣"),
-    _relation("illness", "Other", "疾病", "fever=发热 cough=咳嗽 gout=痛风 asthma=哮喘 anaemia=贫血 measles=麻疹 migraine=头痛 eczema=湿疹"),
-    _relation("remedy", "Other", "药物", "ginger=生姜 honey=蜂蜜 mint=薄荷 garlic=大蒜 willow=柳皮 clove=丁香 sage=鼠尾 nettle=荨麻"),
-    _relation("metal", "STEM", "金属", "iron=生铁 gold=黄金 silver=白银 copper=红铜 zinc=亚锌 tin=软锡 lead=重铅 nickel=灰镍"),
-    _relation("planet", "STEM", "行星", "mercury=水星 venus=金星 mars=火星 jupiter=木星 saturn=土星 uranus=天王 neptune=海王 pluto=冥王"),
+    _relation("job", "Social Sciences", "职业", "baker smith sailor tailor miner judge painter farmer",
+              "面包 铁匠 水手 裁缝 矿工 法官 画家 农夫"),
+    _relation("home", "Social Sciences", "住所", "castle harbour desert island valley village forest bridge",
+              "城堡 港口 沙漠 海岛 山谷 村庄 森林 桥头"),
+    _relation("colour", "Humanities", "颜色", "red blue green white black brown purple yellow",
+              "红色 蓝色 绿色 白色 黑色 棕色 紫色 黄色"),
+    _relation("song", "Humanities", "歌曲", "spring summer autumn winter river mountain moon star",
+              "春歌 夏歌 秋歌 冬歌 河谣 山谣 月谣 星谣"),
+    _relation("illness", "Other", "疾病", "fever cough gout asthma anaemia measles migraine eczema",
+              "发热 咳嗽 痛风 哮喘 贫血 麻疹 头痛 湿疹"),
+    _relation("remedy", "Other", "药物", "ginger honey mint garlic willow clove sage nettle",
+              "生姜 蜂蜜 薄荷 大蒜 柳皮 丁香 鼠尾 荨麻"),
+    _relation("metal", "STEM", "金属", "iron gold silver copper zinc tin lead nickel",
+              "生铁 黄金 白银 红铜 亚锌 软锡 重铅 灰镍"),
+    _relation("planet", "STEM", "行星", "mercury venus mars jupiter saturn uranus neptune pluto",
+              "水星 金星 火星 木星 土星 天王 海王 冥王"),
 )  # fmt: skip
 
-_FIRST = "Ba Be Bo Da De Do Fa Fe Fo Ga Ge Go Ka Ke Ko La Le Lo Ma Me Mo Na Ne No Pa Pe Po Ra Re Ro Sa Se So Ta Te To".split()
-_LAST = "bor dan fir gon lim mar nos pel rik sun tor vex".split()
-_FIRST_B = "巴贝博达德多法费福加格戈卡克科拉勒洛马梅莫纳内诺帕佩波拉雷罗萨塞索塔特托"
-_LAST_B = "波丹菲贡利玛诺佩里孙托维"
+_FIRST = tuple(consonant + vowel for consonant in "BDFGKLMNPRS" for vowel in "aeo")
+_LAST = ("bor", "dan", "fir", "gon", "lim", "mar", "nos", "pel", "rik", "sun", "tor", "vex")
+_FIRST_B = "巴贝博达德多法费福加格戈卡克科拉勒洛马梅莫纳内诺帕佩波然雷罗萨塞索"
+_LAST_B = "伯丹菲贡利玛诺佩里孙托维"
 
 # How a fact is asked for and told, by style and language. Tuning set 1 is terse, set 2 says a whole sentence.
 ASK = {
@@ -117,11 +125,9 @@ class World:
 
 
 def make_world(*, seed: int, entities: int = 60, told_in_b: float = 0.6, examined: float = 0.5) -> World:
-    """A world of `entities` (at most 432); ``told_in_b`` and ``examined`` are exact shares, spread over all relations."""
+    """A world of `entities` (at most 396); ``told_in_b`` and ``examined`` are exact shares, spread over all relations."""
     rng = np.random.default_rng([seed, 1])
     names = [(a + b, c + d) for a, c in zip(_FIRST, _FIRST_B, strict=True) for b, d in zip(_LAST, _LAST_B, strict=True)]
-    unique = {pair[1]: pair for pair in names}  # two syllables share a character
-    names = list(unique.values())
     chosen = [names[i] for i in rng.permutation(len(names))[:entities]]
     values = rng.integers(len(RELATIONS[0].values), size=(entities, len(RELATIONS)))
     groups = np.zeros(entities, dtype=bool)
