@@ -28,6 +28,8 @@ from lib.training.sft import finetune
 BASE = "untuned_base"
 CHINESE, ENGLISH = "tuned_on_chinese_chat", "tuned_on_english_chat"
 SHUFFLED = "tuned_on_shuffled_answers"
+# Paper: no load-balancing loss is added in tuning. TRL adds it whenever the configuration has a coefficient.
+FROZEN_ROUTER = {"output_router_logits": False, "router_aux_loss_coef": 0.0}
 ARMS = {BASE: None, CHINESE: {}, ENGLISH: {"language": "A"}, SHUFFLED: {"shuffle": True}}
 
 
@@ -181,7 +183,7 @@ def prepare(run: Any) -> Study:
     batches = pretraining.pop("batches")
     sources = [{"rows": folder / f"{name}.jsonl", "batch": batch} for name, batch in batches.items()]
     base = run.build(
-        pretrain, checkpoint=initial, sources=sources, config={"output_router_logits": False}, device=run.device,
+        pretrain, checkpoint=initial, sources=sources, config=FROZEN_ROUTER, device=run.device,
         **pretraining,
     )  # fmt: skip
     return Study(run, settings, make_world(**world), folder, base)
