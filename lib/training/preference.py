@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
+from lib.training.sft import full_precision
 
 REFERENCES = ("base", "tuned")
 STATE = "checkpoint"
@@ -61,18 +63,13 @@ def prefer(
     model as it stands at the start. Sigmoid loss, cosine to 0. Raises :class:`TrainingError` for another reference and at
     a loss that is not finite.
     """
-    import logging
-
-    from peft import PeftModel
     from transformers import PrinterCallback, set_seed
     from trl import DPOConfig, DPOTrainer
 
     if reference not in REFERENCES:
         raise TrainingError(f"reference '{reference}' is not known; give one of {', '.join(REFERENCES)}")
-    logging.getLogger("trl").setLevel(logging.ERROR)
     options = {"device": device, "quantisation": quantisation}
-    base, tokenizer = causal_lm.load(checkpoint, **options)
-    model = PeftModel.from_pretrained(base, adapter, is_trainable=True)
+    model, tokenizer = causal_lm.load(checkpoint, adapter=adapter, trainable=True, **options)
     # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
     other = causal_lm.load(checkpoint, **options)[0] if reference == "base" else None
     set_seed(seed)
@@ -82,11 +79,14 @@ def prefer(
         data_seed=seed, use_cpu=device == "cpu", bf16=False, save_strategy="no", logging_steps=1, report_to=[],
         disable_tqdm=True, activation_checkpointing=False, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
     )  # fmt: skip
-    trainer = DPOTrainer(
-        model=model, ref_model=other, args=arguments, train_dataset=_pairs(rows), processing_class=tokenizer
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    with warnings.catch_warnings():  # the libraries' own calls of each other's old names
+        warnings.simplefilter("ignore", FutureWarning)
+        trainer = DPOTrainer(
+            model=model, ref_model=other, args=arguments, train_dataset=_pairs(rows), processing_class=tokenizer
+        )
+        trainer.remove_callback(PrinterCallback)
+        full_precision(trainer.model)
+        trainer.train()
     history = [
         {"loss": entry["loss"], "accuracy": entry["rewards/accuracies"], "margin": entry["rewards/margins"]}
         for entry in trainer.state.log_history
