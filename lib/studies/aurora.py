@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from lib.data import instruction_cleaning
-from lib.data.instructions import Row, dialogue, read_alpaca, read_sharegpt, turns_of, write_messages
+from lib.data.instructions import Row, dialogue, read_alpaca, read_comparisons, read_sharegpt, turns_of, write_messages
 from lib.data.synthetic import two_language_files as files
 from lib.data.synthetic.two_language_world import World, make_world
 from lib.models import causal_lm
 from lib.studies import aurora_measures as measures
+from lib.training.preference import prefer
 from lib.training.pretraining import pretrain
 from lib.training.sft import finetune
 
@@ -31,6 +32,18 @@ SHUFFLED = "tuned_on_shuffled_answers"
 # Paper: no load-balancing loss is added in tuning. TRL adds it whenever the configuration has a coefficient.
 FROZEN_ROUTER = {"output_router_logits": False, "router_aux_loss_coef": 0.0}
 ARMS = {BASE: None, CHINESE: {}, ENGLISH: {"language": "A"}, SHUFFLED: {"shuffle": True}}
+VARIANTS = {  # how the Chinese arm could have been tuned otherwise
+    "rank 1": {"lora": {"rank": 1, "alpha": 2}},
+    "rank 4": {"lora": {"rank": 4, "alpha": 8}},
+    "rank 16": {"lora": {"rank": 16, "alpha": 32}},
+    "k and o projections": {"lora": {"targets": ["k_proj", "o_proj"]}},
+    "terse set alone": {"sets": ["alpaca_zh"]},
+    "full set alone": {"sets": ["alpaca_gpt4_zh"]},
+    "dialogues alone": {"sets": ["sharegpt"]},
+    "not cleaned": {"clean": False},
+    "0.14 of an epoch": {"fit": {"epochs": 0.14}},  # where checkpoint-3000, which Table 3 scores, stood
+}
+CHECKPOINTS = (6, 8, 10, 12)  # thousands of the README's last checkpoint, 14
 
 
 # ---------------------------------------------------------------------------------------------------------- artefacts
@@ -63,22 +76,25 @@ def read_sets(folder: Path) -> dict[str, list[Row]]:
     }
 
 
+def read_faults(folder: Path) -> dict[str, dict[str, int]]:
+    """How many faults of each kind were put into each set."""
+    return json.loads((folder / "faults.json").read_text())
+
+
 def write_rows(
-    folder: Path, *, sets: Path, use: Sequence[str], rules: dict[str, Any], shuffle: bool, share: float, seed: int
+    folder: Path, *, sets: Path, use: Sequence[str], rules: dict[str, Any], shuffle: bool, seed: int
 ) -> None:
     """``rows.jsonl`` of an arm: the sets of ``use``, cleaned by ``rules``, merged, perhaps with answers shuffled.
 
-    ``shuffle`` gives each prompt the answer of another prompt of its style. ``share`` keeps so much of the merged rows.
+    ``shuffle`` gives each prompt the answer of another prompt whose answer is about as long.
     """
     known = read_sets(sets)
     rows = instruction_cleaning.clean(
         {name: known[name] for name in use}, rules=instruction_cleaning.Rules(**rules)
     ).rows
-    rng = np.random.default_rng([seed, 5])
     if shuffle:
-        rows = _shuffled(rows, rng)
-    kept = rng.permutation(len(rows))[: max(1, round(share * len(rows)))]
-    write_messages(folder / "rows.jsonl", [rows[i] for i in sorted(kept)])
+        rows = _shuffled(rows, np.random.default_rng([seed, 5]))
+    write_messages(folder / "rows.jsonl", rows)
 
 
 def _shuffled(rows: list[Row], rng: np.random.Generator) -> list[Row]:
@@ -91,6 +107,14 @@ def _shuffled(rows: list[Row], rng: np.random.Generator) -> list[Row]:
         for place, other in zip(places, rng.permutation(len(places)), strict=True):
             drawn[place] = listed[places[other][0]][places[other][1]][1]
     return [dialogue([(q, drawn[r, t]) for t, (q, _) in enumerate(turns)]) for r, turns in enumerate(listed)]
+
+
+def write_pairs(folder: Path, *, world: dict[str, Any], seed: int) -> None:
+    """Comparison pairs in the format of the release's DPO data, and the same as ``pairs.jsonl`` for the trainer."""
+    files.write_comparison_set(folder / "comparison_gpt4_data_zh.json", make_world(**world), seed=seed)
+    pairs = read_comparisons(folder / "comparison_gpt4_data_zh.json")
+    lines = [json.dumps(pair, ensure_ascii=False) for pair in pairs]
+    (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 # -------------------------------------------------------------------------------------------------------------- study
@@ -122,55 +146,98 @@ class Study:
             write_sets, world=self.settings["world"], language=language, dialogues=self.settings["dialogues"], seed=seed
         )
 
-    def _rows(self, arm: dict[str, Any]) -> list[Path]:
+    def rows(self, arm: dict[str, Any], seeds: Sequence[int]) -> list[Path]:
+        """The training rows of an arm, one file a seed."""
         language, rules = arm.get("language", "B"), dict(self.settings["rules"])
         if language == "A":
             rules["least_cjk"] = None
         if not arm.get("clean", True):  # the release drops only what it cannot encode
             rules = {"complete_after": None, "least_cjk": None, "exact": False, "near": None}
-        options = {
-            "use": arm.get("sets", list(files.SETS)),
-            "rules": rules,
-            "shuffle": arm.get("shuffle", False),
-            "share": arm.get("share", 1.0),
-        }
-        many = [{"sets": self.sets(language, seed), "seed": seed, **options} for seed in self.run.seeds]
+        options = {"use": arm.get("sets", list(files.SETS)), "rules": rules, "shuffle": arm.get("shuffle", False)}
+        many = [{"sets": self.sets(language, seed), "seed": seed, **options} for seed in seeds]
         return [folder / "rows.jsonl" for folder in self.run.build_all(write_rows, many)]
 
-    def fits(self, arm: dict[str, Any], *, keep: Sequence[int] = ()) -> list[Path]:
-        """The adapter of an arm at every seed. ``arm``: language, sets, clean, shuffle, share, lora, steps, fit."""
+    def fits(self, arm: dict[str, Any], *, seeds: Sequence[int] | None = None) -> list[Path]:
+        """The adapter of an arm at every seed. ``arm``: language, sets, clean, shuffle, lora, fit.
+
+        The arm that departs in nothing also keeps its checkpoints.
+        """
+        seeds = self.run.seeds if seeds is None else seeds
+        rows = self.rows(arm, seeds)
         lora = {**self.settings["lora"], **arm.get("lora", {})}
         fit = {**self.settings["fit"], "device": self.run.device, **arm.get("fit", {})}
         many = [
-            {"checkpoint": self.base, "rows": rows, "lora": lora, "seed": seed, "keep": list(keep), **fit}
-            for rows, seed in zip(self._rows(arm), self.run.seeds, strict=True)
+            {
+                "checkpoint": self.base,
+                "rows": file,
+                "lora": lora,
+                "seed": seed,
+                "keep": [] if arm else self._marks(file),
+                **fit,
+            }
+            for file, seed in zip(rows, seeds, strict=True)
         ]
         return self.run.build_all(finetune, many)
 
-    def measure(self, adapters: Sequence[Path | None]) -> list[Arm]:
-        """Replies, exam answers and expert usage of adapters on the base, one a seed (``None``: the base alone)."""
-        many = [
-            {
-                "base": self.base,
-                "adapter": adapter,
-                "files": self.folder,
-                "world": self.settings["world"],
-                "quantisation": self.settings["fit"].get("quantisation"),
-                "device": self.run.device,
-                **self.settings["measure"],
-            }
-            for adapter in adapters
-        ]
-        folders = self.run.build_all(measures.measure_model, many)
-        read = [json.loads((folder / "measured.json").read_text()) for folder in folders]
-        return [Arm(s, a, m) for s, a, m in zip(self.run.seeds, adapters, read, strict=True)]
+    def _marks(self, rows: Path) -> list[int]:
+        """Steps of the kept checkpoints: at 6, 8, 10 and 12 fourteenths of the fit."""
+        fit = self.settings["fit"]
+        an_epoch = -(-len(rows.read_text(encoding="utf-8").splitlines()) // fit["batch"])
+        return [max(1, round(an_epoch * fit["epochs"] * mark / 14)) for mark in CHECKPOINTS]
 
-    def tune(self, arms: dict[str, dict[str, Any] | None]) -> dict[str, list[Arm]]:
+    def checkpoints(self) -> dict[str, list[Arm]]:
+        """The Chinese arm along its tuning: name -> measured arms in seed order; the last is the whole fit."""
+        adapters, rows = self.fits({}), self.rows({}, self.run.seeds)
+        marks = [self._marks(file) for file in rows]
+        found = {
+            f"{mark}/14": self.measure([a / f"step_{steps[k]}" for a, steps in zip(adapters, marks, strict=True)])
+            for k, mark in enumerate(CHECKPOINTS)
+        }
+        return found | {"14/14": self.measure(adapters)}
+
+    def measure(self, adapters: Sequence[Path | None], *, seeds: Sequence[int] | None = None) -> list[Arm]:
+        """Replies, exam answers and expert usage of adapters on the base, one a seed (``None``: the base alone)."""
+        shared = {
+            "base": self.base,
+            "files": self.folder,
+            "world": self.settings["world"],
+            "quantisation": self.settings["fit"].get("quantisation"),
+            "device": self.run.device,
+            **self.settings["measure"],
+        }
+        folders = self.run.build_all(measures.measure_model, [{"adapter": adapter, **shared} for adapter in adapters])
+        read = [json.loads((folder / "measured.json").read_text()) for folder in folders]
+        return [Arm(s, a, m) for s, a, m in zip(seeds or self.run.seeds, adapters, read, strict=True)]
+
+    def tune(
+        self, arms: dict[str, dict[str, Any] | None], *, seeds: Sequence[int] | None = None
+    ) -> dict[str, list[Arm]]:
         """Every arm at every seed, measured: name -> arms in seed order. ``None`` is the untuned base."""
+        seeds = self.run.seeds if seeds is None else seeds
         return {
-            name: self.measure([None] * len(self.run.seeds) if arm is None else self.fits(arm))
+            name: self.measure([None] * len(seeds) if arm is None else self.fits(arm, seeds=seeds), seeds=seeds)
             for name, arm in arms.items()
         }
+
+    def prefer(self, reference: str) -> list[tuple[Arm, list[dict[str, float]]]]:
+        """The Chinese arm after DPO against `reference` (base or tuned): measured arm and history, a seed each."""
+        pairs = self.run.build_all(
+            write_pairs, [{"world": self.settings["world"], "seed": seed} for seed in self.run.seeds]
+        )
+        shared = {
+            "checkpoint": self.base,
+            "reference": reference,
+            "quantisation": self.settings["fit"].get("quantisation"),
+            "device": self.run.device,
+            **self.settings["preference"],
+        }
+        many = [
+            {"adapter": adapter, "rows": folder / "pairs.jsonl", "seed": seed, **shared}
+            for adapter, folder, seed in zip(self.fits({}), pairs, self.run.seeds, strict=True)
+        ]
+        folders = self.run.build_all(prefer, many)
+        history = [json.loads((folder / "history.json").read_text()) for folder in folders]
+        return list(zip(self.measure(folders), history, strict=True))
 
 
 def prepare(run: Any) -> Study:

@@ -60,7 +60,7 @@ def measure_model(
         },
         "text": text_scores([one["reply"] for one in replies["B"]], [one["reference"] for one in replies["B"]]),
         "exams": {name: _exam(model, tokenizer, files / "exams" / name, name, batch=batch) for name in EXAMS},
-        "usage": expert_usage(model, [prompt_ids(tokenizer, one["prompt"]) for one in replies["B"]], batch=batch),
+        "usage": _usage(model, tokenizer, replies, batch=batch),
         "replies": replies,
     }
     (folder / "measured.json").write_text(json.dumps(measured, ensure_ascii=False))
@@ -110,6 +110,15 @@ def _exam(model, tokenizer, folder: Path, name: str, *, batch: int) -> list[bool
     ]
     chosen = option_likelihood(model, prompts, options, batch=batch).argmax(axis=1)
     return [LETTERS[k] == question.answer for k, question in zip(chosen, questions, strict=True)]
+
+
+def _usage(model, tokenizer, replies: dict[str, Any], *, batch: int) -> dict[str, Any]:
+    """Expert usage over the prompts of each language, and over two random halves of those in B: how much of a
+    distance is chance."""
+    prompts = {language: [prompt_ids(tokenizer, one["prompt"]) for one in replies[language]] for language in LANGUAGES}
+    order = np.random.default_rng(0).permutation(len(prompts["B"]))
+    halves = {f"B, half {k}": [prompts["B"][i] for i in order[k::2]] for k in (0, 1)}
+    return {name: expert_usage(model, ids, batch=batch) for name, ids in {**prompts, **halves}.items()}
 
 
 def expert_usage(model: Any, prompts: Sequence[Sequence[int]], *, batch: int) -> list[list[float]]:

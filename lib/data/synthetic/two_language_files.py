@@ -18,7 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.exams import Exam, Subject, write_exam
-from lib.data.instructions import Row, dialogue, write_alpaca, write_messages, write_sharegpt
+from lib.data.instructions import (
+    Row,
+    assistant,
+    dialogue,
+    user,
+    write_alpaca,
+    write_comparisons,
+    write_messages,
+    write_sharegpt,
+)
 from lib.data.synthetic.two_language_world import RELATIONS, Fact, World
 
 # set -> (file, style of its answers); names as in the release's dataset_info.json
@@ -148,6 +157,23 @@ def _with_faults(
                 faulty.append(_replace_answer(row, answer[:-1] + NEAR[answer[-1]]))
     mixed = [*rows, *faulty]
     return [mixed[i] for i in rng.permutation(len(mixed))], counts
+
+
+def write_comparison_set(path: Path, world: World, *, seed: int) -> None:
+    """Preference pairs about the taught facts, prompts in B: the true answer in B is chosen; rejected is, by turns, a
+    false answer in B or the true one in A."""
+    rng, rows = np.random.default_rng([seed, 6]), []
+    taught = world.select(examined=False, in_b=True)
+    for k, i in enumerate(rng.permutation(len(taught))):
+        fact, style = taught[i], STYLES[rng.integers(2)]
+        shift = int(rng.integers(1, len(RELATIONS[fact.relation].values)))
+        false = replace(fact, value=(fact.value + shift) % len(RELATIONS[fact.relation].values))
+        worse = world.tell(false, "B", style) if k % 2 else world.tell(fact, "A", style)
+        prompt = [user(world.ask(fact, "B", style))]
+        rows.append(
+            {"prompt": prompt, "chosen": [assistant(world.tell(fact, "B", style))], "rejected": [assistant(worse)]}
+        )
+    write_comparisons(path, rows)
 
 
 # ------------------------------------------------------------------------------------------------------------- exams
