@@ -6,7 +6,7 @@ the order in which a row meets them (it is dropped by the first):
 no turn            the dialogue is empty (the release drops these silently)
 empty text         a question or an answer is blank (the release drops these when it tokenises)
 truncated answer   the last answer is long and stops in a letter, a comma or an opening bracket, or in an open code block
-other language     the answers' letters are mostly not Chinese
+other language     the letters of an answer are mostly not Chinese (tuning trains every turn)
 exact duplicate    an earlier row, of any set, has the same messages
 near duplicate     another row, of any set, shares most of its character triples (Jaccard); the longest row stays
 
@@ -43,7 +43,7 @@ class Rules:
     """The dials. ``None`` switches a rule off."""
 
     complete_after: int | None = 12  # characters from which an answer must end like one
-    least_cjk: float | None = 0.3  # share of the answers' letters; lower than one half because names and code are Latin
+    least_cjk: float | None = 0.3  # share of an answer's letters; lower than one half because names and code are Latin
     exact: bool = True
     near: float | None = 0.8  # Jaccard similarity of character triples
     permutations: int = 128  # of MinHash: more find near duplicates more surely
@@ -129,9 +129,10 @@ def _fault(row: Row, rules: Rules) -> tuple[str, str] | None:
         if answer[-1].isalpha() or answer[-1] in _OPEN:
             return "truncated answer", f"ends in '{answer[-8:]}'"
     if rules.least_cjk is not None:
-        share = cjk_share(" ".join(answer for _, answer in turns))
-        if share is not None and share < rules.least_cjk:
-            return "other language", f"{share:.2f} of the answers' letters are Chinese"
+        for number, (_, answer) in enumerate(turns, start=1):
+            share = cjk_share(answer)
+            if share is not None and share < rules.least_cjk:
+                return "other language", f"{share:.2f} of the letters of the answer in turn {number} are Chinese"
     return None
 
 

@@ -21,6 +21,7 @@ from lib.data.instructions import Row, dialogue, read_alpaca, read_comparisons, 
 from lib.data.synthetic import two_language_files as files
 from lib.data.synthetic.two_language_world import World, make_world
 from lib.models import causal_lm
+from lib.studies import aurora_letters
 from lib.studies import aurora_measures as measures
 from lib.training.preference import prefer
 from lib.training.pretraining import pretrain
@@ -55,11 +56,9 @@ def write_world(folder: Path, *, world: dict[str, Any], chat: int, replies_in_a:
 
 
 def write_initial(folder: Path, *, world: dict[str, Any], architecture: dict[str, Any]) -> None:
-    """The mixture of experts before pretraining; it knows exactly the world's words."""
-    causal_lm.write_checkpoint(
-        folder, texts=files.vocabulary(make_world(**world)), chat_template="mistral", architecture="mixtral",
-        **architecture,
-    )  # fmt: skip
+    """The mixture of experts before pretraining; it knows exactly the words of the world and of the exam prompts."""
+    texts = [*files.vocabulary(make_world(**world)), *aurora_letters.words()]
+    causal_lm.write_checkpoint(folder, texts=texts, chat_template="mistral", architecture="mixtral", **architecture)
 
 
 def write_sets(folder: Path, *, world: dict[str, Any], language: str, dialogues: int, seed: int) -> None:
@@ -240,8 +239,29 @@ class Study:
         return list(zip(self.measure(folders), history, strict=True))
 
 
+def by_letters(run: Any) -> dict[str, list[dict[str, list]]]:
+    """Base and tuned model by the released protocol, each once a seed: exam -> [subject, right] pairs.
+
+    Checkpoint, adapter and exams are the settings' ``harness``, or where it names none the miniature's own.
+    """
+    harness = dict(run.settings["harness"])
+    checkpoint, adapter, exams = (harness.pop(key) for key in ("checkpoint", "adapter", "exams"))
+    if checkpoint is None:
+        study = prepare(run)
+        checkpoint, adapters, exams = study.base, study.fits({}), study.folder / "exams"
+    else:
+        adapters = [adapter] * len(run.seeds)
+    shared = {"checkpoint": checkpoint, "exams": exams, "device": run.device, **harness}
+    found = {}
+    for name, used in {BASE: [None] * len(run.seeds), CHINESE: adapters}.items():
+        many = [{"adapter": one, "seed": seed, **shared} for one, seed in zip(used, run.seeds, strict=True)]
+        folders = run.build_all(aurora_letters.score_letters, many)
+        found[name] = [json.loads((folder / "letters.json").read_text()) for folder in folders]
+    return found
+
+
 def prepare(run: Any) -> Study:
-    """World and base of a run, built where missing. At `full` the base is a real checkpoint and no world is made."""
+    """World and base of a run, built where missing."""
     settings = run.settings
     world = settings["world"]
     folder = run.build(write_world, world=world, **settings["pretraining_rows"])

@@ -40,6 +40,7 @@ STYLES = ("terse", "full")
 # Faults put into each set, as shares of its rows. Empty answers and zero-turn dialogues are what the real sets are
 # known to have, truncated answers too (6,103 of the GPT-4 set); the shares are ours.
 FAULTS = {"empty": 0.04, "truncated": 0.06, "exact": 0.05, "near": 0.05, "other_language": 0.05}
+FOLDERS = {"MMLU": "mmlu", "C-Eval": "ceval", "CMMLU": "cmmlu"}  # of the exams, as in the release
 NEAR = {"。": "！", ".": "!"}  # a near duplicate ends otherwise
 
 
@@ -200,7 +201,7 @@ def write_exams(folder: Path, world: World, *, seed: int) -> None:
                 for r, relation in enumerate(RELATIONS)
             }
         subjects = {r.key: Subject(r.words["AB".index(language)], r.category) for r in RELATIONS}
-        write_exam(Path(folder) / name, Exam(name, subjects, questions))
+        write_exam(Path(folder) / FOLDERS[name], Exam(name, subjects, questions))
 
 
 def _questions(world, facts, relation, language, rng, split, name, answered):
