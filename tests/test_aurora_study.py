@@ -11,7 +11,7 @@ from lib.data.instructions import dialogue, turns_of, write_messages
 from lib.data.synthetic import two_language_files as files
 from lib.data.synthetic.two_language_world import make_world
 from lib.models import causal_lm
-from lib.studies import aurora
+from lib.studies import aurora, aurora_artefacts
 from lib.studies.aurora_measures import expert_usage, measure_model, prompt_ids, total_variation
 from lib.training.loop import TrainingError
 from lib.training.preference import prefer
@@ -32,8 +32,8 @@ def base(tmp_path_factory):
     initial, world, done = root / "initial", root / "world", root / "base"
     for folder in (world, done):
         folder.mkdir()
-    aurora.write_initial(initial, world=WORLD, architecture=SIZE)
-    aurora.write_world(world, world=WORLD, chat=200, replies_in_a=0.9)
+    aurora_artefacts.write_initial(initial, world=WORLD, architecture=SIZE)
+    aurora_artefacts.write_world(world, world=WORLD, chat=200, replies_in_a=0.9)
     sources = [{"rows": world / f"{name}.jsonl", "batch": 16} for name in ("documents", "chat")]
     pretrain(
         done, checkpoint=initial, sources=sources, steps=30, learning_rate=5e-3, warmup=5, max_length=64,
@@ -88,11 +88,11 @@ def test_shuffled_answers_keep_prompts_and_language_but_not_the_facts(tmp_path):
     files.write_tuning_sets(tmp_path, made, language="B", dialogues=30, seed=0)
     (tmp_path / "rows").mkdir()
     options = {"sets": tmp_path, "use": list(files.SETS), "rules": {"complete_after": 4}, "seed": 0}
-    aurora.write_rows(tmp_path / "rows", shuffle=False, **options)
-    plain = aurora.instruction_cleaning.clean(
-        aurora.read_sets(tmp_path), rules=aurora.instruction_cleaning.Rules(complete_after=4)
+    aurora_artefacts.write_rows(tmp_path / "rows", shuffle=False, **options)
+    plain = aurora_artefacts.instruction_cleaning.clean(
+        aurora_artefacts.read_sets(tmp_path), rules=aurora_artefacts.instruction_cleaning.Rules(complete_after=4)
     ).rows
-    shuffled = aurora._shuffled(plain, np.random.default_rng(0))
+    shuffled = aurora_artefacts._shuffled(plain, np.random.default_rng(0))
 
     def pairs(rows):
         return [pair for row in rows for pair in turns_of(row)[1]]
@@ -187,7 +187,7 @@ def test_adapters_on_a_quantised_base_are_trained_in_full_precision(tuned):
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     root = tmp_path_factory.mktemp("pairs")
-    aurora.write_pairs(root, world=WORLD, seed=0)
+    aurora_artefacts.write_pairs(root, world=WORLD, seed=0)
     return root / "pairs.jsonl"
 
 
