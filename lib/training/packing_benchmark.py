@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.models import causal_lm
+from lib.training.chat_encoding import IGNORED
 from lib.training.sft import collate, encoded_dataset
 
 
@@ -48,16 +49,21 @@ def _batches(dataset, tokenizer, *, batch: int) -> Iterator[dict]:
 def _epoch(model, batches: list[dict]) -> tuple[float, float]:
     """(seconds, mean loss of the counted tokens) of one epoch of training steps that leave the weights as they are."""
     import torch
+    import torch.nn.functional as F
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
     total = counted = 0.0
     started = time.perf_counter()
     for batch in batches:
-        loss = model(**batch, use_cache=False).loss
+        labels = batch["labels"][:, 1:]
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        logits = model(**inputs, use_cache=False).logits[:, :-1]
+        # the rows' own loss: a mixture of experts would add one that depends on how rows are put together
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        count = int((batch["labels"][:, 1:] != -100).sum())
+        count = int((labels != IGNORED).sum())
         total, counted = total + loss.item() * count, counted + count
     return time.perf_counter() - started, total / counted
 
@@ -79,7 +85,10 @@ def measure_packing(
         "padded": list(_batches(plain, tokenizer, batch=batch)),
         "packed": list(_batches(packed, tokenizer, batch=together)),
     }
-    measured = {name: [_epoch(model, batches) for _ in range(repeats)] for name, batches in listed.items()}
+    measured = {name: [] for name in listed}
+    for _ in range(repeats):  # in turn, so that whatever else the machine does befalls both
+        for name, batches in listed.items():
+            measured[name].append(_epoch(model, batches))
     seconds = {name: min(took for took, _ in epochs) for name, epochs in measured.items()}
     return PackingTiming(
         rows=counts["rows"],

@@ -76,6 +76,14 @@ def _adapter(lora: dict[str, Any] | None):
     )  # fmt: skip
 
 
+def full_precision(model) -> None:
+    """Trained weights in fp32 (Aurora, LLaMA-Factory): TRL makes an adapter on a quantised base bf16, where small updates
+    are lost."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
 def _callbacks(folder: Path, tokenizer, keep: Sequence[int]):
     from transformers import TrainerCallback
 
@@ -135,6 +143,7 @@ def finetune(
     is a packed sequence of up to ``max_length`` tokens in which dialogues do not see each other. Exactly one of ``steps``
     and ``epochs``. ``adapter``: continue this one. ``precision``: no, fp16 or bf16 (autocast). ``keep``: steps after which
     a copy goes to ``step_<n>``. With ``checkpoint_every`` a killed fit resumes, to the bit on one CPU thread.
+    A mixture of experts is tuned without load-balancing loss, which TRL would add (no paper here has it in tuning).
     Raises :class:`TrainingError` at the first loss that is not finite.
     """
     from transformers import PrinterCallback, set_seed
@@ -156,7 +165,7 @@ def finetune(
         bf16=precision == "bf16", fp16=precision == "fp16", activation_checkpointing=quantisation is not None,
         save_strategy="steps" if checkpoint_every else "no", save_steps=checkpoint_every or 500, save_total_limit=1,
         logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True,
-        dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=device != "cpu",
+        dataset_kwargs={"skip_prepare_dataset": True}, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)
@@ -165,6 +174,7 @@ def finetune(
             callbacks=_callbacks(folder, tokenizer, keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
+        full_precision(trainer.model)
         trainer.train(resume_from_checkpoint=_last_state(folder))
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     if trainer.is_world_process_zero():
