@@ -72,3 +72,27 @@ def against_median(right: int, questions: int, others: Sequence[float]) -> tuple
     median = float(np.median(others))
     low, high = binomial_interval(right, questions)
     return 100 * right / questions - median, 100 * low - median, 100 * high - median
+
+
+def compared(
+    exams: Exams,
+    models: pd.DataFrame,
+    *,
+    right: Mapping[str, int],
+    questions: Mapping[str, int],
+    base: Mapping[str, float],
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Exam -> label -> distance (points, low, high) from the median of the other models of Table 3.
+
+    `models`: printed accuracies with a row Aurora; `right` of `questions`: what Aurora's are fractions of; `base`: the
+    untuned base elsewhere, printed without a number of questions. The null is the best rule that reads no question.
+    """
+    best, found = baselines(exams).max(axis=1), {}
+    for name in FOLDERS:
+        others, whole = models[name].drop("Aurora"), exams.questions(name)
+        found[name] = {
+            "Aurora": against_median(right[name], questions[name], others),
+            "best trivial rule (null)": against_median(round(best[name] * whole / 100), whole, others),
+            "untuned base, elsewhere": (base[name] - float(others.median()), np.nan, np.nan),
+        }
+    return found
