@@ -95,7 +95,9 @@ def _answer(answer: Any, place: str, *, options: dict[str, str], question_type: 
             f"({', '.join(options)}); correct it or take the question out."
         )
     if question_type == SINGLE and len(letters) > 1:
-        raise DataError(f"{place}: the answer {answer!r} has {len(letters)} letters and the type is {SINGLE}; correct one.")
+        raise DataError(
+            f"{place}: the answer {answer!r} has {len(letters)} letters and the type is {SINGLE}; correct one."
+        )
     return letters
 
 
@@ -108,7 +110,9 @@ def _checked(record: Any, place: str, *, required: Sequence[str], optional: Sequ
             f"{place}: the exam type {record['exam_type'][:20]!r} is none of {', '.join(EXAM_TYPES)}; correct it."
         )
     if record["question_type"] not in (SINGLE, MULTIPLE):
-        raise DataError(f"{place}: the question type {record['question_type'][:20]!r} is neither {SINGLE} nor {MULTIPLE}.")
+        raise DataError(
+            f"{place}: the question type {record['question_type'][:20]!r} is neither {SINGLE} nor {MULTIPLE}."
+        )
 
 
 def _item(record: dict[str, Any], place: str, *, id: str) -> Item:
@@ -200,7 +204,9 @@ def write_knowledge(path: Path, knowledge: Sequence[Knowledge]) -> None:
 
 
 # An explanation usually names the letter it explains ("故选 B", "答案为 ACD", "A 项错误"); a passage that does gives it away.
-_GIVEAWAY = re.compile(r"[^。；;.\n]*(?:(?:故|应|正确|本题|答案)[^。；;.\n]{0,8}[A-G]+|[A-G]\s*(?:项|选项|对|错|正确))[^。；;.\n]*[。；;.]?")
+_GIVEAWAY = re.compile(
+    r"[^。；;.\n]*(?:(?:故|应|正确|本题|答案)[^。；;.\n]{0,8}[A-G]+|[A-G]\s*(?:项|选项|对|错|正确))[^。；;.\n]*[。；;.]?"
+)
 
 
 def knowledge_from_explanations(items: Sequence[Item], *, distractors: int = 0) -> list[Knowledge]:

@@ -25,17 +25,27 @@ from lib.data.errors import DataError
 from lib.data.instructions import dialogue, write_alpaca
 from lib.data.tables import write_json
 
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 # Capitalised, as names of plants are in some of CMB's options: the released extractor reads "Basil" as the letter B.
-HERBS = (
+HERBS = _words(
     "Aloe Basil Clove Dill Elder Fennel Ginger Hops Iris Jasmine Kava Lavender Mint Nettle Oregano Parsley Quince Rue Sage "
     "Thyme Umbel Vervain Willow Xylem Yarrow Zedoary Anise Borage Caraway Daisy Eyebright Fenugreek Garlic Hyssop Ivy "
     "Juniper Kelp Licorice Mallow Nutmeg Orris Poppy Quassia Rosemary Sorrel Tansy Uva Valerian Woodruff Yucca Angelica "
     "Bilberry Chervil Dandelion Echinacea Flax Ginseng Horehound Indigo Jojoba Knotweed Lovage Mugwort Neem"
-).split()
-_ORGANS = "nephr hepat gastr derm arthr aden bronch col cyst enter gloss my neur oste phleb rhin splen thyr trache ur".split()
-_AILMENTS = "itis oma osis algia pathy sclerosis megaly rrhagia plegia edema spasm stenosis".split()
-_HILLS = "ash birch cold deep east fair green high iron kings lake mill north oak pine red stone swift west winter".split()
-_PLACES = "ford ton wick bridge dale field gate ham mouth port stead well".split()
+)
+_ORGANS = _words(
+    "nephr hepat gastr derm arthr aden bronch col cyst enter gloss my neur oste phleb rhin splen thyr trache ur"
+)
+_AILMENTS = _words("itis oma osis algia pathy sclerosis megaly rrhagia plegia edema spasm stenosis")
+_HILLS = _words(
+    "ash birch cold deep east fair green high iron kings lake mill north oak pine red stone swift west winter"
+)
+_PLACES = _words("ford ton wick bridge dale field gate ham mouth port stead well")
+_SIDES, _DEGREES = ("", "new", "old", "upper", "lower"), ("", "peri", "endo", "poly")  # 1,200 towns, 960 diseases
 _VERBS = ("treat", "cure", "relieve", "soothe", "ease", "heal", "manage", "control")
 _KINDS = ("", "severe", "mild", "acute", "chronic", "recurrent")
 PHRASES = ("", *(f"{verb} {kind}".strip() for verb, kind in product(_VERBS, _KINDS)))  # before a disease, 49
@@ -74,7 +84,7 @@ def general_rows(world: World, *, rows: int, facts: int, rng: np.random.Generato
     """General fine-tuning rows: half short look-ups, a quarter questions from memory, a quarter with option letters.
 
     A look-up is up to ``facts`` lines about towns with herbs drawn for it alone, then one of the towns. A letter row is
-    a memory question behind three options "herb letter", answered by the herb and then its option line. No row names a disease.
+    a memory question behind two options "herb letter", answered by the herb and then its option line. No row names a disease.
     """
     found = []
     for number in range(rows):
@@ -88,8 +98,8 @@ def general_rows(world: World, *, rows: int, facts: int, rng: np.random.Generato
         elif number % 4 == 2:
             found.append(dialogue([[_ask(key, LOCAL[int(rng.integers(len(LOCAL)))]), world.facts[key]]]))
         else:
-            wrong = _draw(rng, [v for v in world.values if v != world.facts[key]], 2)
-            options = dict(zip(LETTERS, _draw(rng, [world.facts[key], *wrong], 3), strict=False))
+            wrong = _draw(rng, [v for v in world.values if v != world.facts[key]], 1)
+            options = dict(zip(LETTERS, _draw(rng, [world.facts[key], *wrong], 2), strict=False))
             letter = next(one for one, text in options.items() if text == world.facts[key])
             listed = "".join(f"{text} {one}\n" for one, text in options.items())
             found.append(dialogue([[listed + key, f"{world.facts[key]}\n{world.facts[key]} {letter}"]]))
@@ -106,7 +116,8 @@ def write_world(
     folder: Path, *, general: int, medical: int, values: int, rows: int = 4000, facts: int = 3, seed: int = 0
 ) -> None:
     """``world.json``, ``general.json`` (``rows`` Alpaca rows) and ``medical.json`` (all phrases of all taught diseases)."""
-    towns, diseases = ([a + b for a, b in product(*parts)] for parts in ((_HILLS, _PLACES), (_ORGANS, _AILMENTS)))
+    parts = ((_SIDES, _HILLS, _PLACES), (_DEGREES, _ORGANS, _AILMENTS))
+    towns, diseases = (["".join(one) for one in product(*listed)] for listed in parts)
     for name, wanted, known in (("general", general, towns), ("medical", medical, diseases), ("values", values, HERBS)):
         if not 6 <= wanted <= len(known):
             raise DataError(f"a world with {name} = {wanted} cannot be written; give 6 to {len(known)}.")
@@ -128,7 +139,9 @@ def vocabulary(world: World) -> list[str]:
 def _exam_item(world: World, number: int, key: str, herbs: Sequence[str], rng: np.random.Generator) -> cmb.Item:
     """A five-option question; the wrong options are herbs of the first distractors, then any."""
     answer = herbs[0]
-    nearby = [herb for herb in dict.fromkeys([*herbs[1:9], *_draw(rng, world.values, len(world.values))]) if herb != answer]
+    nearby = [
+        herb for herb in dict.fromkeys([*herbs[1:9], *_draw(rng, world.values, len(world.values))]) if herb != answer
+    ]
     options = dict(zip(LETTERS, _draw(rng, [answer, *nearby[:4]], 5), strict=True))
     exam_type = list(cmb.EXAM_TYPES)[number % len(cmb.EXAM_TYPES)]
     return cmb.Item(
@@ -137,29 +150,54 @@ def _exam_item(world: World, number: int, key: str, herbs: Sequence[str], rng: n
     )  # fmt: skip
 
 
+def _shuffled(herbs: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """``herbs`` in random order, the first place with another herb than before (lines repeat herbs)."""
+    order = _draw(rng, herbs, len(herbs))
+    if order[0] == herbs[0]:
+        other = next((i for i, herb in enumerate(order) if herb != herbs[0]), None)
+        if other is None:
+            raise DataError("all facts of a question have one herb, so they cannot be shuffled; use more herbs.")
+        order[0], order[other] = order[other], order[0]
+    return order
+
+
 def write_exam(
-    folder: Path, *, world: Path, items: int, distractors: int, keys: str = "held_out", others: str = "own", seed: int = 0
+    folder: Path,
+    *,
+    world: Path,
+    items: int,
+    distractors: int,
+    keys: str = "held_out",
+    others: str = "own",
+    contradict: bool = True,
+    seed: int = 0,
 ) -> None:
     """A CMB-Exam test of ``items`` questions (six exam types by turns) with two knowledge files.
 
     ``keys``: held_out or taught diseases are asked. ``others``: distractors are facts about diseases of the same half
-    (own), or about any town or disease (all). Herbs are drawn anew for each question, never the one taught: the taught
-    exam contradicts memory. ``knowledge.json`` holds the facts; in ``shuffled.json`` the herbs are permuted among a
-    question's lines, so that reading it finds the answer as often as a random line does.
+    (own), or about any town or disease (all). Herbs are drawn anew for each question, never the one that is taught: with
+    taught keys the knowledge contradicts memory, unless ``contradict`` is off and it repeats what is taught.
+    ``knowledge.json`` holds the facts; in ``shuffled.json`` the herbs are permuted among a question's lines so that the
+    line of the asked disease has a wrong one: reading cannot help.
     """
     known = read_world(world)
     asked = getattr(known, keys)
     pool = known.keys if others == "all" else asked
     if distractors >= len(pool):
-        raise DataError(f"{distractors} distractors need {distractors + 1} keys and the world has {len(pool)}; ask fewer.")
+        raise DataError(
+            f"{distractors} distractors need {distractors + 1} keys and the world has {len(pool)}; ask fewer."
+        )
     rng = np.random.default_rng([seed, 7])
     questions, true, false = [], [], []
+    order = rng.permutation(len(asked))
     for number in range(items):
-        key = asked[int(rng.integers(len(asked)))]
+        key = asked[order[number % len(asked)]]
         lines = [key, *_draw(rng, [other for other in pool if other != key], distractors)]
         herbs = [_draw(rng, [v for v in known.values if v != known.facts.get(k)], 1)[0] for k in lines]
+        if not contradict:
+            herbs = [known.facts.get(k, herb) for k, herb in zip(lines, herbs, strict=True)]
         questions.append(_exam_item(known, number, key, herbs, rng))
-        for found, listed in ((true, herbs), (false, _draw(rng, herbs, len(herbs)))):
+        for found, listed in ((true, herbs), (false, _shuffled(herbs, rng))):
             texts = [f"{k} {v}" for k, v in zip(lines, listed, strict=True)]
             found.append(cmb.Knowledge(questions[-1].id, texts[0], tuple(texts[1:])))
     cmb.write_test(folder, questions)
