@@ -17,7 +17,7 @@ KEYS = [f"key{i}" for i in range(20)]
 VALUES = [f"Value{i}" for i in range(12)]
 LETTERS = ["A", "B", "C"]
 TEXTS = [" ".join([*KEYS, *VALUES, *LETTERS]), "\n"]
-SIZES = {"width": 16, "depth": 2, "heads": 2, "tokens": 128, "learning_rate": 3e-3, "shortest": 3, "longest": 4}
+SIZES = {"width": 16, "depth": 2, "heads": 2, "learning_rate": 3e-3}
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +134,10 @@ def test_rows_that_would_be_cut_are_refused(tmp_path, tokenizer):
 def test_a_reader_that_does_not_learn_is_told(tmp_path):
     words = tmp_path / "world.json"
     words.write_text(json.dumps({"general": KEYS[:10], "taught": KEYS[10:15], "held_out": KEYS[15:], "values": VALUES}))
-    with pytest.raises(TrainingError, match="not learnt in 25 steps"):
+    curriculum = {"steps": 5, "tokens": [128, 128], "shortest": 3, "longest": 4, "patience": 22, "lettered": 0.5}
+    with pytest.raises(TrainingError, match="not learnt in 2 starts of 22 steps"):
         pretrain_reader(
-            tmp_path / "base", words=words, letters=LETTERS, texts=TEXTS, steps=5, patience=25, lettered=0.5, **SIZES
+            tmp_path / "base", words=words, letters=LETTERS, texts=TEXTS, curriculum=curriculum, attempts=2, **SIZES
         )
 
 

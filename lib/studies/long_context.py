@@ -4,7 +4,7 @@ Everything is a cached artefact: the world and its exams, one base a width, row 
 Bases and data come from a generated world or, when the profile's settings give paths, from real checkpoints and files in
 the same formats. One base serves all seeds (the paper's "fixed base"): a seed draws rows, order and exam.
 
->>> study = prepare(run); tuned = study.tune({"9:1": Arm(width=64, shares=(9, 1), budget="heavy")}); study.scores(tuned)
+>>> study = prepare(run); tuned = study.tune({"9:1": Arm(64, (9, 1), "heavy")}); study.scores(tuned)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,11 @@ class Arm:
     pool: int | None = None
     after: Arm | None = None
     draw: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether only base, ratio and budget make it what it is."""
+        return self == Arm(self.base, self.shares, self.budget) and self.shares in RATIOS
 
 
 def mix_rows(
@@ -101,7 +106,8 @@ class Study:
     def tune(self, arms: Mapping[str, Arm]) -> dict[str, list[Path]]:
         """The model of every arm at every seed, tuned where missing: name -> models in seed order.
 
-        Fits of one recipe are trained in stacks (``engine: stacked``) or one by one through TRL (``engine: trl``).
+        Fits of one recipe are trained in stacks (``engine: stacked``) or one by one through TRL (``engine: trl``). A plain
+        ratio is always trained in the stack of all ratios at its seed, so that notebooks share it.
         """
         found: dict[tuple[Arm, int], Path] = {}
         waiting = dict.fromkeys((arm, seed) for seed in self.run.seeds for arm in arms.values())
@@ -119,30 +125,38 @@ class Study:
         return self.bases[arm.base] if arm.after is None else found[arm.after, seed]
 
     def _fit(self, jobs: Sequence[tuple[Arm, int]], found: Mapping[tuple[Arm, int], Path]) -> list[Path]:
-        rows = self._rows(jobs)
         more = {"device": self.run.device}
         if self.settings["engine"] == "trl":
+            rows = self._rows(jobs)
             plan = [
                 {**self._recipe(arm), **more, "checkpoint": self._start(arm, seed, found), "rows": path, "seed": seed}
                 for (arm, seed), path in zip(jobs, rows, strict=True)
             ]
             return self.run.build_all(sft.finetune, plan)
-        groups: dict[str, list[int]] = defaultdict(list)
-        for i, (arm, _) in enumerate(jobs):
-            groups[json.dumps([arm.base, arm.after is None, self._recipe(arm)])].append(i)
-        stacks = [group[k : k + STACK] for group in groups.values() for k in range(0, len(group), STACK)]
+        models: dict[tuple[Arm, int], Path] = {}
+        stacks = self._stacks(jobs)
+        rows = iter(self._rows([job for stack in stacks for job in stack]))
         plan = []
         for stack in stacks:
-            chosen = [jobs[i] for i in stack]
-            starts = [self._start(arm, seed, found) for arm, seed in chosen]
+            starts = [self._start(arm, seed, found) for arm, seed in stack]
             plan.append({
-                **self._recipe(chosen[0][0]), **more, "rows": [rows[i] for i in stack], "seeds": [s for _, s in chosen],
+                **self._recipe(stack[0][0]), **more, "rows": [next(rows) for _ in stack], "seeds": [s for _, s in stack],
                 "checkpoint": starts[0] if len(set(starts)) == 1 else starts,
             })  # fmt: skip
-        models: dict[int, Path] = {}
         for stack, folder in zip(stacks, self.run.build_all(finetune_stacked, plan), strict=True):
-            models |= {i: member(folder, k) for k, i in enumerate(stack)}
-        return [models[i] for i in range(len(jobs))]
+            models |= {job: member(folder, k) for k, job in enumerate(stack)}
+        return [models[job] for job in jobs]
+
+    def _stacks(self, jobs: Sequence[tuple[Arm, int]]) -> list[list[tuple[Arm, int]]]:
+        """Jobs of one base and recipe, at most ``STACK`` at once."""
+        plain = {(replace(arm, shares=r), seed) for arm, seed in jobs if arm.is_plain for r in RATIOS}
+        order = {r: i for i, r in enumerate(RATIOS)}
+        whole = sorted(plain, key=lambda job: (str(job[0].base), job[0].budget, job[1], order[job[0].shares]))
+        groups: dict[str, list[tuple[Arm, int]]] = defaultdict(list)
+        for arm, seed in [*whole, *(job for job in jobs if job not in plain)]:
+            place = [arm.base, arm.after is None, self._recipe(arm), arm.is_plain]
+            groups[json.dumps(place)].append((arm, seed))
+        return [group[k : k + STACK] for group in groups.values() for k in range(0, len(group), STACK)]
 
     # ------------------------------------------------------------------ marking
     def scores(
@@ -153,6 +167,7 @@ class Study:
         The seeds of an arm sit the exams of their seed.
         """
         names, plan = list(tuned), []
+        conditions = {name: {**self.settings.get("asked", {}), **given} for name, given in conditions.items()}
         stacks = [names[k : k + STACK] for k in range(0, len(names), STACK)]
         shared = {"wording": self.settings["wording"], **self.settings["replies"], "device": self.run.device}
         for stack in stacks:
@@ -234,13 +249,15 @@ def _exams(run: Any, world: Path, settings: Mapping[str, Any]) -> dict[int, dict
 def prepare(run: Any) -> Study:
     """World, exams and bases of a run (a :class:`lib.workflow.session.Run`), built where missing.
 
-    Settings with ``files`` and ``checkpoints`` use real ones: ``files`` gives general and medical (Alpaca) and exam (a
-    CMB-Exam folder with ``knowledge.json``), ``checkpoints`` a folder or hub id for each name.
+    Settings with ``files`` and ``checkpoints`` use real ones: ``files`` gives general and medical (Alpaca JSON) and questions
+    (CMB-val, whose explanations serve as knowledge), ``checkpoints`` a folder or hub id for each name.
     """
     settings = run.settings
     if "files" in settings:
         files = {name: Path(path) for name, path in settings["files"].items()}
-        exams = {seed: {"held_out": files["exam"]} for seed in run.seeds}
+        kinds = {"held_out": settings["exam"], "long": settings["long_exam"]}
+        built = [run.build(open_book.write_real_exam, questions=files["questions"], **kind) for kind in kinds.values()]
+        exams = {seed: dict(zip(kinds, built, strict=True)) for seed in run.seeds}
         return Study(run=run, settings=settings, files=files, bases=dict(settings["checkpoints"]), exams=exams)
     world = run.build(herb_world.write_world, **settings["world"])
     files = {"general": world / "general.json", "medical": world / "medical.json", "world": world}

@@ -121,6 +121,29 @@ def load(model: Path | str, *, device: str = "cpu", dtype: str = "float32"):
     return causal_lm.load(model, device=device, dtype=dtype)
 
 
+def write_real_exam(folder: Path, *, questions: Path, distractors: int) -> None:
+    """An open-book exam from questions with explanations (CMB-val): a CMB-Exam test with its knowledge files.
+
+    The knowledge is the explanation without the sentences that name a letter (ours: the paper's passages were not found),
+    the distractors are explanations of other questions; in ``shuffled.json`` every passage is another question's.
+    """
+    items = cmb.read_items(questions)
+    knowledge = cmb.knowledge_from_explanations(items, distractors=distractors)
+    if len(knowledge) < 2:
+        raise DataError(
+            f"{questions} gives {len(knowledge)} questions with {distractors} distractors; it needs explanations (CMB-val has "
+            f"them, CMB-test has not) or fewer distractors."
+        )
+    kept = {one.id for one in knowledge}
+    turned = [*knowledge[len(knowledge) // 2 :], *knowledge[: len(knowledge) // 2]]
+    cmb.write_test(folder, [item for item in items if item.id in kept])
+    cmb.write_knowledge(folder / "knowledge.json", knowledge)
+    pairs = zip(knowledge, turned, strict=True)
+    cmb.write_knowledge(
+        folder / "shuffled.json", [cmb.Knowledge(k.id, other.passage, other.distractors) for k, other in pairs]
+    )
+
+
 def score(
     folder: Path,
     *,

@@ -14,12 +14,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED
 from lib.training.loop import TrainingError
+
+LEARNT = 0.5  # nats an answer token, at up to six facts: guessing among them costs more than twice as much
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def draw_documents(
     return np.concatenate(ids, axis=1), np.concatenate(labels, axis=1)
 
 
-def _mix_neighbours(model) -> None:
+def _mix_neighbours(model, *, seed: int) -> None:
     """Start the first layer as an even mixture of each token and the one before it, and every MLP at zero.
 
     The first layer sees two tokens (sliding window). With queries at zero it weighs both alike, so that from the first
@@ -89,6 +92,7 @@ def _mix_neighbours(model) -> None:
     """
     import torch
 
+    torch.manual_seed(seed)
     with torch.no_grad():
         for layer in model.model.layers:
             layer.mlp.down_proj.weight.zero_()
@@ -96,6 +100,44 @@ def _mix_neighbours(model) -> None:
         first.q_proj.weight.zero_()
         torch.nn.init.orthogonal_(first.v_proj.weight)
         torch.nn.init.orthogonal_(first.o_proj.weight, gain=0.2)
+
+
+def _train(
+    model, words: Vocabulary, *, curriculum: dict[str, Any], learning_rate: float, seed: int
+) -> list[float] | None:
+    """The losses, or ``None`` when look-ups were not learnt within ``patience`` steps."""
+    import torch
+    import torch.nn.functional as F
+
+    c = curriculum
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    rng, losses, begun = np.random.default_rng(seed), [], None
+    model.train()
+    while begun is None or len(losses) < begun + c["steps"]:
+        step = len(losses)
+        if begun is None and step >= 20 and np.mean(losses[-20:]) < LEARNT:
+            begun = step
+        if begun is None and step == c["patience"]:
+            return None
+        done = 0.0 if begun is None else (step - begun) / c["steps"]
+        facts = int(rng.integers(2, c["shortest"] + min(1.0, 2 * done) * (c["longest"] - c["shortest"]) + 1))
+        options = 0
+        if begun is not None and facts <= len(words.values) and rng.random() < c["lettered"]:
+            options = min(facts, len(words.letters))
+        batch = max(2, c["tokens"][begun is not None] // (7 * facts))
+        ids, labels = draw_documents(rng, words, batch=batch, facts=facts, options=options)
+        inputs, wanted = torch.from_numpy(ids).to(model.device), torch.from_numpy(labels).to(model.device)[:, 1:]
+        optimiser.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 50, (1 - done) / 0.3)
+        logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
+        loss = F.cross_entropy(logits[wanted != IGNORED], wanted[wanted != IGNORED])
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        losses.append(round(loss.item(), 5))
+    return losses
 
 
 def pretrain_reader(
@@ -107,64 +149,38 @@ def pretrain_reader(
     width: int,
     depth: int,
     heads: int,
-    steps: int,
-    tokens: int,
     learning_rate: float,
-    shortest: int,
-    longest: int,
-    patience: int,
-    lettered: float,
+    curriculum: dict[str, Any],
     seed: int = 0,
+    attempts: int = 4,
     device: str = "cpu",
 ) -> None:
     """Write the base checkpoint (a Hugging Face folder) and ``losses.json``.
 
-    ``words``: JSON with the lists general, taught, held_out (keys) and values. A step is about ``tokens`` tokens of documents
-    with 2 to n facts. n stays at ``shortest`` until look-ups are learnt (the loss, that of guessing among the facts for some
-    hundred steps, falls within a few tens); then come ``steps`` more, in whose first half n grows to ``longest``, and a
-    share ``lettered`` of which has documents with options. Raises :class:`TrainingError` when look-ups are not learnt
-    within ``patience`` steps and at a loss that is not finite.
+    ``words``: JSON with the lists general, taught, held_out (keys) and values; ``texts``: what the tokenizer must know.
+    ``curriculum``: a step is about ``tokens`` tokens (before and after look-ups are learnt) of documents with 2 to n facts.
+    n stays at ``shortest`` until look-ups are learnt: the loss, that of guessing among the facts for some hundred steps,
+    then falls within a few tens. ``steps`` more follow; in their first half n grows to ``longest``, and a share ``lettered``
+    of them has documents with options. Whether a start learns is partly luck: one that has not within ``patience`` steps is
+    given up for another. Raises :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
     """
-    import torch
-    import torch.nn.functional as F
-
     known = json.loads(Path(words).read_text(encoding="utf-8"))
-    causal_lm.write_checkpoint(
-        folder, texts=texts, chat_template="plain", architecture="ministral", width=width, depth=depth, heads=heads,
-        seed=seed, initializer_range=1.4 / math.sqrt(width), sliding_window=2,
-        layer_types=["sliding_attention", *["full_attention"] * (depth - 1)],
-    )  # fmt: skip
-    model, tokenizer = causal_lm.load(folder, device=device)
-    torch.manual_seed(seed)
-    _mix_neighbours(model)
     keys = [*known["general"], *known["taught"], *known["held_out"]]
-    vocabulary = read_vocabulary(tokenizer, keys=keys, values=known["values"], letters=letters)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
-    rng, losses, begun = np.random.default_rng(seed), [], None
-    model.train()
-    while begun is None or len(losses) < begun + steps:
-        step = len(losses)
-        if begun is None and step >= 20 and np.mean(losses[-20:]) < 0.5:
-            begun = step
-        if begun is None and step == patience:
-            raise TrainingError(f"look-ups were not learnt in {patience} steps; use another seed or a larger width")
-        done = 0 if begun is None else (step - begun) / steps
-        facts = int(rng.integers(2, shortest + min(1.0, 2 * done) * (longest - shortest) + 1))
-        options = 0
-        if begun is not None and facts <= len(known["values"]) and rng.random() < lettered:
-            options = min(facts, len(letters))
-        batch = max(2, tokens // (7 * facts))
-        ids, labels = draw_documents(rng, vocabulary, batch=batch, facts=facts, options=options)
-        inputs, wanted = torch.from_numpy(ids).to(device), torch.from_numpy(labels).to(device)[:, 1:]
-        optimiser.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 50, (1 - done) / 0.3)
-        logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
-        loss = F.cross_entropy(logits[wanted != IGNORED], wanted[wanted != IGNORED])
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        losses.append(round(loss.item(), 5))
-    causal_lm.save(folder, model, tokenizer)
-    (folder / "losses.json").write_text(json.dumps(losses))
+    for attempt in range(attempts):
+        start = seed + 1000 * attempt
+        causal_lm.write_checkpoint(
+            folder, texts=texts, chat_template="plain", architecture="ministral", width=width, depth=depth, heads=heads,
+            seed=start, initializer_range=1.4 / math.sqrt(width), sliding_window=2,
+            layer_types=["sliding_attention", *["full_attention"] * (depth - 1)],
+        )  # fmt: skip
+        model, tokenizer = causal_lm.load(folder, device=device)
+        _mix_neighbours(model, seed=start)
+        vocabulary = read_vocabulary(tokenizer, keys=keys, values=known["values"], letters=letters)
+        losses = _train(model, vocabulary, curriculum=curriculum, learning_rate=learning_rate, seed=start)
+        if losses is not None:
+            causal_lm.save(folder, model, tokenizer)
+            (folder / "losses.json").write_text(json.dumps(losses))
+            return
+    raise TrainingError(
+        f"look-ups were not learnt in {attempts} starts of {curriculum['patience']} steps; give more patience or width"
+    )

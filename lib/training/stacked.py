@@ -57,7 +57,7 @@ def fit_stacked(
     parameters, buffers = stack_module_state(list(models))
     parameters = {name: p.detach().requires_grad_(name in trained) for name, p in parameters.items()}
     leaves = [parameters[name] for name in sorted(trained)]
-    optimiser = torch.optim.AdamW(leaves, lr=learning_rate, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(leaves, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
     def member_loss(weights: dict, state: dict, batch: Batch) -> Tensor:
         return loss(lambda *args, **kwargs: functional_call(skeleton, (weights, state), args, kwargs), batch)
