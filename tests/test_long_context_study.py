@@ -138,7 +138,8 @@ def test_both_engines_are_asked_for_the_same_fit(study, cache):
     study.settings = {**study.settings, "engine": "stacked"}
     other = study.tune(arm)["1:1"][0]
     trl, stacked = (json.loads((path / "artefact.json").read_text())["arguments"] for path in (model, other.parent))
-    assert trl["rows"] == stacked["rows"][0] and trl["checkpoint"] == stacked["checkpoint"]
+    place = int(other.name.removeprefix("member_"))
+    assert trl["rows"] == stacked["rows"][place] and trl["checkpoint"] == stacked["checkpoint"]
     assert {key: trl[key] for key in ("steps", "batch", "learning_rate")} == {
         key: stacked[key] for key in ("steps", "batch", "learning_rate")
     }
@@ -179,31 +180,45 @@ def test_only_reading_answers_the_counterfactual_exam(study):
 # ---------------------------------------------------------------------- real files
 def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tmp_path):
     """The settings of the profile `full`, on small files in the same formats: letters are generated and parsed."""
-    exam = tmp_path / "CMB-Exam"
-    items = [cmb.Item(**{**ITEM.__dict__, "id": str(i), "question": q}) for i, q in enumerate(_known(study)[:4])]
-    cmb.write_test(exam, items)
-    cmb.write_knowledge(exam / "knowledge.json", [cmb.Knowledge(item.id, f"{item.question} Mint") for item in items])
-    texts = [" ".join([*_known(study), "Basil Mint A B"]), "\n"]
+    diseases = _known(study)[:6]
+    names = {"exam_type": "护理考试", "exam_class": "x", "exam_subject": "y", "question_type": cmb.SINGLE}
+    records = [
+        {**names, "question": disease, "option": ITEM.options, "answer": "B", "explanation": f"{disease} Mint。故选B。"}
+        for disease in diseases
+    ]
+    questions = tmp_path / "CMB-val-merge.json"
+    questions.write_text(json.dumps(records, ensure_ascii=False))
+    texts = [" ".join([*diseases, "Basil Mint A B 。 知 识 问 题"]), "\n"]
     causal_lm.write_checkpoint(
         tmp_path / "qwen", texts=texts, chat_template="chatml", architecture="qwen3", width=16, depth=1, heads=2
     )
-    rows = [{"instruction": _known(study)[0], "input": "", "output": "Mint"}] * 8
+    rows = [{"instruction": diseases[0], "input": "", "output": "Mint"}] * 8
     for name in ("general", "medical"):
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    files = {name: str(tmp_path / f"{name}.json") for name in ("general", "medical")}
     run = begin(
-        engine="trl", sizes=[1], files={"general": str(tmp_path / "general.json"), "medical": str(tmp_path / "medical.json"),
-                                        "exam": str(exam)},
-        checkpoints={"tiny": str(tmp_path / "qwen")}, replies={"longest": 3, "batch": 4, "scoring": ["strict"]},
+        engine="trl", sizes=[1, 2], files={**files, "questions": str(questions)}, checkpoints={"tiny": str(tmp_path / "qwen")},
+        exam={"distractors": 1}, long_exam={"distractors": 3}, asked={"options": True, "scoring": ["released", "strict"]},
+        wording={**WORDING, "open": "知识 {knowledge}\n问题 {question}"}, replies={"longest": 3, "batch": 4},
         tuning={"batch": 2, "max_length": 64, "lora": {"rank": 2, "targets": ["q_proj", "v_proj"]}},
     )  # fmt: skip
     real = long_context.prepare(run)
+    items, texts = open_book._texts(
+        real.exams[0]["held_out"], {**open_book.OPEN, "size": 2, "options": True}, run.settings["wording"], seed=0
+    )
+    assert len(items) == 6 and all(
+        "故选" not in text and f"{item.question} Mint。" in text for item, text in zip(items, texts, strict=True)
+    )
+    false = open_book._read(real.exams[0]["held_out"], {**open_book.OPEN, "knowledge": "shuffled"})[1]
+    assert not any(item.question in false[item.id].passage for item in items)
     tuned = real.tune({"1:1": Arm("tiny", (1, 1), "gentle")})
     assert (Path(tuned["1:1"][0]) / "adapter_config.json").is_file()
     found = real.scores({"untuned": real.untuned("tiny"), **tuned}, conditions=real.open_conditions)
-    assert set(found["1:1"]) == {"open_1", "absent"} and len(found["1:1"]["open_1"]) == 2
-    (exam / "knowledge.json").write_text(json.dumps([{"id": "0", "knowledge": "x"}]))
-    with pytest.raises(DataError, match="has no knowledge for question 1"):
-        real.scores({"untuned": real.untuned("tiny")}, conditions=real.open_conditions)
+    assert {name.split("/")[0] for name in found["1:1"]} == {"open_1", "open_2", "shuffled_1", "shuffled_2", "absent"}
+    assert set(found) == {"untuned", "1:1"} and len(found["1:1"]["open_1/strict"]) == 2
+    questions.write_text(json.dumps([{k: v for k, v in one.items() if k != "explanation"} for one in records]))
+    with pytest.raises(DataError, match="gives 0 questions with 1 distractors; it needs explanations"):
+        long_context.prepare(run)
 
 
 def _known(study):

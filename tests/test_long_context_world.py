@@ -10,7 +10,7 @@ from lib.data import cmb
 from lib.data.errors import DataError
 from lib.data.instructions import read_alpaca
 from lib.data.synthetic import herb_world
-from lib.studies import long_context
+from lib.studies.instruction_mixes import mix_rows
 from lib.training.chat_encoding import read_rows
 
 
@@ -140,7 +140,7 @@ def test_a_world_that_is_too_large_is_refused(tmp_path, world):
 @pytest.mark.parametrize(("shares", "general"), [((9, 1), 90), ((1, 1), 50), ((0, 1), 0), ((1, 0), 100)])
 def test_a_mix_has_its_exact_ratio(world, known, tmp_path, shares, general):
     files = {"general": world / "general.json", "medical": world / "medical.json"}
-    long_context.mix_rows(tmp_path, **files, shares=shares, total=100, seed=1)
+    mix_rows(tmp_path, **files, shares=shares, total=100, seed=1)
     rows = read_rows(tmp_path / "rows.jsonl")
     medical = [words(row["messages"][0]["content"]) & set(known.taught) for row in rows]
     assert len(rows) == 100 and sum(not named for named in medical) == general
@@ -150,7 +150,7 @@ def test_a_mix_has_its_exact_ratio(world, known, tmp_path, shares, general):
 
 def test_a_pool_limits_the_different_medical_rows(world, tmp_path):
     files = {"general": world / "general.json", "medical": world / "medical.json"}
-    long_context.mix_rows(tmp_path, **files, shares=(0, 1), total=64, seed=1, pool=16)
+    mix_rows(tmp_path, **files, shares=(0, 1), total=64, seed=1, pool=16)
     counts: dict[str, int] = {}
     for row in read_rows(tmp_path / "rows.jsonl"):
         key = json.dumps(row)

@@ -18,13 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.instructions import read_alpaca
 from lib.data.synthetic import herb_world
 from lib.studies import open_book
+from lib.studies.instruction_mixes import mix_rows
 from lib.training import sft
-from lib.training.chat_encoding import write_rows
 from lib.training.look_up_pretraining import pretrain_reader
-from lib.training.mixing import mix_datasets
 from lib.training.stacked_sft import finetune_stacked, member
 
 RATIOS = ((1, 0), (9, 1), (4, 1), (1, 1), (1, 4), (1, 9), (0, 1))  # general : medical; the paper's five and both ends
@@ -52,25 +50,6 @@ class Arm:
     def is_plain(self) -> bool:
         """Whether only base, ratio and budget make it what it is."""
         return self == Arm(self.base, self.shares, self.budget) and self.shares in RATIOS
-
-
-def mix_rows(
-    folder: Path,
-    *,
-    general: Path,
-    medical: Path,
-    shares: Sequence[int],
-    total: int,
-    seed: int,
-    pool: int | None = None,
-) -> None:
-    """``rows.jsonl``: ``total`` rows of the two Alpaca files in exact shares, shuffled; ``pool``: of so many medical rows."""
-    sources = {"general": read_alpaca(general), "medical": read_alpaca(medical)}
-    rng = np.random.default_rng([seed, 3])
-    if pool is not None:
-        sources["medical"] = [sources["medical"][i] for i in rng.permutation(len(sources["medical"]))[:pool]]
-    named = dict(zip(sources, shares, strict=True))
-    write_rows(folder / "rows.jsonl", mix_datasets(sources, shares=named, total=total, seed=seed, repeat=True))
 
 
 @dataclass
@@ -168,7 +147,7 @@ class Study:
         """
         names, plan = list(tuned), []
         conditions = {name: {**self.settings.get("asked", {}), **given} for name, given in conditions.items()}
-        stacks = [names[k : k + STACK] for k in range(0, len(names), STACK)]
+        stacks = [names[k : k + 2 * STACK] for k in range(0, len(names), 2 * STACK)]
         shared = {"wording": self.settings["wording"], **self.settings["replies"], "device": self.run.device}
         for stack in stacks:
             for place, seed in enumerate(self.run.seeds):
