@@ -33,18 +33,25 @@ def kendall_tau(order: ArrayLike, values: ArrayLike) -> np.ndarray:
 def peak_against_last(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """(value at the peak, value at the last point) of each seed; the peak is chosen on the *other* seeds.
 
-    ``values`` (P, S), S >= 2. The peak is the best of all points but the last. Choosing it on the seed itself would find
-    a peak in pure noise.
+    ``values`` (P, S), P >= 3, S >= 2. The peak is the best inner point, neither the first nor the last. Choosing it on the
+    seed itself would find a peak in pure noise.
     """
     grid = _grid(values)
-    seeds = grid.shape[1]
-    if seeds < 2:
-        raise EvaluationError("one seed; the peak is chosen on the other seeds, so two or more are needed.")
+    points, seeds = grid.shape
+    if seeds < 2 or points < 3:
+        raise EvaluationError(
+            f"{points} points and {seeds} seeds; an inner peak needs three points, and two seeds to choose it on the others."
+        )
     others = (grid.sum(axis=1, keepdims=True) - grid) / (seeds - 1)
-    peak = others[:-1].argmax(axis=0)
+    peak = 1 + others[1:-1].argmax(axis=0)
     return grid[peak, np.arange(seeds)], grid[-1]
 
 
-def permute_points(values: ArrayLike, *, seed: int) -> np.ndarray:
-    """``values`` (P, S) with the points of each seed in random order: the null of :func:`peak_against_last`."""
-    return np.random.default_rng(seed).permuted(_grid(values), axis=0)
+def peak_of_permuted(values: ArrayLike, *, permutations: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The null of :func:`peak_against_last`: the same after putting the points of each seed in random order.
+
+    Each of the two is the mean over ``permutations`` orders, one value a seed.
+    """
+    rng, grid = np.random.default_rng(seed), _grid(values)
+    found = [peak_against_last(rng.permuted(grid, axis=0)) for _ in range(permutations)]
+    return tuple(np.mean(side, axis=0) for side in zip(*found, strict=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED
 from lib.training.loop import TrainingError
 
-LEARNT = 0.5  # nats an answer token, at up to six facts: guessing among them costs more than twice as much
+LEARNT = 0.5  # nats a turn: guessing among up to six facts, or among their letters, costs more than twice as much
 
 
 @dataclass(frozen=True)
@@ -105,26 +106,26 @@ def _mix_neighbours(model, *, seed: int) -> None:
 def _train(
     model, words: Vocabulary, *, curriculum: dict[str, Any], learning_rate: float, seed: int
 ) -> list[float] | None:
-    """The losses, or ``None`` when look-ups were not learnt within ``patience`` steps."""
+    """The losses, or ``None`` when a stage was not learnt within ``patience`` steps."""
     import torch
     import torch.nn.functional as F
 
-    c = curriculum
+    c, stage, begun = curriculum, 0, 0
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
-    rng, losses, begun = np.random.default_rng(seed), [], None
+    rng, losses, recent = np.random.default_rng(seed), [], deque(maxlen=20)
     model.train()
-    while begun is None or len(losses) < begun + c["steps"]:
+    while stage < 2 or len(losses) < begun + c["steps"]:
         step = len(losses)
-        if begun is None and step >= 20 and np.mean(losses[-20:]) < LEARNT:
-            begun = step
-        if begun is None and step == c["patience"]:
+        if stage < 2 and len(recent) == recent.maxlen and np.mean(recent) < LEARNT:
+            stage, begun = stage + 1, step
+            recent.clear()
+        elif stage < 2 and step - begun == c["patience"]:
             return None
-        done = 0.0 if begun is None else (step - begun) / c["steps"]
+        done = (step - begun) / c["steps"] if stage == 2 else 0.0
         facts = int(rng.integers(2, c["shortest"] + min(1.0, 2 * done) * (c["longest"] - c["shortest"]) + 1))
-        options = 0
-        if begun is not None and facts <= len(words.values) and rng.random() < c["lettered"]:
-            options = min(facts, len(words.letters))
-        batch = max(2, c["tokens"][begun is not None] // (7 * facts))
+        lettered = stage > 0 and facts <= len(words.values) and rng.random() < c["lettered"]
+        options = min(facts, len(words.letters)) if lettered else 0
+        batch = max(2, c["tokens"][stage == 2] // (7 * facts))
         ids, labels = draw_documents(rng, words, batch=batch, facts=facts, options=options)
         inputs, wanted = torch.from_numpy(ids).to(model.device), torch.from_numpy(labels).to(model.device)[:, 1:]
         optimiser.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 50, (1 - done) / 0.3)
@@ -137,6 +138,8 @@ def _train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         losses.append(round(loss.item(), 5))
+        if stage == 0 or options:  # what the stage is about; a turn is a value and an end, or five tokens with a letter
+            recent.append(losses[-1] * (5 if options else 2))
     return losses
 
 
@@ -158,11 +161,11 @@ def pretrain_reader(
     """Write the base checkpoint (a Hugging Face folder) and ``losses.json``.
 
     ``words``: JSON with the lists general, taught, held_out (keys) and values; ``texts``: what the tokenizer must know.
-    ``curriculum``: a step is about ``tokens`` tokens (before and after look-ups are learnt) of documents with 2 to n facts.
-    n stays at ``shortest`` until look-ups are learnt: the loss, that of guessing among the facts for some hundred steps,
-    then falls within a few tens. ``steps`` more follow; in their first half n grows to ``longest``, and a share ``lettered``
-    of them has documents with options. Whether a start learns is partly luck: one that has not within ``patience`` steps is
-    given up for another. Raises :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
+    ``curriculum``: documents have 2 to ``shortest`` facts until look-ups are learnt (the loss, that of guessing among the
+    facts for some hundred steps, falls within a few tens), and again until letters are, which a share ``lettered`` of the
+    steps then shows; in ``steps`` more they grow to ``longest`` facts. ``tokens`` of a step: in the first two stages, in the
+    last. Whether a start learns is partly luck: one that has not within ``patience`` steps of a stage is given up for
+    another. Raises :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
     """
     known = json.loads(Path(words).read_text(encoding="utf-8"))
     keys = [*known["general"], *known["taught"], *known["held_out"]]
@@ -182,5 +185,5 @@ def pretrain_reader(
             (folder / "losses.json").write_text(json.dumps(losses))
             return
     raise TrainingError(
-        f"look-ups were not learnt in {attempts} starts of {curriculum['patience']} steps; give more patience or width"
+        f"look-ups and letters were not learnt in {attempts} starts of {curriculum['patience']} steps; give more patience or width"
     )
