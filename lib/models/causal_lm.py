@@ -41,7 +41,12 @@ CHAT_TEMPLATES = {
         "{% else %}{{ bos_token }}{{ message['content'] }}{% endif %}{% endfor %}",
     ),
 }
-ARCHITECTURES = ("llama", "qwen3", "mixtral")  # AutoTokenizer takes a tokenizer of ours for these (not for qwen2)
+ARCHITECTURES = (
+    "llama",
+    "ministral",
+    "qwen3",
+    "mixtral",
+)  # AutoTokenizer takes a tokenizer of ours for these (not for qwen2)
 _PIECE = r"\n|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]"  # a line break, a word, or one character of anything else (Chinese too)
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"  # written without spaces between
 
@@ -122,7 +127,7 @@ def write_checkpoint(
 ) -> None:
     """A randomly initialised causal LM whose tokenizer knows exactly the words of ``texts``, as a Hugging Face folder.
 
-    ``architecture``: llama, qwen3 or mixtral; ``chat_template``: mistral, chatml or plain; ``config``: further keys of the
+    ``architecture``: one of ``ARCHITECTURES``; ``chat_template``: mistral, chatml or plain; ``config``: further keys of the
     architecture's configuration (``num_local_experts``, ``intermediate_size`` ...). Same arguments, same files.
     """
     import torch

@@ -57,7 +57,7 @@ def fit_stacked(
     parameters, buffers = stack_module_state(list(models))
     parameters = {name: p.detach().requires_grad_(name in trained) for name, p in parameters.items()}
     leaves = [parameters[name] for name in sorted(trained)]
-    optimiser = torch.optim.AdamW(leaves, lr=learning_rate, weight_decay=weight_decay)
+    optimiser = torch.optim.AdamW(leaves, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
     def member_loss(weights: dict, state: dict, batch: Batch) -> Tensor:
         return loss(lambda *args, **kwargs: functional_call(skeleton, (weights, state), args, kwargs), batch)
@@ -84,17 +84,22 @@ def fit_stacked(
     return np.stack(seen)
 
 
-def language_loss(call: Callable, batch: Batch) -> Tensor:
+def language_loss(call: Callable, batch: Batch, *, window: int | None = None) -> Tensor:
     """Mean next-token loss of ``labels`` (B, T) on ``input_ids`` (B, T), padded on the right.
 
-    Padding needs no mask: a token attends to the left only, and the labels of padding are not counted.
+    Padding needs no mask: a token attends to the left only, and the labels of padding are not counted. ``window``: of
+    the sliding layers of a model that has some.
     """
     ids, labels = batch["input_ids"], batch["labels"]
     length = ids.shape[-1]
     future = torch.full((length, length), torch.finfo(torch.float32).min, device=ids.device).triu(1)
     positions = torch.arange(length, device=ids.device)[None]
     # given whole, because the library's own masks look at values, which a batched pass cannot
-    logits = call(input_ids=ids, attention_mask=future[None, None], position_ids=positions, use_cache=False).logits
+    mask = future[None, None]
+    if window is not None:
+        outside = torch.full_like(future, torch.finfo(torch.float32).min).tril(-window)
+        mask = {"full_attention": mask, "sliding_attention": mask + outside[None, None]}
+    logits = call(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
     flat, wanted = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
     total = F.cross_entropy(flat, wanted, ignore_index=IGNORED, reduction="sum")
     return total / (wanted != IGNORED).sum()

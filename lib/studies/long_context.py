@@ -1,0 +1,250 @@
+"""The plan of the long-context experiments: what is built from what, so that its notebooks only name their arms.
+
+Everything is a cached artefact: the world and its exams, one base a width, row files of exact mixes, tuned models, marks.
+Bases and data come from a generated world or, when the profile's settings give paths, from real checkpoints and files in
+the same formats. One base serves all seeds (the paper's "fixed base"): a seed draws rows, order and exam.
+
+>>> study = prepare(run); tuned = study.tune({"9:1": Arm(64, (9, 1), "heavy")}); study.scores(tuned)
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.data.synthetic import herb_world
+from lib.studies import open_book
+from lib.studies.instruction_mixes import mix_rows
+from lib.training import sft
+from lib.training.look_up_pretraining import pretrain_reader
+from lib.training.stacked_sft import finetune_stacked, member
+
+RATIOS = ((1, 0), (9, 1), (4, 1), (1, 1), (1, 4), (1, 9), (0, 1))  # general : medical; the paper's five and both ends
+STACK = 7  # fits trained in one pass: the ratios of one seed
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one model is tuned. ``base``: a width, or the name of a real checkpoint. ``shares``: general, medical.
+
+    ``budget`` names steps and learning rate in the settings; ``steps`` replaces its steps. ``pool``: so many different
+    medical rows only, else all. ``after``: the arm whose models are tuned further, else the base. ``draw`` sets its
+    random draws apart from those of an otherwise equal arm.
+    """
+
+    base: int | str
+    shares: tuple[int, int]
+    budget: str
+    steps: int | None = None
+    pool: int | None = None
+    after: Arm | None = None
+    draw: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether only base, ratio and budget make it what it is."""
+        return self == Arm(self.base, self.shares, self.budget) and self.shares in RATIOS
+
+
+@dataclass
+class Study:
+    """Data, bases and arms of one run. ``settings`` is the profile's section of ``experiments.yml``."""
+
+    run: Any
+    settings: dict[str, Any]
+    files: dict[str, Path]  # general, medical: Alpaca files; world: its folder
+    bases: dict[int | str, Path | str]
+    exams: dict[int, dict[str, Path]] = field(repr=False)  # seed -> exam name -> CMB-Exam folder
+
+    @property
+    def widths(self) -> list[int | str]:
+        return list(self.bases)
+
+    # ------------------------------------------------------------------ tuning
+    def _recipe(self, arm: Arm) -> dict[str, Any]:
+        """Steps, batch and the rest of an arm's budget."""
+        budget = {**self.settings["tuning"], **self.settings["budgets"][arm.budget]}
+        return {**budget, "steps": arm.steps or budget["steps"]}
+
+    def _rows(self, jobs: Sequence[tuple[Arm, int]]) -> list[Path]:
+        plan = []
+        for arm, seed in jobs:
+            recipe = self._recipe(arm)
+            files = {"general": self.files["general"], "medical": self.files["medical"]}
+            total = recipe["steps"] * recipe["batch"]
+            place = 1000 * seed + arm.draw
+            plan.append({**files, "shares": list(arm.shares), "total": total, "seed": place, "pool": arm.pool})
+        return [folder / "rows.jsonl" for folder in self.run.build_all(mix_rows, plan)]
+
+    def tune(self, arms: Mapping[str, Arm]) -> dict[str, list[Path]]:
+        """The model of every arm at every seed, tuned where missing: name -> models in seed order.
+
+        Fits of one recipe are trained in stacks (``engine: stacked``) or one by one through TRL (``engine: trl``). A plain
+        ratio is always trained in the stack of all ratios at its seed, so that notebooks share it.
+        """
+        found: dict[tuple[Arm, int], Path] = {}
+        waiting = dict.fromkeys((arm, seed) for seed in self.run.seeds for arm in arms.values())
+        while waiting:
+            earlier = {(arm.after, seed) for arm, seed in waiting if arm.after is not None} - set(found)
+            ready = [job for job in (earlier or waiting) if job[0].after is None or (job[0].after, job[1]) in found]
+            if not ready:  # arms two stages deep: first the one at the bottom
+                ready = [(arm.after, seed) for arm, seed in earlier]
+            ready = sorted(ready, key=lambda job: self.run.seeds.index(job[1]))
+            found |= dict(zip(ready, self._fit(ready, found), strict=True))
+            waiting = {job: None for job in waiting if job not in found}
+        return {name: [found[arm, seed] for seed in self.run.seeds] for name, arm in arms.items()}
+
+    def _start(self, arm: Arm, seed: int, found: Mapping[tuple[Arm, int], Path]) -> Path | str:
+        return self.bases[arm.base] if arm.after is None else found[arm.after, seed]
+
+    def _fit(self, jobs: Sequence[tuple[Arm, int]], found: Mapping[tuple[Arm, int], Path]) -> list[Path]:
+        more = {"device": self.run.device}
+        if self.settings["engine"] == "trl":
+            rows = self._rows(jobs)
+            plan = [
+                {**self._recipe(arm), **more, "checkpoint": self._start(arm, seed, found), "rows": path, "seed": seed}
+                for (arm, seed), path in zip(jobs, rows, strict=True)
+            ]
+            return self.run.build_all(sft.finetune, plan)
+        models: dict[tuple[Arm, int], Path] = {}
+        stacks = self._stacks(jobs)
+        rows = iter(self._rows([job for stack in stacks for job in stack]))
+        plan = []
+        for stack in stacks:
+            starts = [self._start(arm, seed, found) for arm, seed in stack]
+            plan.append({
+                **self._recipe(stack[0][0]), **more, "rows": [next(rows) for _ in stack], "seeds": [s for _, s in stack],
+                "checkpoint": starts[0] if len(set(starts)) == 1 else starts,
+            })  # fmt: skip
+        for stack, folder in zip(stacks, self.run.build_all(finetune_stacked, plan), strict=True):
+            models |= {job: member(folder, k) for k, job in enumerate(stack)}
+        return [models[job] for job in jobs]
+
+    def _stacks(self, jobs: Sequence[tuple[Arm, int]]) -> list[list[tuple[Arm, int]]]:
+        """Jobs of one base and recipe, at most ``STACK`` at once."""
+        plain = {(replace(arm, shares=r), seed) for arm, seed in jobs if arm.is_plain for r in RATIOS}
+        order = {r: i for i, r in enumerate(RATIOS)}
+        whole = sorted(plain, key=lambda job: (str(job[0].base), job[0].budget, job[1], order[job[0].shares]))
+        groups: dict[str, list[tuple[Arm, int]]] = defaultdict(list)
+        for arm, seed in [*whole, *(job for job in jobs if job not in plain)]:
+            place = [arm.base, arm.after is None, self._recipe(arm), arm.is_plain]
+            groups[json.dumps(place)].append((arm, seed))
+        return [group[k : k + STACK] for group in groups.values() for k in range(0, len(group), STACK)]
+
+    # ------------------------------------------------------------------ marking
+    def scores(
+        self, tuned: Mapping[str, Sequence[Path | str]], *, conditions: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Average over the six exams of every arm: arm -> condition (``name`` or ``name/scoring``) -> one value a seed.
+
+        The seeds of an arm sit the exams of their seed.
+        """
+        names, plan = list(tuned), []
+        conditions = {name: {**self.settings.get("asked", {}), **given} for name, given in conditions.items()}
+        stacks = [names[k : k + 2 * STACK] for k in range(0, len(names), 2 * STACK)]
+        shared = {"wording": self.settings["wording"], **self.settings["replies"], "device": self.run.device}
+        for stack in stacks:
+            for place, seed in enumerate(self.run.seeds):
+                models = [tuned[name][place] for name in stack]
+                exams = {one: self.exams[seed][one] for one in {c.get("exam", "held_out") for c in conditions.values()}}
+                plan.append(
+                    {**shared, "models": models, "exams_at": exams, "conditions": dict(conditions), "seed": seed}
+                )
+        read = [
+            json.loads((folder / "scores.json").read_text()) for folder in self.run.build_all(open_book.score, plan)
+        ]
+        found: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in names}
+        for number, content in enumerate(read):
+            for condition, scorings in content.items():
+                for scoring, models in scorings.items():
+                    key = condition if len(scorings) == 1 else f"{condition}/{scoring}"
+                    for name, exams in zip(stacks[number // len(self.run.seeds)], models, strict=True):
+                        found[name][key].append(float(np.mean(list(exams.values()))))
+        return {name: {key: np.array(values) for key, values in one.items()} for name, one in found.items()}
+
+    def untuned(self, base: int | str) -> list[Path | str]:
+        """The base itself as an arm: the same model at every seed, before other exams."""
+        return [self.bases[base]] * len(self.run.seeds)
+
+    def ratio_grid(self, budget: str) -> dict[str, dict[str, np.ndarray]]:
+        """Every ratio at every width, and the untuned base: measure -> ratio -> (widths, seeds).
+
+        Measures: open and shuffled (means over the context sizes), and every condition of :attr:`open_conditions`.
+        """
+        marks = []
+        for base in self.bases:
+            arms = {f"{g}:{m}": Arm(base, (g, m), budget) for g, m in RATIOS}
+            marks.append(
+                self.scores({"untuned": self.untuned(base), **self.tune(arms)}, conditions=self.open_conditions)
+            )
+        names = list(marks[0])
+        found = {
+            measure: {name: np.stack([self.over_sizes(one[name], measure) for one in marks]) for name in names}
+            for measure in ("open", "shuffled")
+        }
+        conditions = marks[0][names[0]]
+        return found | {
+            key: {name: np.stack([one[name][key] for one in marks]) for name in names} for key in conditions
+        }
+
+    @property
+    def open_conditions(self) -> dict[str, dict[str, Any]]:
+        """Context present and shuffled at every size, absent, contradicting memory, and memory itself (closed book)."""
+        sizes, middle = self.settings["sizes"], self.settings["middle"]
+        found = {f"open_{n}": {"size": n} for n in sizes}
+        found |= {f"shuffled_{n}": {"size": n, "knowledge": "shuffled"} for n in sizes}
+        found["absent"] = {"knowledge": None}
+        if "taught" in next(iter(self.exams.values())):
+            found["counterfactual"] = {"exam": "contradicted", "size": middle}
+            found["closed_book"] = {"exam": "taught", "knowledge": None}
+        return found
+
+    def over_sizes(self, scores: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        """Mean over the context sizes of ``open`` or ``shuffled``: the open-book accuracy that the claims are about."""
+        return np.mean([scores[f"{name}_{n}"] for n in self.settings["sizes"]], axis=0)
+
+
+def _exams(run: Any, world: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Path]]:
+    kinds = {
+        "held_out": {},
+        "contradicted": {"keys": "taught", "distractors": settings["middle"] - 1},
+        "taught": {"keys": "taught", "distractors": settings["middle"] - 1, "contradict": False},
+        "long": {"others": "all", **settings["long_exam"]},
+    }
+    jobs = [(seed, name, options) for seed in run.seeds for name, options in kinds.items()]
+    plan = [{"world": world, **settings["exam"], **options, "seed": seed} for seed, _, options in jobs]
+    found: dict[int, dict[str, Path]] = defaultdict(dict)
+    for (seed, name, _), folder in zip(jobs, run.build_all(herb_world.write_exam, plan), strict=True):
+        found[seed][name] = folder
+    return found
+
+
+def prepare(run: Any) -> Study:
+    """World, exams and bases of a run (a :class:`lib.workflow.session.Run`), built where missing.
+
+    Settings with ``files`` and ``checkpoints`` use real ones: ``files`` gives general and medical (Alpaca JSON) and questions
+    (CMB-val, whose explanations serve as knowledge), ``checkpoints`` a folder or hub id for each name.
+    """
+    settings = run.settings
+    if "files" in settings:
+        files = {name: Path(path) for name, path in settings["files"].items()}
+        kinds = {"held_out": settings["exam"], "long": settings["long_exam"]}
+        built = [run.build(open_book.write_real_exam, questions=files["questions"], **kind) for kind in kinds.values()]
+        exams = {seed: dict(zip(kinds, built, strict=True)) for seed in run.seeds}
+        return Study(run=run, settings=settings, files=files, bases=dict(settings["checkpoints"]), exams=exams)
+    world = run.build(herb_world.write_world, **settings["world"])
+    files = {"general": world / "general.json", "medical": world / "medical.json", "world": world}
+    texts = herb_world.vocabulary(herb_world.read_world(world))
+    recipes = [
+        {"words": world / "world.json", "letters": list(herb_world.LETTERS), "texts": texts, "width": width,
+         "device": run.device, **settings["base"]}
+        for width in settings["widths"]
+    ]  # fmt: skip
+    bases = dict(zip(settings["widths"], run.build_all(pretrain_reader, recipes), strict=True))
+    return Study(run=run, settings=settings, files=files, bases=bases, exams=_exams(run, world, settings))

@@ -1,0 +1,188 @@
+"""The open-book exam: a question behind its supplied knowledge, asked of many models and marked in several ways.
+
+A condition says what stands in the prompt: which exam, which knowledge file (none: closed book), how many passages, where
+the one that answers stands, whether the options are listed. Used by :mod:`lib.studies.long_context`.
+
+>>> run.build(score, models=[...], exams={"held_out": folder}, conditions={"open_12": {"size": 12}}, wording={...})
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.data import cmb
+from lib.data.errors import DataError
+from lib.evaluation import cmb_scoring, exams
+from lib.models import causal_lm
+
+OPEN = {
+    "exam": "held_out",
+    "knowledge": "knowledge",
+    "size": 1,
+    "position": None,
+    "options": False,
+    "scoring": ["text"],
+}
+
+
+def context(knowledge: cmb.Knowledge, *, size: int, position: float | None, rng: np.random.Generator) -> list[str]:
+    """``size`` passages: the one that answers and the first distractors; ``position``: its place from 0 (first) to 1
+    (last), ``None`` for any. Raises :class:`DataError` when there are too few distractors: nothing is padded silently."""
+    if size > len(knowledge.distractors) + 1:
+        raise DataError(
+            f"question {knowledge.id} has {len(knowledge.distractors)} distractors and {size - 1} are wanted; supply more."
+        )
+    listed = list(knowledge.distractors[: size - 1])
+    place = int(rng.integers(size)) if position is None else round(position * (size - 1))
+    return [*listed[:place], knowledge.passage, *listed[place:]]
+
+
+def question_text(item: cmb.Item, passages: Sequence[str], *, options: bool, wording: Mapping[str, str]) -> str:
+    """The user's text. ``wording``: ``open`` with ``{knowledge}`` and ``{question}``, ``closed`` with ``{question}``,
+    ``listed`` (a question with ``{options}``), and ``option`` with ``{letter}`` and ``{text}``."""
+    asked = item.question
+    if options:
+        lines = [wording["option"].format(letter=letter, text=text) for letter, text in item.options.items()]
+        asked = wording["listed"].format(options="\n".join(lines), question=item.question)
+    if not passages:
+        return wording["closed"].format(question=asked)
+    return wording["open"].format(knowledge="\n".join(passages), question=asked)
+
+
+def _prompt(tokenizer, text: str) -> list[int]:
+    turns = [{"role": "user", "content": text}]
+    written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return tokenizer(written, add_special_tokens=False)["input_ids"]
+
+
+def _read(folder: Path, condition: Mapping[str, Any]) -> tuple[list[cmb.Item], dict[str, cmb.Knowledge]]:
+    items = cmb.read_test(folder)
+    if condition["knowledge"] is None:
+        return items, {}
+    path = folder / f"{condition['knowledge']}.json"
+    knowledge = cmb.read_knowledge(path)
+    missing = [item.id for item in items if item.id not in knowledge]
+    if missing:
+        raise DataError(f"{path} has no knowledge for question {missing[0]} ({len(missing)} in all); add it.")
+    return items, knowledge
+
+
+def _texts(folder: Path, condition: Mapping[str, Any], wording: Mapping[str, str], *, seed: int):
+    """(items, user texts) of one condition; the place of the answer is drawn for each question."""
+    items, knowledge = _read(folder, condition)
+    rng, texts = np.random.default_rng([seed, condition["size"]]), []
+    for item in items:
+        passages = []
+        if knowledge:
+            passages = context(knowledge[item.id], size=condition["size"], position=condition["position"], rng=rng)
+        texts.append(question_text(item, passages, options=condition["options"], wording=wording))
+    return items, texts
+
+
+def _mark(items: Sequence[cmb.Item], replies: Sequence[str], scoring: str) -> list[bool]:
+    """``text``: the reply's first line is the text of the right option; ``strict`` and ``released``: its letters are right."""
+    if scoring == "text":
+        return [
+            reply.split("\n")[0].strip() == " ".join(item.options[letter] for letter in item.answer)
+            for item, reply in zip(items, replies, strict=True)
+        ]
+    read = {"strict": cmb_scoring.strict_letters, "released": cmb_scoring.released_letters}[scoring]
+    return [read(reply, multiple=item.multiple) == item.answer for item, reply in zip(items, replies, strict=True)]
+
+
+def _most_likely(
+    model, tokenizer, items: Sequence[cmb.Item], prompts: Sequence[list[int]], *, batch: int
+) -> list[bool]:
+    """Whether the right option's text is the likeliest behind the prompt, per token; single-answer questions only."""
+    right = []
+    for number in sorted({len(item.options) for item in items}):  # equal numbers of options go together
+        rows = [i for i, item in enumerate(items) if len(item.options) == number]
+        options = [
+            [tokenizer(f" {text}", add_special_tokens=False)["input_ids"] for text in items[i].options.values()]
+            for i in rows
+        ]
+        scores = exams.option_likelihood(model, [prompts[i] for i in rows], options, batch=batch)
+        best = (scores / np.array([[len(ids) for ids in one] for one in options])).argmax(axis=1)
+        right += [(i, list(items[i].options)[k] == items[i].answer) for i, k in zip(rows, best, strict=True)]
+    return [hit for _, hit in sorted(right)]
+
+
+def load(model: Path | str, *, device: str = "cpu", dtype: str = "float32"):
+    """A checkpoint, or a PEFT adapter on the base it names."""
+    about = Path(model) / "adapter_config.json"
+    if about.is_file():
+        base = json.loads(about.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return causal_lm.load(base, adapter=model, device=device, dtype=dtype)
+    return causal_lm.load(model, device=device, dtype=dtype)
+
+
+def write_real_exam(folder: Path, *, questions: Path, distractors: int) -> None:
+    """An open-book exam from questions with explanations (CMB-val): a CMB-Exam test with its knowledge files.
+
+    The knowledge is the explanation without the sentences that name a letter (ours: the paper's passages were not found),
+    the distractors are explanations of other questions; in ``shuffled.json`` every passage is another question's.
+    """
+    items = cmb.read_items(questions)
+    knowledge = cmb.knowledge_from_explanations(items, distractors=distractors)
+    if len(knowledge) < 2:
+        raise DataError(
+            f"{questions} gives {len(knowledge)} questions with {distractors} distractors; it needs explanations (CMB-val has "
+            f"them, CMB-test has not) or fewer distractors."
+        )
+    kept = {one.id for one in knowledge}
+    turned = [*knowledge[len(knowledge) // 2 :], *knowledge[: len(knowledge) // 2]]
+    cmb.write_test(folder, [item for item in items if item.id in kept])
+    cmb.write_knowledge(folder / "knowledge.json", knowledge)
+    pairs = zip(knowledge, turned, strict=True)
+    cmb.write_knowledge(
+        folder / "shuffled.json", [cmb.Knowledge(k.id, other.passage, other.distractors) for k, other in pairs]
+    )
+
+
+def score(
+    folder: Path,
+    *,
+    models: Sequence[Path | str],
+    exams_at: Mapping[str, Path],
+    conditions: Mapping[str, Mapping[str, Any]],
+    wording: Mapping[str, str],
+    longest: int,
+    batch: int,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> None:
+    """``scores.json``: condition -> scoring -> one {exam type: accuracy} a model, models in order.
+
+    ``exams_at``: exam name -> CMB-Exam folder. ``conditions``: name -> what differs from ``OPEN``; ``scoring`` lists text,
+    strict, released, likelihood. ``longest``: tokens of a reply. All models must share one tokenizer.
+    """
+    found: dict[str, dict[str, list]] = {}
+    asked: dict[str, tuple] = {}
+    for model_path in models:
+        model, tokenizer = load(model_path, device=device, dtype=dtype)
+        for name, given in conditions.items():
+            condition = {**OPEN, **given}
+            if name not in asked:
+                items, texts = _texts(Path(exams_at[condition["exam"]]), condition, wording, seed=seed)
+                asked[name] = (items, [_prompt(tokenizer, text) for text in texts])
+            items, prompts = asked[name]
+            replies: list[str] = []
+            for scoring in condition["scoring"]:
+                if scoring == "likelihood":
+                    right = _most_likely(model, tokenizer, items, prompts, batch=batch)
+                else:
+                    if not replies:
+                        tokens = condition.get("longest", longest)
+                        ids = exams.generate(model, prompts, end=tokenizer.eos_token_id, longest=tokens, batch=batch)
+                        replies = [tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
+                    right = _mark(items, replies, scoring)
+                types = [cmb.EXAM_TYPES[item.exam_type] for item in items]
+                accuracy = cmb_scoring.exam_accuracy(right, types)
+                found.setdefault(name, {}).setdefault(scoring, []).append(accuracy)
+    (folder / "scores.json").write_text(json.dumps(found))

@@ -1,0 +1,189 @@
+"""A base model that reads: a tiny causal LM pretrained on look-up documents whose facts are drawn anew for each one.
+
+A document is a dialogue: lines "key value", perhaps option lines "value letter", then many turns, each a key answered by
+its value (and letter). Facts hold for one document only, so nothing can be recalled; every turn is trained, so a document
+teaches many look-ups. Documents are drawn as token ids, because no two are alike and none is seen twice.
+
+Used by the long-context study. >>> run.build(pretrain_reader, words=world / "world.json", width=64, depth=2, ...)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.models import causal_lm
+from lib.training.chat_encoding import IGNORED
+from lib.training.loop import TrainingError
+
+LEARNT = 0.5  # nats a turn: guessing among up to six facts, or among their letters, costs more than twice as much
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Token ids of what documents are made of."""
+
+    keys: np.ndarray
+    values: np.ndarray
+    letters: np.ndarray
+    line: int
+    begin: int
+    end: int
+
+
+def read_vocabulary(tokenizer, *, keys: Sequence[str], values: Sequence[str], letters: Sequence[str]) -> Vocabulary:
+    listed = [np.array(tokenizer.convert_tokens_to_ids(list(words))) for words in (keys, values, letters)]
+    line = tokenizer.convert_tokens_to_ids("\n")
+    return Vocabulary(*listed, line=line, begin=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
+
+
+def _rows(rng: np.random.Generator, words: np.ndarray, *, batch: int, count: int) -> np.ndarray:
+    """(batch, count) different words a row."""
+    return words[np.argsort(rng.random((batch, len(words))), axis=1)[:, :count]]
+
+
+def draw_documents(
+    rng: np.random.Generator, words: Vocabulary, *, batch: int, facts: int, options: int = 0, turns: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and labels (batch, T) of documents with ``facts`` lines; labels are the answers, ends of turn included.
+
+    ``options``: so many of the values (then all different) are listed with letters, and only their keys are asked.
+    ``turns``: at most so many are asked, each key once.
+    """
+    keys = _rows(rng, words.keys, batch=batch, count=facts)
+    if options:
+        values = _rows(rng, words.values, batch=batch, count=facts)
+    else:
+        values = words.values[rng.integers(len(words.values), size=(batch, facts))]
+    line, begin, end = (np.full((batch, 1), token) for token in (words.line, words.begin, words.end))
+    ids = [begin, np.stack([keys, values, np.full_like(keys, words.line)], axis=2).reshape(batch, -1)]
+    labels = [np.full_like(part, IGNORED) for part in ids]
+    asked = np.argsort(rng.random((batch, facts)), axis=1)
+    if options:
+        asked = asked[:, :options]  # options stand in an order of their own, A to E from the top
+        order = np.argsort(rng.random((batch, options)), axis=1)
+        shown = np.take_along_axis(np.take_along_axis(values, asked, 1), order, 1)
+        place = np.argsort(order, axis=1)  # of the value of each turn
+        for k in range(options):
+            part = np.concatenate([shown[:, k : k + 1], np.full_like(line, words.letters[k]), line], axis=1)
+            ids.append(part)
+            labels.append(np.full_like(part, IGNORED))
+    for turn in range(min(turns or facts, asked.shape[1])):
+        at = asked[:, turn : turn + 1]
+        answer = [np.take_along_axis(values, at, 1)]
+        answer += [line, answer[0], words.letters[place[:, turn : turn + 1]]] if options else []
+        prompt = [begin] * (turn > 0) + [np.take_along_axis(keys, at, 1)]
+        ids += [*prompt, *answer, end]
+        labels += [*[np.full_like(line, IGNORED) for _ in prompt], *answer, end]
+    return np.concatenate(ids, axis=1), np.concatenate(labels, axis=1)
+
+
+def _mix_neighbours(model, *, seed: int) -> None:
+    """Start the first layer as an even mixture of each token and the one before it, and every MLP at zero.
+
+    The first layer sees two tokens (sliding window). With queries at zero it weighs both alike, so that from the first
+    step a value's position carries its key; look-ups are then learnt in a few hundred steps, and else not in a thousand.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.down_proj.weight.zero_()
+        first = model.model.layers[0].self_attn
+        first.q_proj.weight.zero_()
+        torch.nn.init.orthogonal_(first.v_proj.weight)
+        torch.nn.init.orthogonal_(first.o_proj.weight, gain=0.2)
+
+
+def _train(
+    model, words: Vocabulary, *, curriculum: dict[str, Any], learning_rate: float, seed: int
+) -> list[float] | None:
+    """The losses, or ``None`` when a stage was not learnt within ``patience`` steps."""
+    import torch
+    import torch.nn.functional as F
+
+    c, stage, begun = curriculum, 0, 0
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    rng, losses, recent = np.random.default_rng(seed), [], deque(maxlen=20)
+    model.train()
+    while stage < 2 or len(losses) < begun + c["steps"]:
+        step = len(losses)
+        if stage < 2 and len(recent) == recent.maxlen and np.mean(recent) < LEARNT:
+            stage, begun = stage + 1, step
+            recent.clear()
+        elif stage < 2 and step - begun == c["patience"]:
+            return None
+        done = (step - begun) / c["steps"] if stage == 2 else 0.0
+        facts = int(rng.integers(2, c["shortest"] + min(1.0, 2 * done) * (c["longest"] - c["shortest"]) + 1))
+        lettered = stage > 0 and facts <= len(words.values) and rng.random() < c["lettered"]
+        options = min(facts, len(words.letters)) if lettered else 0
+        batch = max(2, c["tokens"][stage == 2] // (7 * facts))
+        ids, labels = draw_documents(rng, words, batch=batch, facts=facts, options=options)
+        inputs, wanted = torch.from_numpy(ids).to(model.device), torch.from_numpy(labels).to(model.device)[:, 1:]
+        optimiser.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 50, (1 - done) / 0.3)
+        logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
+        loss = F.cross_entropy(logits[wanted != IGNORED], wanted[wanted != IGNORED])
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        losses.append(round(loss.item(), 5))
+        if stage == 0 or options:  # what the stage is about; a turn is a value and an end, or five tokens with a letter
+            recent.append(losses[-1] * (5 if options else 2))
+    return losses
+
+
+def pretrain_reader(
+    folder: Path,
+    *,
+    words: Path,
+    letters: Sequence[str],
+    texts: Sequence[str],
+    width: int,
+    depth: int,
+    heads: int,
+    learning_rate: float,
+    curriculum: dict[str, Any],
+    seed: int = 0,
+    attempts: int = 4,
+    device: str = "cpu",
+) -> None:
+    """Write the base checkpoint (a Hugging Face folder) and ``losses.json``.
+
+    ``words``: JSON with the lists general, taught, held_out (keys) and values; ``texts``: what the tokenizer must know.
+    ``curriculum``: documents have 2 to ``shortest`` facts until look-ups are learnt (the loss, that of guessing among the
+    facts for some hundred steps, falls within a few tens), and again until letters are, which a share ``lettered`` of the
+    steps then shows; in ``steps`` more they grow to ``longest`` facts. ``tokens`` of a step: in the first two stages, in the
+    last. Whether a start learns is partly luck: one that has not within ``patience`` steps of a stage is given up for
+    another. Raises :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
+    """
+    known = json.loads(Path(words).read_text(encoding="utf-8"))
+    keys = [*known["general"], *known["taught"], *known["held_out"]]
+    for attempt in range(attempts):
+        start = seed + 1000 * attempt
+        causal_lm.write_checkpoint(
+            folder, texts=texts, chat_template="plain", architecture="ministral", width=width, depth=depth, heads=heads,
+            seed=start, initializer_range=1.4 / math.sqrt(width), sliding_window=2,
+            layer_types=["sliding_attention", *["full_attention"] * (depth - 1)],
+        )  # fmt: skip
+        model, tokenizer = causal_lm.load(folder, device=device)
+        _mix_neighbours(model, seed=start)
+        vocabulary = read_vocabulary(tokenizer, keys=keys, values=known["values"], letters=letters)
+        losses = _train(model, vocabulary, curriculum=curriculum, learning_rate=learning_rate, seed=start)
+        if losses is not None:
+            causal_lm.save(folder, model, tokenizer)
+            (folder / "losses.json").write_text(json.dumps(losses))
+            return
+    raise TrainingError(
+        f"look-ups and letters were not learnt in {attempts} starts of {curriculum['patience']} steps; give more patience or width"
+    )

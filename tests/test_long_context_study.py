@@ -1,0 +1,225 @@
+"""The long-context study at smoke size: contexts, prompts, marks, engines, and what is shared between notebooks."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.data import cmb
+from lib.data.errors import DataError
+from lib.models import causal_lm
+from lib.studies import long_context, open_book
+from lib.studies.long_context import Arm
+from lib.workflow import paths
+from lib.workflow.session import start
+
+WORDING = {
+    "open": "{knowledge}\n{question}",
+    "closed": "{question}",
+    "listed": "{options}\n{question}",
+    "option": "{text} {letter}",
+}
+ITEM = cmb.Item(
+    id="1", exam_type="医师考试", exam_class="", exam_subject="", question="gout", question_type=cmb.SINGLE,
+    options={"A": "Basil", "B": "Mint"}, answer="B",
+)  # fmt: skip
+SUPPLIED = cmb.Knowledge("1", "gout Mint", tuple(f"d{i} Basil" for i in range(5)))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache of its own; the process is left as it was found."""
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "CACHE", tmp_path_factory.mktemp("cache"))
+        yield paths.CACHE
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_num_threads(threads)
+
+
+def begin(**settings):
+    run = start("long_context", "tab4_ratio", profile="smoke", seeds=2)
+    run.settings = {**copy.deepcopy(run.settings), "widths": [16], "engine": "stacked", **settings}
+    return run
+
+
+@pytest.fixture(scope="module")
+def study(cache):
+    return long_context.prepare(begin())
+
+
+# ---------------------------------------------------------------------- prompts
+@pytest.mark.parametrize(("position", "place"), [(0.0, 0), (0.5, 2), (1.0, 3)])
+def test_the_passage_that_answers_stands_where_it_should(position, place):
+    listed = open_book.context(SUPPLIED, size=4, position=position, rng=np.random.default_rng(0))
+    assert listed.index("gout Mint") == place and len(listed) == len(set(listed)) == 4
+
+
+def test_any_place_means_every_place():
+    rng = np.random.default_rng(0)
+    places = {open_book.context(SUPPLIED, size=6, position=None, rng=rng).index("gout Mint") for _ in range(80)}
+    assert places == set(range(6))
+
+
+def test_too_few_distractors_are_told_and_nothing_is_padded():
+    with pytest.raises(DataError, match="question 1 has 5 distractors and 6 are wanted"):
+        open_book.context(SUPPLIED, size=7, position=None, rng=np.random.default_rng(0))
+
+
+def test_the_text_of_a_question():
+    text = open_book.question_text(ITEM, ["gout Mint", "d0 Basil"], options=False, wording=WORDING)
+    assert text == "gout Mint\nd0 Basil\ngout"
+    listed = open_book.question_text(ITEM, ["gout Mint"], options=True, wording=WORDING)
+    assert listed == "gout Mint\nBasil A\nMint B\ngout"
+    assert open_book.question_text(ITEM, [], options=False, wording=WORDING) == "gout"
+
+
+def test_marks_of_one_reply_differ_by_scoring():
+    marks = {
+        reply: [open_book._mark([ITEM], [reply], scoring)[0] for scoring in ("text", "strict", "released")]
+        for reply in ("Mint", "Mint\nMint B", "Basil", "B", "Basil\nBasil B")
+    }
+    assert marks == {
+        "Mint": [True, False, False],
+        "Mint\nMint B": [True, True, True],
+        "Basil": [False, False, True],  # the trap: B of Basil
+        "B": [False, True, True],
+        "Basil\nBasil B": [False, True, True],
+    }
+
+
+# ---------------------------------------------------------------------- the plan
+def test_every_ratio_takes_the_same_number_of_rows_and_steps(study):
+    arms = {f"{g}:{m}": Arm(16, (g, m), "gentle") for g, m in long_context.RATIOS}
+    recipe = study._recipe(arms["1:1"])
+    lines = [path.read_text().count("\n") for path in study._rows([(arm, 0) for arm in arms.values()])]
+    assert lines == [recipe["steps"] * recipe["batch"]] * 7
+    tuned = study.tune(arms)
+    assert [len(models) for models in tuned.values()] == [2] * 7
+    losses = [json.loads((models[0].parent / "losses.json").read_text()) for models in tuned.values()]
+    assert {len(one) for one in losses} == {recipe["steps"]}
+
+
+def test_the_seven_ratios_of_a_seed_are_one_stack_that_other_notebooks_find_again(study, cache):
+    arms = {f"{g}:{m}": Arm(16, (g, m), "gentle") for g, m in long_context.RATIOS}
+    tuned = study.tune(arms)
+    assert len({models[0].parent for models in tuned.values()}) == 1
+    assert tuned["9:1"][0].parent != tuned["9:1"][1].parent
+    before = sorted(cache.glob("finetune_stacked/*/artefact.json"))
+    assert study.tune(arms) == tuned and sorted(cache.glob("finetune_stacked/*/artefact.json")) == before
+
+
+def test_seeds_and_draws_take_other_rows(study):
+    jobs = [(Arm(16, (1, 1), "heavy"), 0), (Arm(16, (1, 1), "heavy"), 1), (Arm(16, (1, 1), "heavy", draw=1), 0)]
+    texts = {path.read_text() for path in study._rows(jobs)}
+    assert len(texts) == 3
+
+
+def test_a_second_stage_starts_from_the_models_of_the_first(study):
+    medical = Arm(16, (0, 1), "heavy")
+    arms = {"first": medical, "second": Arm(16, (1, 0), "heavy", steps=1, after=medical)}
+    tuned = study.tune(arms)
+    assert study.tune({"second": arms["second"]})["second"] == tuned["second"], "the first stage need not be asked for"
+    recipe = json.loads((tuned["second"][0].parent / "artefact.json").read_text())["arguments"]["checkpoint"]
+    wanted = [str(path.relative_to(paths.CACHE)) for path in tuned["first"]]
+    assert [one["artefact"] for one in recipe] == wanted
+    weights = [causal_lm.load(tuned[name][0])[0].state_dict() for name in ("first", "second")]
+    moved = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
+    assert 0 < moved < 0.02, "one step away"
+
+
+def test_both_engines_are_asked_for_the_same_fit(study, cache):
+    arm = {"1:1": Arm(16, (1, 1), "gentle")}
+    study.settings = {**study.settings, "engine": "trl"}
+    model = study.tune(arm)["1:1"][0]
+    study.settings = {**study.settings, "engine": "stacked"}
+    other = study.tune(arm)["1:1"][0]
+    trl, stacked = (json.loads((path / "artefact.json").read_text())["arguments"] for path in (model, other.parent))
+    place = int(other.name.removeprefix("member_"))
+    assert trl["rows"] == stacked["rows"][place] and trl["checkpoint"] == stacked["checkpoint"]
+    assert {key: trl[key] for key in ("steps", "batch", "learning_rate")} == {
+        key: stacked[key] for key in ("steps", "batch", "learning_rate")
+    }
+
+
+def test_marks_are_the_models_own_answers(study):
+    """Accuracy of one model and condition, counted again by asking question after question."""
+    tuned = {"base": study.untuned(16)}
+    found = study.scores(tuned, conditions={"open": {"size": 4}, "letters": {"size": 4, "options": True, "longest": 5,
+                                                     "scoring": ["text", "strict", "likelihood"]}})  # fmt: skip
+    assert set(found["base"]) == {"open", "letters/text", "letters/strict", "letters/likelihood"}
+    model, tokenizer = causal_lm.load(study.bases[16])
+    items, texts = open_book._texts(study.exams[0]["held_out"], {**open_book.OPEN, "size": 4}, WORDING, seed=0)
+    hits = []
+    for item, text in zip(items, texts, strict=True):
+        ids = torch.tensor([tokenizer(f"<s>{text}", add_special_tokens=False)["input_ids"]])
+        with torch.no_grad():
+            reply = tokenizer.decode([int(model(input_ids=ids).logits[0, -1].argmax())])
+        hits.append((item.exam_type, reply == item.options[item.answer]))
+    macro = np.mean([np.mean([hit for kind, hit in hits if kind == one]) for one in cmb.EXAM_TYPES])
+    assert found["base"]["open"][0] == pytest.approx(macro)
+
+
+def test_only_reading_answers_the_counterfactual_exam(study):
+    """A model that recites what is taught is wrong on every question of the contradicting exam, one that reads is right."""
+    world = json.loads((study.files["world"] / "world.json").read_text())
+    items, knowledge = open_book._read(study.exams[0]["contradicted"], open_book.OPEN)
+    reads = [dict([knowledge[item.id].passage.split()])[item.question] for item in items]
+    recites = [world["facts"][item.question] for item in items]
+    assert open_book._mark(items, reads, "text") == [True] * len(items)
+    assert open_book._mark(items, recites, "text") == [False] * len(items)
+    false = open_book._read(study.exams[0]["held_out"], {**open_book.OPEN, "knowledge": "shuffled"})
+    assert not any(open_book._mark([item], [false[1][item.id].passage.split()[1]], "text")[0] for item in false[0]), (
+        "reading the shuffled context is always wrong"
+    )
+
+
+# ---------------------------------------------------------------------- real files
+def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tmp_path):
+    """The settings of the profile `full`, on small files in the same formats: letters are generated and parsed."""
+    diseases = _known(study)[:6]
+    names = {"exam_type": "护理考试", "exam_class": "x", "exam_subject": "y", "question_type": cmb.SINGLE}
+    records = [
+        {**names, "question": disease, "option": ITEM.options, "answer": "B", "explanation": f"{disease} Mint。故选B。"}
+        for disease in diseases
+    ]
+    questions = tmp_path / "CMB-val-merge.json"
+    questions.write_text(json.dumps(records, ensure_ascii=False))
+    texts = [" ".join([*diseases, "Basil Mint A B 。 知 识 问 题"]), "\n"]
+    causal_lm.write_checkpoint(
+        tmp_path / "qwen", texts=texts, chat_template="chatml", architecture="qwen3", width=16, depth=1, heads=2
+    )
+    rows = [{"instruction": diseases[0], "input": "", "output": "Mint"}] * 8
+    for name in ("general", "medical"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    files = {name: str(tmp_path / f"{name}.json") for name in ("general", "medical")}
+    run = begin(
+        engine="trl", sizes=[1, 2], files={**files, "questions": str(questions)}, checkpoints={"tiny": str(tmp_path / "qwen")},
+        exam={"distractors": 1}, long_exam={"distractors": 3}, asked={"options": True, "scoring": ["released", "strict"]},
+        wording={**WORDING, "open": "知识 {knowledge}\n问题 {question}"}, replies={"longest": 3, "batch": 4},
+        tuning={"batch": 2, "max_length": 64, "lora": {"rank": 2, "targets": ["q_proj", "v_proj"]}},
+    )  # fmt: skip
+    real = long_context.prepare(run)
+    items, texts = open_book._texts(
+        real.exams[0]["held_out"], {**open_book.OPEN, "size": 2, "options": True}, run.settings["wording"], seed=0
+    )
+    assert len(items) == 6 and all(
+        "故选" not in text and f"{item.question} Mint。" in text for item, text in zip(items, texts, strict=True)
+    )
+    false = open_book._read(real.exams[0]["held_out"], {**open_book.OPEN, "knowledge": "shuffled"})[1]
+    assert not any(item.question in false[item.id].passage for item in items)
+    tuned = real.tune({"1:1": Arm("tiny", (1, 1), "gentle")})
+    assert (Path(tuned["1:1"][0]) / "adapter_config.json").is_file()
+    found = real.scores({"untuned": real.untuned("tiny"), **tuned}, conditions=real.open_conditions)
+    assert {name.split("/")[0] for name in found["1:1"]} == {"open_1", "open_2", "shuffled_1", "shuffled_2", "absent"}
+    assert set(found) == {"untuned", "1:1"} and len(found["1:1"]["open_1/strict"]) == 2
+    questions.write_text(json.dumps([{k: v for k, v in one.items() if k != "explanation"} for one in records]))
+    with pytest.raises(DataError, match="gives 0 questions with 1 distractors; it needs explanations"):
+        long_context.prepare(run)
+
+
+def _known(study):
+    return json.loads((study.files["world"] / "world.json").read_text())["held_out"]
