@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lib.data.exams import LETTERS, read_exam
+from lib.data.exams import FOLDERS, LETTERS, read_exam
 from lib.data.instruction_cleaning import Rules, clean
 from lib.data.instructions import count_empty, read_alpaca, read_comparisons, read_messages, read_sharegpt, turns_of
 from lib.data.language import cjk_share
@@ -127,7 +127,7 @@ def test_the_exams_ask_about_other_entities_and_are_right(world, tmp_path):
         for language in "AB"
     }
     for name, (split, language, count) in rows.items():
-        exam = read_exam(name, tmp_path / files.FOLDERS[name])
+        exam = read_exam(name, tmp_path / FOLDERS[name])
         asked = exam.select(split)
         assert len(asked) == count and exam.repeated(split) == 0
         for question in asked:

@@ -12,13 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.exams import CATEGORIES, Exam, read_exam
+from lib.data.exams import CATEGORIES, FOLDERS, GRADED, Exam, read_exam
 from lib.data.released_exam_loader import read_mmlu_as_released
 from lib.evaluation.exam_forensics import counts_behind, trivial_baselines
 from lib.evaluation.statistics import binomial_interval
-
-FOLDERS = {"C-Eval": "ceval", "MMLU": "mmlu", "CMMLU": "cmmlu"}
-SPLITS = {"C-Eval": "val", "MMLU": "test", "CMMLU": "test"}  # C-Eval's test split has no answers
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Exams:
         """Graded questions of an exam, or of one category of it."""
         exam = self.faulty if faulty else self.read[name]
         chosen = [key for key, subject in exam.subjects.items() if category in (None, subject.category)]
-        return len(exam.select(SPLITS[name], subjects=chosen))
+        return len(exam.select(GRADED[name], subjects=chosen))
 
 
 def read_exams(folder: Path) -> Exams:
@@ -61,7 +58,7 @@ def fractions(exams: Exams, printed: Mapping[str, Sequence[float | None]]) -> pd
 
 def baselines(exams: Exams) -> pd.DataFrame:
     """Accuracy (%) of the rules that read no question, exam by exam."""
-    return pd.DataFrame({name: trivial_baselines(exams.read[name].select(SPLITS[name])) for name in FOLDERS}).T
+    return pd.DataFrame({name: trivial_baselines(exams.read[name].select(GRADED[name])) for name in FOLDERS}).T
 
 
 def against_median(right: int, questions: int, others: Sequence[float]) -> tuple[float, float, float]:

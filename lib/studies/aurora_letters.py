@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.exams import LETTERS, read_exam
+from lib.data.exams import FOLDERS, GRADED, LETTERS, read_exam
 from lib.evaluation import exam_prompts
 from lib.evaluation.exams import option_logits
 from lib.models import causal_lm
-from lib.studies.aurora_exams import FOLDERS, SPLITS
 
 WORDINGS = {"MMLU": exam_prompts.ENGLISH, "C-Eval": exam_prompts.CHINESE, "CMMLU": exam_prompts.CHINESE}
 
@@ -59,7 +58,7 @@ def score_letters(
         letters = exam_prompts.letter_ids(tokenizer, before=wording.before_letter)
         found[name] = []
         for number, (subject, about) in enumerate(exam.subjects.items()):
-            questions = exam.questions[SPLITS[name]][subject]
+            questions = exam.questions[GRADED[name]][subject]
             dev = exam.questions["dev"][subject]
             order = np.random.default_rng([seed, number]).permutation(len(dev))[:shots]
             prompts = exam_prompts.encode_prompts(

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.exams import LETTERS, read_exam
+from lib.data.exams import FOLDERS, GRADED, LETTERS, read_exam
 from lib.data.language import cjk_share
 from lib.data.synthetic.two_language_world import LANGUAGES, Fact, World, make_world
 from lib.evaluation.exams import generate, option_likelihood
 from lib.evaluation.text_metrics import text_scores
 from lib.models import causal_lm
-from lib.studies.aurora_exams import FOLDERS, SPLITS
 
 STYLES = ("terse", "full")
 
@@ -59,7 +58,9 @@ def measure_model(
             "B, told in A only": _mean([one for one in replies["B"] if not one["in_b"]], "correct"),
         },
         "text": text_scores([one["reply"] for one in replies["B"]], [one["reference"] for one in replies["B"]]),
-        "exams": {name: _exam(model, tokenizer, files / "exams" / FOLDERS[name], name, batch=batch) for name in SPLITS},
+        "exams": {
+            name: _exam(model, tokenizer, files / "exams" / FOLDERS[name], name, batch=batch) for name in FOLDERS
+        },
         "usage": _usage(model, tokenizer, replies, batch=batch),
         "replies": replies,
     }
@@ -102,7 +103,7 @@ def _exam(model, tokenizer, folder: Path, name: str, *, batch: int) -> list[bool
     Paper: the logits of the four letters behind the listed options. Here: the likelihood of the four options' own
     words. Because: a mixture of this size does not learn to match options to letters within the budget.
     """
-    questions = read_exam(name, folder).select(SPLITS[name])
+    questions = read_exam(name, folder).select(GRADED[name])
     prompts = [prompt_ids(tokenizer, question.text) for question in questions]
     options = [
         [tokenizer(option, add_special_tokens=False)["input_ids"] for option in question.options]

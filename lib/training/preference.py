@@ -23,7 +23,9 @@ STATE = "checkpoint"
 
 def _pairs(path: Path):
     """Dataset of ``{"prompt": [messages], "chosen": [message], "rejected": [message]}`` rows, one JSON object a line."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()  # they are output on stderr in a notebook
 
     rows = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), start=1):

@@ -28,8 +28,10 @@ STATE = "checkpoint"  # what a killed fit leaves behind; the next one goes on fr
 
 def encoded_dataset(rows: Path, tokenizer, *, max_length: int, packing: bool, seed: int):
     """(dataset of input_ids and labels, counts). Packed: best fit decreasing, rows keep their own positions."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from trl import pack_dataset
+
+    disable_progress_bars()  # they are output on stderr in a notebook
 
     encoded = encode(read_rows(rows), tokenizer, max_length=max_length)
     listed = {"input_ids": encoded.input_ids, "labels": encoded.labels}

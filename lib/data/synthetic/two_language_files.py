@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.exams import Exam, Subject, write_exam
+from lib.data.exams import FOLDERS, Exam, Subject, write_exam
 from lib.data.instructions import (
     Row,
     assistant,
@@ -40,7 +40,6 @@ STYLES = ("terse", "full")
 # Faults put into each set, as shares of its rows. Empty answers and zero-turn dialogues are what the real sets are
 # known to have, truncated answers too (6,103 of the GPT-4 set); the shares are ours.
 FAULTS = {"empty": 0.04, "truncated": 0.06, "exact": 0.05, "near": 0.05, "other_language": 0.05}
-FOLDERS = {"MMLU": "mmlu", "C-Eval": "ceval", "CMMLU": "cmmlu"}  # of the exams, as in the release
 NEAR = {"。": "！", ".": "!"}  # a near duplicate ends otherwise
 
 
