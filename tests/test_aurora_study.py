@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from lib.training.loop import TrainingError
 from lib.training.preference import prefer
 from lib.training.pretraining import pretrain
 from lib.training.sft import finetune
+from lib.workflow import paths
 
 WORLD = {"seed": 0, "entities": 8}
 SIZE = {
@@ -233,6 +237,30 @@ def test_the_first_margin_against_the_base_is_that_of_the_two_models_themselves(
         off = [logp(row, "chosen") - logp(row, "rejected") for row in rows]
     history = run_prefer(tmp_path, base, tuned, pairs, "base", batch=len(rows), learning_rate=1e-9, epochs=1)
     assert history[0]["margin"] == pytest.approx(0.1 * float(np.mean(np.array(on) - np.array(off))), abs=2e-4)
+
+
+def test_tuning_and_measuring_print_nothing(base, tuned, pairs, tmp_path):
+    """A notebook's stderr is output, also where nothing was silenced before torch was imported."""
+    code = f"""
+import torch
+from pathlib import Path
+from lib.studies.aurora_measures import measure_model
+from lib.training.preference import prefer
+from lib.training.sft import finetune
+from lib.workflow import paths
+base, tuned, pairs, out = (Path(p) for p in {[str(p) for p in (base[2], tuned, pairs, tmp_path)]!r})
+for name in ("sft", "dpo", "measured"):
+    (out / name).mkdir()
+finetune(out / "sft", checkpoint=base, rows=tuned / "rows.jsonl", batch=8, learning_rate=1e-3, max_length=64, steps=2,
+         packing=True, lora={{"rank": 2, "targets": ["q_proj", "v_proj"]}}, quantisation="nf4", keep=[1])
+prefer(out / "dpo", checkpoint=base, adapter=tuned, rows=pairs, reference="base", beta=0.1, batch=8, learning_rate=1e-3,
+       epochs=1, max_length=64, quantisation="nf4")
+measure_model(out / "measured", base=base, adapter=out / "dpo", files=Path({str(base[1])!r}), world={WORLD!r}, longest=4,
+              batch=64, quantisation="nf4", device="cpu")
+"""
+    environment = {key: value for key, value in os.environ.items() if key not in ("TQDM_DISABLE", "PYTHONWARNINGS")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_bad_preference_input_is_told(base, tuned, pairs, tmp_path):
