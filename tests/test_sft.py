@@ -50,39 +50,46 @@ def _same(a, b) -> bool:
 
 # ---------------------------------------------------------------------- packing
 def _packed_batch(place, tokenizer, sequences: int):
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-
-    dataset, counts = sft._dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=True, seed=0)
+    dataset, counts = sft.encoded_dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=True, seed=0)
     assert counts["rows"] == 24 > counts["sequences"] == len(dataset)
-    collator = DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id, padding_free=True)
-    return collator([dataset[i] for i in range(sequences)])
+    rows = [dataset[i] for i in range(sequences)]
+    return rows, sft.collate(rows, pad=tokenizer.pad_token_id)
 
 
-@pytest.mark.parametrize("sequences", [1, 3])
+@pytest.mark.parametrize("sequences", [1, 5])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("base", ["llama", "mixtral"])
-def test_packed_dialogues_do_not_see_each_other(place, base, sequences):
-    """Logits of every packed dialogue are those of the dialogue alone (what the trainer's collator feeds the model)."""
-    model, tokenizer = causal_lm.load(place / base)
-    batch = _packed_batch(place, tokenizer, sequences)
+def test_packed_dialogues_do_not_see_each_other(place, base, attention, sequences):
+    """Logits of every packed dialogue are those of the dialogue alone (what the trainer feeds the model)."""
+    model, tokenizer = causal_lm.load(place / base, attention=attention)
+    rows, batch = _packed_batch(place, tokenizer, sequences)
     inputs = {key: batch[key] for key in ("input_ids", "position_ids")}
-    starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
-    assert len(starts) > sequences
+    assert sum(len(row["seq_lengths"]) for row in rows) > sequences and "attention_mask" not in batch
     with torch.no_grad():
-        packed = model(**inputs, use_cache=False).logits[0]
-        leaking = model(input_ids=batch["input_ids"], use_cache=False).logits[0]
-        for a, b in zip(starts, [*starts[1:], len(packed)], strict=True):
-            alone = model(input_ids=batch["input_ids"][:, a:b], use_cache=False).logits[0]
-            assert (packed[a:b] - alone).abs().max() < 1e-5
-            assert a == 0 or (leaking[a:b] - alone).abs().max() > 1e-3  # the test would notice
+        packed = model(**inputs, use_cache=False).logits
+        leaking = model(input_ids=batch["input_ids"], use_cache=False).logits
+        for i, row in enumerate(rows):
+            ends = np.cumsum(row["seq_lengths"])
+            for a, b in zip([0, *ends[:-1]], ends, strict=True):
+                alone = model(input_ids=batch["input_ids"][i : i + 1, a:b], use_cache=False).logits[0]
+                assert (packed[i, a:b] - alone).abs().max() < 1e-5
+                assert a == 0 or (leaking[i, a:b] - alone).abs().max() > 1e-3  # the test would notice
 
 
 def test_packing_keeps_every_label_but_never_predicts_over_a_boundary(place):
     _, tokenizer = causal_lm.load(place / "llama")
-    plain, _ = sft._dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=False, seed=0)
-    packed, counts = sft._dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=True, seed=0)
+    plain, _ = sft.encoded_dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=False, seed=0)
+    packed, counts = sft.encoded_dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=True, seed=0)
     assert sorted(t for row in plain["labels"] for t in row) == sorted(t for row in packed["labels"] for t in row)
-    batch = _packed_batch(place, tokenizer, counts["sequences"])
+    _, batch = _packed_batch(place, tokenizer, counts["sequences"])
     assert bool((batch["labels"][batch["position_ids"] == 0] == IGNORED).all())
+
+
+def test_packed_and_padded_epochs_have_the_same_loss(place):
+    from lib.training.packing_benchmark import measure_packing
+
+    timing = measure_packing(place / "llama", place / "rows.jsonl", batch=8, max_length=32, repeats=1)
+    assert timing.rows == 24 and timing.tokens < timing.padded_length and timing.loss_difference < 1e-5
 
 
 # ---------------------------------------------------------------------- training

@@ -108,6 +108,9 @@ LAYOUTS = {
     ),
     "CMMLU": Layout("cmmlu.zip", "{split}/{subject}.csv", {"dev": _CMMLU, "test": _CMMLU}),
 }
+# In the order of Aurora's Table 3: where each exam stands in the release, and the split whose answers are public.
+FOLDERS = {"C-Eval": "ceval", "MMLU": "mmlu", "CMMLU": "cmmlu"}
+GRADED = {"C-Eval": "val", "MMLU": "test", "CMMLU": "test"}
 
 
 @dataclass(frozen=True)

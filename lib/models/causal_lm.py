@@ -55,6 +55,13 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be written or loaded; the message says what to change."""
 
 
+def _no_bars() -> None:
+    """No progress bars: they are output on stderr in a notebook, and TQDM_DISABLE comes too late once torch loaded tqdm."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def pieces(text: str) -> list[str]:
     """The words, line breaks and single other characters of ``text``, in order; spaces are not kept."""
     return re.findall(_PIECE, text)
@@ -150,6 +157,7 @@ def write_checkpoint(
 
 def save(folder: Path, model, tokenizer) -> None:
     """Write model (or PEFT adapter) and tokenizer as safetensors and JSON."""
+    _no_bars()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -214,6 +222,7 @@ def load(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _no_bars()
     is_folder = Path(source).is_dir()
     if is_folder and not (Path(source) / "config.json").is_file():
         raise CheckpointError(f"{source} has no config.json; give the folder of a Hugging Face checkpoint.")

@@ -11,21 +11,27 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lib.models import causal_lm
-from lib.training.chat_encoding import encode, read_rows
+from lib.training.chat_encoding import IGNORED, encode, read_rows
 from lib.training.loop import TrainingError
 
 STATE = "checkpoint"  # what a killed fit leaves behind; the next one goes on from it
 
 
-def _dataset(rows: Path, tokenizer, *, max_length: int, packing: bool, seed: int):
+def encoded_dataset(rows: Path, tokenizer, *, max_length: int, packing: bool, seed: int):
     """(dataset of input_ids and labels, counts). Packed: best fit decreasing, rows keep their own positions."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from trl import pack_dataset
+
+    disable_progress_bars()  # they are output on stderr in a notebook
 
     encoded = encode(read_rows(rows), tokenizer, max_length=max_length)
     listed = {"input_ids": encoded.input_ids, "labels": encoded.labels}
@@ -34,6 +40,29 @@ def _dataset(rows: Path, tokenizer, *, max_length: int, packing: bool, seed: int
     if packing:
         dataset = pack_dataset(dataset.shuffle(seed=seed), max_length, "bfd")
     return dataset, {**counts, "sequences": len(dataset)}
+
+
+def collate(examples: Sequence[dict[str, Any]], *, pad: int) -> dict[str, Tensor]:
+    """Rows of :func:`encoded_dataset` as tensors (B, T), padded on the right; packed rows with their own positions.
+
+    Positions that begin again at 0 tell transformers where a dialogue begins: it must not see the one before it in the row.
+    TRL flattens a packed batch into one row. Here: rows stay rows. Because: without flash attention the cost of one row
+    is quadratic in its length.
+    """
+    length = max(len(one["input_ids"]) for one in examples)
+
+    def padded(values: Iterable[Sequence[int]], filler: int) -> Tensor:
+        return torch.tensor([[*row, *[filler] * (length - len(row))] for row in values])
+
+    batch = {
+        "input_ids": padded((one["input_ids"] for one in examples), pad),
+        "labels": padded((one["labels"] for one in examples), IGNORED),
+    }
+    if "seq_lengths" not in examples[0]:
+        return {**batch, "attention_mask": padded(([1] * len(one["input_ids"]) for one in examples), 0)}
+    positions = padded(([p for size in one["seq_lengths"] for p in range(size)] for one in examples), 0)
+    batch["labels"][positions == 0] = IGNORED  # nothing predicts the first token of the next dialogue
+    return {**batch, "position_ids": positions}
 
 
 def _adapter(lora: dict[str, Any] | None):
@@ -47,6 +76,14 @@ def _adapter(lora: dict[str, Any] | None):
         lora_dropout=lora.get("dropout", 0.0), target_modules=list(lora["targets"]),
         target_parameters=list(lora.get("parameters", [])) or None,
     )  # fmt: skip
+
+
+def full_precision(model) -> None:
+    """Trained weights in fp32 (Aurora, LLaMA-Factory): TRL makes an adapter on a quantised base bf16, where small updates
+    are lost."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def _callbacks(folder: Path, tokenizer, keep: Sequence[int]):
@@ -108,20 +145,18 @@ def finetune(
     is a packed sequence of up to ``max_length`` tokens in which dialogues do not see each other. Exactly one of ``steps``
     and ``epochs``. ``adapter``: continue this one. ``precision``: no, fp16 or bf16 (autocast). ``keep``: steps after which
     a copy goes to ``step_<n>``. With ``checkpoint_every`` a killed fit resumes, to the bit on one CPU thread.
+    A mixture of experts is tuned without load-balancing loss, which TRL would add (no paper here has it in tuning).
     Raises :class:`TrainingError` at the first loss that is not finite.
     """
-    import logging
-
     from transformers import PrinterCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
     if (steps is None) == (epochs is None):
         raise TrainingError("give either steps or epochs")
-    logging.getLogger("trl").setLevel(logging.ERROR)  # warns of packing without flash attention; see test_sft
     model, tokenizer = causal_lm.load(
         checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
     )  # fmt: skip
-    dataset, counts = _dataset(Path(rows), tokenizer, max_length=max_length, packing=packing, seed=seed)
+    dataset, counts = encoded_dataset(Path(rows), tokenizer, max_length=max_length, packing=packing, seed=seed)
     micro = micro_batch or batch
     set_seed(seed)
     arguments = SFTConfig(
@@ -131,16 +166,17 @@ def finetune(
         max_grad_norm=clip, optim="adamw_torch", seed=seed, data_seed=seed, use_cpu=device == "cpu",
         bf16=precision == "bf16", fp16=precision == "fp16", activation_checkpointing=quantisation is not None,
         save_strategy="steps" if checkpoint_every else "no", save_steps=checkpoint_every or 500, save_total_limit=1,
-        logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True, packing=packing,
-        packing_strategy="bfd", dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=device != "cpu",
+        logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True,
+        dataset_kwargs={"skip_prepare_dataset": True}, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)
         trainer = SFTTrainer(
             model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=_adapter(lora),
-            callbacks=_callbacks(folder, tokenizer, keep),
+            callbacks=_callbacks(folder, tokenizer, keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
+        full_precision(trainer.model)
         trainer.train(resume_from_checkpoint=_last_state(folder))
     history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     if trainer.is_world_process_zero():

@@ -1,0 +1,205 @@
+"""The plan of the Aurora experiments: one two-language world, one mixture of experts, and what is tuned on which rows.
+
+Everything is a cached artefact: world, initial weights, pretrained base, rows of an arm, its adapter, its replies and
+answers; two notebooks that need one arm tune it once. An arm is a dictionary of how it departs from
+tuning on the three cleaned Chinese sets, which is ``{}``.
+
+>>> study = prepare(run); arms = study.tune(ARMS); arms[CHINESE][0]["match"]["B"]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.data.synthetic import two_language_files as files
+from lib.data.synthetic.two_language_world import World, make_world
+from lib.studies import aurora_letters
+from lib.studies import aurora_measures as measures
+from lib.studies.aurora_artefacts import write_initial, write_pairs, write_rows, write_sets, write_world
+from lib.training.preference import prefer
+from lib.training.pretraining import pretrain
+from lib.training.sft import finetune
+
+BASE = "untuned_base"
+CHINESE, ENGLISH = "tuned_on_chinese_chat", "tuned_on_english_chat"
+SHUFFLED = "tuned_on_shuffled_answers"
+# Paper: no load-balancing loss is added in tuning. TRL adds it whenever the configuration has a coefficient.
+FROZEN_ROUTER = {"output_router_logits": False, "router_aux_loss_coef": 0.0}
+ARMS = {BASE: None, CHINESE: {}, ENGLISH: {"language": "A"}, SHUFFLED: {"shuffle": True}}
+VARIANTS = {  # how the Chinese arm could have been tuned otherwise
+    "rank 1": {"lora": {"rank": 1, "alpha": 2}},
+    "rank 4": {"lora": {"rank": 4, "alpha": 8}},
+    "rank 16": {"lora": {"rank": 16, "alpha": 32}},
+    "k and o projections": {"lora": {"targets": ["k_proj", "o_proj"]}},
+    "terse set alone": {"sets": ["alpaca_zh"]},
+    "full set alone": {"sets": ["alpaca_gpt4_zh"]},
+    "dialogues alone": {"sets": ["sharegpt"]},
+    "not cleaned": {"clean": False},
+    "0.14 of an epoch": {"fit": {"epochs": 0.14}},  # where checkpoint-3000, which Table 3 scores, stood
+}
+CHECKPOINTS = (6, 8, 10, 12)  # thousands of the README's last checkpoint, 14
+
+
+# -------------------------------------------------------------------------------------------------------------- study
+@dataclass(frozen=True)
+class Arm:
+    """One tuned (or untuned) model of one seed: its adapter, and what was measured of it."""
+
+    seed: int
+    adapter: Path | None
+    measured: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.measured[name]
+
+
+@dataclass
+class Study:
+    """World, base and arms of one run; ``settings`` is the profile's section of ``experiments.yml``."""
+
+    run: Any
+    settings: dict[str, Any]
+    world: World
+    folder: Path
+    base: Path
+
+    def sets(self, language: str, seed: int) -> Path:
+        """Folder of the three tuning sets of one seed."""
+        return self.run.build(
+            write_sets, world=self.settings["world"], language=language, dialogues=self.settings["dialogues"], seed=seed
+        )
+
+    def rows(self, arm: dict[str, Any], seeds: Sequence[int]) -> list[Path]:
+        """The training rows of an arm, one file a seed."""
+        language, rules = arm.get("language", "B"), dict(self.settings["rules"])
+        if language == "A":
+            rules["least_cjk"] = None
+        if not arm.get("clean", True):  # the release drops only what it cannot encode
+            rules = {"complete_after": None, "least_cjk": None, "exact": False, "near": None}
+        options = {"use": arm.get("sets", list(files.SETS)), "rules": rules, "shuffle": arm.get("shuffle", False)}
+        many = [{"sets": self.sets(language, seed), "seed": seed, **options} for seed in seeds]
+        return [folder / "rows.jsonl" for folder in self.run.build_all(write_rows, many)]
+
+    def fits(self, arm: dict[str, Any], *, seeds: Sequence[int] | None = None) -> list[Path]:
+        """The adapter of an arm at every seed. ``arm``: language, sets, clean, shuffle, lora, fit.
+
+        The arm that departs in nothing also keeps its checkpoints.
+        """
+        seeds = self.run.seeds if seeds is None else seeds
+        rows = self.rows(arm, seeds)
+        lora = {**self.settings["lora"], **arm.get("lora", {})}
+        fit = {**self.settings["fit"], "device": self.run.device, **arm.get("fit", {})}
+        many = [
+            {
+                "checkpoint": self.base,
+                "rows": file,
+                "lora": lora,
+                "seed": seed,
+                "keep": [] if arm else self._marks(file),
+                **fit,
+            }
+            for file, seed in zip(rows, seeds, strict=True)
+        ]
+        return self.run.build_all(finetune, many)
+
+    def _marks(self, rows: Path) -> list[int]:
+        """Steps of the kept checkpoints: at 6, 8, 10 and 12 fourteenths of the fit."""
+        fit = self.settings["fit"]
+        an_epoch = -(-len(rows.read_text(encoding="utf-8").splitlines()) // fit["batch"])
+        return [max(1, round(an_epoch * fit["epochs"] * mark / 14)) for mark in CHECKPOINTS]
+
+    def checkpoints(self) -> dict[str, list[Arm]]:
+        """The Chinese arm along its tuning: name -> measured arms in seed order; the last is the whole fit."""
+        adapters, rows = self.fits({}), self.rows({}, self.run.seeds)
+        marks = [self._marks(file) for file in rows]
+        found = {
+            f"{mark}/14": self.measure([a / f"step_{steps[k]}" for a, steps in zip(adapters, marks, strict=True)])
+            for k, mark in enumerate(CHECKPOINTS)
+        }
+        return found | {"14/14": self.measure(adapters)}
+
+    def measure(self, adapters: Sequence[Path | None], *, seeds: Sequence[int] | None = None) -> list[Arm]:
+        """Replies, exam answers and expert usage of adapters on the base, one a seed (``None``: the base alone)."""
+        shared = {
+            "base": self.base,
+            "files": self.folder,
+            "world": self.settings["world"],
+            "quantisation": self.settings["fit"].get("quantisation"),
+            "device": self.run.device,
+            **self.settings["measure"],
+        }
+        folders = self.run.build_all(measures.measure_model, [{"adapter": adapter, **shared} for adapter in adapters])
+        read = [json.loads((folder / "measured.json").read_text()) for folder in folders]
+        return [Arm(s, a, m) for s, a, m in zip(seeds or self.run.seeds, adapters, read, strict=True)]
+
+    def tune(
+        self, arms: dict[str, dict[str, Any] | None], *, seeds: Sequence[int] | None = None
+    ) -> dict[str, list[Arm]]:
+        """Every arm at every seed, measured: name -> arms in seed order. ``None`` is the untuned base."""
+        seeds = self.run.seeds if seeds is None else seeds
+        return {
+            name: self.measure([None] * len(seeds) if arm is None else self.fits(arm, seeds=seeds), seeds=seeds)
+            for name, arm in arms.items()
+        }
+
+    def prefer(self, reference: str) -> list[tuple[Arm, list[dict[str, float]]]]:
+        """The Chinese arm after DPO against `reference` (base or tuned): measured arm and history, a seed each."""
+        pairs = self.run.build_all(
+            write_pairs, [{"world": self.settings["world"], "seed": seed} for seed in self.run.seeds]
+        )
+        shared = {
+            "checkpoint": self.base,
+            "reference": reference,
+            "quantisation": self.settings["fit"].get("quantisation"),
+            "device": self.run.device,
+            **self.settings["preference"],
+        }
+        many = [
+            {"adapter": adapter, "rows": folder / "pairs.jsonl", "seed": seed, **shared}
+            for adapter, folder, seed in zip(self.fits({}), pairs, self.run.seeds, strict=True)
+        ]
+        folders = self.run.build_all(prefer, many)
+        history = [json.loads((folder / "history.json").read_text()) for folder in folders]
+        return list(zip(self.measure(folders), history, strict=True))
+
+
+def by_letters(run: Any, *, exams: Path | None) -> dict[str, list[dict[str, list]]]:
+    """Base and tuned model by the released protocol, each once a seed: exam -> [subject, right] pairs.
+
+    ``exams``: folder of real exams, or ``None`` for the world's. Checkpoint and adapter are the settings' ``harness``, or
+    where it names none the miniature's own.
+    """
+    harness = dict(run.settings["harness"])
+    checkpoint, adapter = (harness.pop(key) for key in ("checkpoint", "adapter"))
+    if checkpoint is None:
+        study = prepare(run)
+        checkpoint, adapters, exams = study.base, study.fits({}), exams or study.folder / "exams"
+    else:
+        adapters = [adapter] * len(run.seeds)
+    shared = {"checkpoint": checkpoint, "exams": exams, "device": run.device, **harness}
+    found = {}
+    for name, used in {BASE: [None] * len(run.seeds), CHINESE: adapters}.items():
+        many = [{"adapter": one, "seed": seed, **shared} for one, seed in zip(used, run.seeds, strict=True)]
+        folders = run.build_all(aurora_letters.score_letters, many)
+        found[name] = [json.loads((folder / "letters.json").read_text()) for folder in folders]
+    return found
+
+
+def prepare(run: Any) -> Study:
+    """World and base of a run, built where missing."""
+    settings = run.settings
+    world = settings["world"]
+    folder = run.build(write_world, world=world, **settings["pretraining_rows"])
+    initial = run.build(write_initial, world=world, architecture=settings["architecture"])
+    pretraining = dict(settings["pretraining"])
+    batches = pretraining.pop("batches")
+    sources = [{"rows": folder / f"{name}.jsonl", "batch": batch} for name, batch in batches.items()]
+    base = run.build(
+        pretrain, checkpoint=initial, sources=sources, config=FROZEN_ROUTER, device=run.device,
+        **pretraining,
+    )  # fmt: skip
+    return Study(run, settings, make_world(**world), folder, base)

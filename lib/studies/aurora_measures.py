@@ -1,0 +1,146 @@
+"""What is measured of a model of the Aurora study: reply language, facts in replies, exams, and use of the experts.
+
+Everything a notebook needs goes to one JSON file, so that a changed table or figure runs no model again.
+
+>>> run.build(measure_model, base=base, adapter=adapter, files=world_folder, world={"seed": 0}, prompts=120, longest=14)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.data.exams import FOLDERS, GRADED, LETTERS, read_exam
+from lib.data.language import cjk_share
+from lib.data.synthetic.two_language_world import LANGUAGES, Fact, World, make_world
+from lib.evaluation.exams import generate, option_likelihood
+from lib.evaluation.text_metrics import text_scores
+from lib.models import causal_lm
+
+STYLES = ("terse", "full")
+
+
+def prompt_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of one user turn, ready for the reply."""
+    said = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+    )
+    return tokenizer(said, add_special_tokens=False)["input_ids"]
+
+
+def measure_model(
+    folder: Path,
+    *,
+    base: Path | str,
+    adapter: Path | None,
+    files: Path,
+    world: dict[str, Any],
+    longest: int,
+    batch: int,
+    quantisation: str | None,
+    device: str,
+) -> None:
+    """Write ``measured.json``: prompts and replies about all examined facts, exam answers, expert usage."""
+    model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=device)
+    made = make_world(**world)
+    replies = {
+        language: _replies(model, tokenizer, made, language, longest=longest, batch=batch) for language in LANGUAGES
+    }
+    measured = {
+        "match": {language: _mean(replies[language], "matches") for language in LANGUAGES},
+        "correct": {
+            "A": _mean(replies["A"], "correct"),
+            "B, told in B": _mean([one for one in replies["B"] if one["in_b"]], "correct"),
+            "B, told in A only": _mean([one for one in replies["B"] if not one["in_b"]], "correct"),
+        },
+        "text": text_scores([one["reply"] for one in replies["B"]], [one["reference"] for one in replies["B"]]),
+        "exams": {
+            name: _exam(model, tokenizer, files / "exams" / FOLDERS[name], name, batch=batch) for name in FOLDERS
+        },
+        "usage": _usage(model, tokenizer, replies, batch=batch),
+        "replies": replies,
+    }
+    (folder / "measured.json").write_text(json.dumps(measured, ensure_ascii=False))
+
+
+def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:
+    return float(np.mean([row[key] for row in rows]))
+
+
+def _replies(model, tokenizer, world: World, language: str, *, longest: int, batch: int) -> list[dict[str, Any]]:
+    """Greedy replies to prompts in one language about every examined fact, each in both styles."""
+    asked: list[tuple[Fact, str]] = [(fact, style) for fact in world.select(examined=True) for style in STYLES]
+    prompts = [world.ask(fact, language, style) for fact, style in asked]
+    said = generate(
+        model, [prompt_ids(tokenizer, p) for p in prompts], end=tokenizer.eos_token_id, longest=longest, batch=batch
+    )
+    found = []
+    for (fact, style), prompt, ids in zip(asked, prompts, said, strict=True):
+        reply = tokenizer.decode(ids)
+        share = cjk_share(reply)
+        spoken = None if share is None else "B" if share >= 0.5 else "A"
+        found.append(
+            {
+                "prompt": prompt,
+                "reply": reply,
+                "reference": world.tell(fact, language, style),
+                "in_b": fact.in_b,
+                "matches": spoken == language,
+                # true in the language it is said in: a right answer in the wrong language is still right
+                "correct": spoken is not None and world.word(fact, spoken) in reply,
+            }
+        )
+    return found
+
+
+def _exam(model, tokenizer, folder: Path, name: str, *, batch: int) -> list[bool]:
+    """Whether the option of the largest log-likelihood, as a reply to the question, is the right one.
+
+    Paper: the logits of the four letters behind the listed options. Here: the likelihood of the four options' own
+    words. Because: a mixture of this size does not learn to match options to letters within the budget.
+    """
+    questions = read_exam(name, folder).select(GRADED[name])
+    prompts = [prompt_ids(tokenizer, question.text) for question in questions]
+    options = [
+        [tokenizer(option, add_special_tokens=False)["input_ids"] for option in question.options]
+        for question in questions
+    ]
+    chosen = option_likelihood(model, prompts, options, batch=batch).argmax(axis=1)
+    return [LETTERS[k] == question.answer for k, question in zip(chosen, questions, strict=True)]
+
+
+def _usage(model, tokenizer, replies: dict[str, Any], *, batch: int) -> dict[str, Any]:
+    """Expert usage over the prompts of each language, and over two random halves of those in B: how much of a
+    distance is chance."""
+    prompts = {language: [prompt_ids(tokenizer, one["prompt"]) for one in replies[language]] for language in LANGUAGES}
+    order = np.random.default_rng(0).permutation(len(prompts["B"]))
+    halves = {f"B, half {k}": [prompts["B"][i] for i in order[k::2]] for k in (0, 1)}
+    return {name: expert_usage(model, ids, batch=batch) for name, ids in {**prompts, **halves}.items()}
+
+
+def expert_usage(model: Any, prompts: Sequence[Sequence[int]], *, batch: int) -> list[list[float]]:
+    """(layers, experts): share of the (token, chosen expert) pairs of the prompts that goes to each expert."""
+    import torch
+
+    config = model.config
+    counts = np.zeros((config.num_hidden_layers, config.num_local_experts))
+    with torch.inference_mode():
+        for start in range(0, len(prompts), batch):
+            some = [list(ids) for ids in prompts[start : start + batch]]
+            width = max(map(len, some))
+            ids = torch.tensor([one + [0] * (width - len(one)) for one in some], device=model.device)
+            mask = torch.tensor([[1] * len(one) + [0] * (width - len(one)) for one in some], device=model.device)
+            out = model(input_ids=ids, attention_mask=mask, output_router_logits=True, use_cache=False)
+            for layer, logits in enumerate(out.router_logits):
+                chosen = logits.topk(config.num_experts_per_tok, dim=-1).indices[mask.flatten().bool()]
+                counts[layer] += torch.bincount(chosen.flatten(), minlength=config.num_local_experts).cpu().numpy()
+    return (counts / counts.sum(axis=1, keepdims=True)).tolist()
+
+
+def total_variation(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> np.ndarray:
+    """Total-variation distance of two usages, layer by layer: half the summed absolute differences, 0 to 1."""
+    return 0.5 * np.abs(np.asarray(first) - np.asarray(second)).sum(axis=1)

@@ -1,0 +1,105 @@
+"""Direct preference optimisation of a LoRA adapter through TRL, with the reference model as an explicit choice.
+
+Paper (Aurora, branch dpo): the reference is the model with its adapter switched off, which for a resumed adapter is the
+base and not the tuned model. Here ``reference`` says which. Used by ``aurora/tab_dpo_reference``.
+
+>>> run.build(prefer, checkpoint=base, adapter=tuned, rows=pairs, reference="base", beta=0.1, ...)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+from lib.models import causal_lm
+from lib.training.loop import TrainingError
+from lib.training.sft import full_precision
+
+REFERENCES = ("base", "tuned")
+STATE = "checkpoint"
+
+
+def _pairs(path: Path):
+    """Dataset of ``{"prompt": [messages], "chosen": [message], "rejected": [message]}`` rows, one JSON object a line."""
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()  # they are output on stderr in a notebook
+
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TrainingError(f"{path}, line {number} is not JSON ({error.msg}); write the pairs again.") from None
+        if not isinstance(row, dict) or set(row) != {"prompt", "chosen", "rejected"}:
+            raise TrainingError(f"{path}, line {number} must have prompt, chosen and rejected; write the pairs again.")
+        rows.append(row)
+    if not rows:
+        raise TrainingError(f"{path} has no pair; there is nothing to train on.")
+    return Dataset.from_list(rows)
+
+
+def prefer(
+    folder: Path,
+    *,
+    checkpoint: Path | str,
+    adapter: Path | str,
+    rows: Path,
+    reference: str,
+    beta: float,
+    batch: int,
+    learning_rate: float,
+    epochs: float,
+    max_length: int,
+    quantisation: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Write the continued adapter and ``history.json``: loss, accuracy and reward margin of each step.
+
+    ``reference``: ``base`` is the checkpoint without adapter (what "adapter off" means in the release), ``tuned`` the
+    model as it stands at the start. Sigmoid loss, cosine to 0. Raises :class:`TrainingError` for another reference and at
+    a loss that is not finite.
+    """
+    from transformers import PrinterCallback, set_seed
+    from trl import DPOConfig, DPOTrainer
+
+    if reference not in REFERENCES:
+        raise TrainingError(f"reference '{reference}' is not known; give one of {', '.join(REFERENCES)}")
+    options = {"device": device, "quantisation": quantisation}
+    model, tokenizer = causal_lm.load(checkpoint, adapter=adapter, trainable=True, **options)
+    # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
+    other = causal_lm.load(checkpoint, **options)[0] if reference == "base" else None
+    set_seed(seed)
+    arguments = DPOConfig(
+        output_dir=str(folder / STATE), per_device_train_batch_size=batch, num_train_epochs=epochs, beta=beta,
+        learning_rate=learning_rate, lr_scheduler_type="cosine", max_length=max_length, optim="adamw_torch", seed=seed,
+        data_seed=seed, use_cpu=device == "cpu", bf16=False, save_strategy="no", logging_steps=1, report_to=[],
+        disable_tqdm=True, activation_checkpointing=False, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
+    )  # fmt: skip
+    with warnings.catch_warnings():  # the libraries' own calls of each other's old names
+        warnings.simplefilter("ignore", FutureWarning)
+        trainer = DPOTrainer(
+            model=model, ref_model=other, args=arguments, train_dataset=_pairs(rows), processing_class=tokenizer
+        )
+        trainer.remove_callback(PrinterCallback)
+        full_precision(trainer.model)
+        trainer.train()
+    history = [
+        {"loss": entry["loss"], "accuracy": entry["rewards/accuracies"], "margin": entry["rewards/margins"]}
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    for step, entry in enumerate(history):
+        if not math.isfinite(entry["loss"]):
+            raise TrainingError(
+                f"the loss is {entry['loss']} at step {step}; lower the learning rate or check the pairs"
+            )
+    tuned = trainer.accelerator.unwrap_model(trainer.model)
+    tuned.save_pretrained(folder, selected_adapters=["default"])
+    tokenizer.save_pretrained(folder)
+    (folder / "history.json").write_text(json.dumps(history))

@@ -1,0 +1,86 @@
+"""Pretraining of a tiny causal LM from scratch: every step takes one batch of each source of rows.
+
+Short rows of one source make even batches, and a source whose rows hold few trained tokens still weighs as much as the
+others. Used by the Aurora study for its mixture of experts.
+
+>>> run.build(pretrain, checkpoint=initial, sources=[{"rows": documents, "batch": 64}, ...], steps=400, learning_rate=6e-3)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.models import causal_lm
+from lib.training.chat_encoding import IGNORED, Encoded, encode, read_rows
+from lib.training.loop import TrainingError
+
+
+def _batch(rows: Encoded, chosen: np.ndarray, pad: int, device: str) -> dict[str, Any]:
+    """input_ids, labels and attention_mask (B, T) of some rows, padded on the right."""
+    import torch
+
+    shape = (len(chosen), max(len(rows.input_ids[i]) for i in chosen))
+    ids, labels, mask = np.full(shape, pad), np.full(shape, IGNORED), np.zeros(shape, dtype=np.int64)
+    for place, i in enumerate(chosen):
+        length = len(rows.input_ids[i])
+        ids[place, :length], labels[place, :length], mask[place, :length] = rows.input_ids[i], rows.labels[i], 1
+    listed = {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    return {name: torch.from_numpy(value).to(device) for name, value in listed.items()}
+
+
+def pretrain(
+    folder: Path,
+    *,
+    checkpoint: Path | str,
+    sources: Sequence[dict[str, Any]],
+    steps: int,
+    learning_rate: float,
+    warmup: int,
+    max_length: int,
+    clip: float = 1.0,
+    config: dict[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Write the trained checkpoint and ``losses.json`` (steps, sources).
+
+    ``sources``: each ``{"rows": JSONL of dialogues or documents, "batch": rows a step}``; their mean losses are averaged.
+    A mixture of experts whose configuration has ``output_router_logits`` adds its load-balancing loss. AdamW, warm-up,
+    cosine to 0. ``config`` is set on the saved configuration, e.g. to switch that loss off for tuning.
+    Raises :class:`TrainingError` at the first loss that is not finite.
+    """
+    import torch
+
+    model, tokenizer = causal_lm.load(checkpoint, device=device)
+    rows = [encode(read_rows(Path(one["rows"])), tokenizer, max_length=max_length) for one in sources]
+    torch.manual_seed(seed)
+    rng, history = np.random.default_rng(seed), []
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+    model.train()
+    for step in range(steps):
+        shape = min(1.0, (step + 1) / max(1, warmup)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimiser.param_groups[0]["lr"] = learning_rate * shape
+        optimiser.zero_grad()
+        losses = []
+        for one, encoded in zip(sources, rows, strict=True):
+            chosen = rng.integers(len(encoded.labels), size=one["batch"])
+            loss = model(**_batch(encoded, chosen, tokenizer.pad_token_id, device), use_cache=False).loss
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"the loss of {one['rows']} is {loss.item()} at step {step}; lower the learning rate"
+                )
+            (loss / len(sources)).backward()
+            losses.append(round(loss.item(), 5))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimiser.step()
+        history.append(losses)
+    for name, value in (config or {}).items():
+        setattr(model.config, name, value)
+    causal_lm.save(folder, model, tokenizer)
+    (Path(folder) / "losses.json").write_text(json.dumps(history))

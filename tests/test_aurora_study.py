@@ -1,0 +1,244 @@
+"""The Aurora study: shuffled answers keep the language, routing distances have closed forms, DPO starts where it should."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lib.data.instructions import dialogue, turns_of, write_messages
+from lib.data.synthetic import two_language_files as files
+from lib.data.synthetic.two_language_world import make_world
+from lib.models import causal_lm
+from lib.studies import aurora, aurora_artefacts
+from lib.studies.aurora_measures import expert_usage, measure_model, prompt_ids, total_variation
+from lib.training.loop import TrainingError
+from lib.training.preference import prefer
+from lib.training.pretraining import pretrain
+from lib.training.sft import finetune
+
+WORLD = {"seed": 0, "entities": 8}
+SIZE = {
+    "width": 32, "depth": 2, "key_value_heads": 2, "intermediate_size": 32, "num_local_experts": 4,
+    "num_experts_per_tok": 2, "output_router_logits": True, "router_aux_loss_coef": 0.02, "initializer_range": 0.1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A base of a few steps in a small world: initial weights, world files, pretrained checkpoint."""
+    root = tmp_path_factory.mktemp("aurora")
+    initial, world, done = root / "initial", root / "world", root / "base"
+    for folder in (world, done):
+        folder.mkdir()
+    aurora_artefacts.write_initial(initial, world=WORLD, architecture=SIZE)
+    aurora_artefacts.write_world(world, world=WORLD, chat=200, replies_in_a=0.9)
+    sources = [{"rows": world / f"{name}.jsonl", "batch": 16} for name in ("documents", "chat")]
+    pretrain(
+        done, checkpoint=initial, sources=sources, steps=30, learning_rate=5e-3, warmup=5, max_length=64,
+        config=aurora.FROZEN_ROUTER,
+    )  # fmt: skip
+    return initial, world, done
+
+
+@pytest.fixture(scope="module")
+def tuned(base, tmp_path_factory):
+    root = tmp_path_factory.mktemp("tuned")
+    made = make_world(**WORLD)
+    rows = [dialogue([(made.ask(f, "B"), made.tell(f, "B"))]) for f in made.select(examined=False, in_b=True)]
+    write_messages(root / "rows.jsonl", rows)
+    finetune(
+        root, checkpoint=base[2], rows=root / "rows.jsonl", batch=8, learning_rate=1e-2, max_length=64, steps=6,
+        lora={"rank": 2, "targets": ["q_proj", "v_proj"]}, quantisation="nf4",
+    )  # fmt: skip
+    return root
+
+
+def test_pretraining_learns_is_repeatable_and_sets_the_configuration(base, tmp_path):
+    initial, world, done = base
+    losses = np.array(json.loads((done / "losses.json").read_text()))
+    assert losses.shape == (30, 2) and (losses[-5:].mean(axis=0) < 0.7 * losses[:3].mean(axis=0)).all()
+    config = json.loads((done / "config.json").read_text())
+    assert config["output_router_logits"] is False and config["router_aux_loss_coef"] == 0.0
+    sources = [{"rows": world / f"{name}.jsonl", "batch": 16} for name in ("documents", "chat")]
+    pretrain(
+        tmp_path, checkpoint=initial, sources=sources, steps=30, learning_rate=5e-3, warmup=5, max_length=64,
+        config=aurora.FROZEN_ROUTER,
+    )  # fmt: skip
+    assert (tmp_path / "model.safetensors").read_bytes() == (done / "model.safetensors").read_bytes()
+
+
+def test_pretraining_stops_where_the_loss_is_no_number(base, tmp_path):
+    sources = [{"rows": base[1] / "documents.jsonl", "batch": 8}]
+    with pytest.raises(TrainingError, match=r"documents.jsonl is (nan|inf) at step \d+; lower"):
+        pretrain(
+            tmp_path,
+            checkpoint=base[0],
+            sources=sources,
+            steps=40,
+            learning_rate=1e25,
+            warmup=0,
+            max_length=64,
+        )
+
+
+def test_shuffled_answers_keep_prompts_and_language_but_not_the_facts(tmp_path):
+    made = make_world(seed=0, entities=20)
+    files.write_tuning_sets(tmp_path, made, language="B", dialogues=30, seed=0)
+    (tmp_path / "rows").mkdir()
+    options = {"sets": tmp_path, "use": list(files.SETS), "rules": {"complete_after": 4}, "seed": 0}
+    aurora_artefacts.write_rows(tmp_path / "rows", shuffle=False, **options)
+    plain = aurora_artefacts.instruction_cleaning.clean(
+        aurora_artefacts.read_sets(tmp_path), rules=aurora_artefacts.instruction_cleaning.Rules(complete_after=4)
+    ).rows
+    shuffled = aurora_artefacts._shuffled(plain, np.random.default_rng(0))
+
+    def pairs(rows):
+        return [pair for row in rows for pair in turns_of(row)[1]]
+
+    before, after = pairs(plain), pairs(shuffled)
+    assert [q for q, _ in before] == [q for q, _ in after] and len(plain) == len(shuffled)
+    assert sorted(a for _, a in before) == sorted(a for _, a in after)
+    assert np.mean([a == b for (_, a), (_, b) in zip(before, after, strict=True)]) < 0.2
+    assert all((len(a) < 6) == (len(b) < 6) for (_, a), (_, b) in zip(before, after, strict=True))
+
+
+def test_total_variation_has_its_closed_form():
+    assert total_variation([[1, 0]], [[0, 1]]).tolist() == [1.0]
+    assert total_variation([[0.5, 0.5], [0.2, 0.8]], [[0.5, 0.5], [0.3, 0.7]]) == pytest.approx([0.0, 0.1])
+
+
+def test_expert_usage_counts_the_chosen_experts_of_real_tokens_only(base):
+    model, _ = causal_lm.load(base[2])
+    prompts = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
+    counts = np.zeros((2, 4))
+    with torch.inference_mode():
+        for ids in prompts:
+            logits = model(torch.tensor([ids]), output_router_logits=True).router_logits
+            for layer, values in enumerate(logits):
+                for row in values:
+                    counts[layer, row.argsort(descending=True)[:2]] += 1
+    wanted = counts / counts.sum(axis=1, keepdims=True)
+    for batch in (1, 2, 8):
+        assert np.allclose(expert_usage(model, prompts, batch=batch), wanted)
+
+
+def test_a_base_without_adapter_and_one_that_does_nothing_measure_the_same(base, tuned, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    nothing, folders = tmp_path / "nothing", [tmp_path / name for name in ("a", "b", "c")]
+    nothing.mkdir()
+    for file in ("adapter_config.json",):
+        (nothing / file).write_bytes((tuned / file).read_bytes())
+    weights = load_file(tuned / "adapter_model.safetensors")
+    save_file(
+        {k: torch.zeros_like(v) if "lora_B" in k else v for k, v in weights.items()},
+        nothing / "adapter_model.safetensors",
+    )
+    measured = []
+    for folder, adapter in zip(folders, (None, nothing, tuned), strict=True):
+        folder.mkdir()
+        measure_model(
+            folder, base=base[2], adapter=adapter, files=base[1], world=WORLD, longest=8, batch=16, quantisation="nf4",
+            device="cpu",
+        )  # fmt: skip
+        measured.append(json.loads((folder / "measured.json").read_text()))
+    plain, idle, moved = measured
+    assert plain == idle and moved["usage"] != plain["usage"]
+    assert set(plain["exams"]) == {"MMLU", "C-Eval", "CMMLU"} and len(plain["exams"]["MMLU"]) == 32
+    assert len(plain["replies"]["B"]) == 64 and {one["in_b"] for one in plain["replies"]["B"]} == {True, False}
+
+
+def test_letters_are_scored_as_by_hand_with_exemplars_of_one_draw(base, tmp_path):
+    from lib.data.exams import LETTERS, read_exam
+    from lib.evaluation.exam_prompts import ENGLISH, chat_turns
+    from lib.studies.aurora_letters import score_letters
+
+    options = {"checkpoint": base[2], "revision": None, "adapter": None, "exams": base[1] / "exams", "shots": 2}
+    score_letters(
+        tmp_path, seed=3, batch=4, quantisation=None, dtype="float32", device="cpu", names=["MMLU"], **options
+    )
+    found = json.loads((tmp_path / "letters.json").read_text())["MMLU"]
+    exam, (model, tokenizer) = read_exam("MMLU", base[1] / "exams" / "mmlu"), causal_lm.load(base[2])
+    ids = [tokenizer(letter, add_special_tokens=False)["input_ids"][-1] for letter in LETTERS]
+    by_hand = []
+    for number, (subject, about) in enumerate(exam.subjects.items()):
+        dev = exam.questions["dev"][subject]
+        shots = [dev[i] for i in np.random.default_rng([3, number]).permutation(len(dev))[:2]]
+        for question in exam.questions["test"][subject]:
+            turns = chat_turns(question, exemplars=shots, topic=about.name, wording=ENGLISH)
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            with torch.inference_mode():
+                logits = model(torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])).logits[0, -1]
+            assert tokenizer.unk_token_id not in tokenizer(text, add_special_tokens=False)["input_ids"]
+            by_hand.append([subject, LETTERS[int(logits[ids].argmax())] == question.answer])
+    assert found == by_hand and len(found) == 32
+
+
+def test_adapters_on_a_quantised_base_are_trained_in_full_precision(tuned):
+    from safetensors.torch import load_file
+
+    weights = load_file(tuned / "adapter_model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert {key.split(".")[-3] for key in weights} == {"q_proj", "v_proj"}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pairs")
+    aurora_artefacts.write_pairs(root, world=WORLD, seed=0)
+    return root / "pairs.jsonl"
+
+
+def run_prefer(folder, base, tuned, pairs, reference, **more):
+    options = {
+        "beta": 0.1,
+        "batch": 8,
+        "learning_rate": 1e-2,
+        "epochs": 2,
+        "max_length": 64,
+        "quantisation": "nf4",
+        **more,
+    }
+    prefer(folder, checkpoint=base[2], adapter=tuned, rows=pairs, reference=reference, **options)
+    return json.loads((folder / "history.json").read_text())
+
+
+def test_dpo_against_the_tuned_model_starts_at_ln_2_and_against_the_base_does_not(base, tuned, pairs, tmp_path):
+    found = {}
+    for reference in ("tuned", "base"):
+        (tmp_path / reference).mkdir()
+        found[reference] = run_prefer(tmp_path / reference, base, tuned, pairs, reference)
+    assert found["tuned"][0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert found["tuned"][0]["margin"] == pytest.approx(0, abs=1e-3)
+    assert abs(found["base"][0]["margin"]) > 1e-3
+    assert found["tuned"][-1]["margin"] > found["tuned"][0]["margin"] and len(found["tuned"]) > 2
+
+
+def test_the_first_margin_against_the_base_is_that_of_the_two_models_themselves(base, tuned, pairs, tmp_path):
+    model, tokenizer = causal_lm.load(base[2], adapter=tuned, quantisation="nf4")
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+
+    def logp(row, key):
+        prompt = prompt_ids(tokenizer, row["prompt"][0]["content"])
+        text = tokenizer.apply_chat_template([*row["prompt"], *row[key]], tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            said = model(torch.tensor([ids])).logits[0].log_softmax(dim=-1)
+        return sum(float(said[k - 1, ids[k]]) for k in range(len(prompt), len(ids)))
+
+    on = [logp(row, "chosen") - logp(row, "rejected") for row in rows]
+    with model.disable_adapter():
+        off = [logp(row, "chosen") - logp(row, "rejected") for row in rows]
+    history = run_prefer(tmp_path, base, tuned, pairs, "base", batch=len(rows), learning_rate=1e-9, epochs=1)
+    assert history[0]["margin"] == pytest.approx(0.1 * float(np.mean(np.array(on) - np.array(off))), abs=2e-4)
+
+
+def test_bad_preference_input_is_told(base, tuned, pairs, tmp_path):
+    with pytest.raises(TrainingError, match="reference 'off' is not known; give one of base, tuned"):
+        run_prefer(tmp_path, base, tuned, pairs, "off")
+    for content, told in [("", "has no pair"), ('{"prompt": []}', "line 1 must have"), ("{", "line 1 is not JSON")]:
+        (tmp_path / "bad.jsonl").write_text(content)
+        with pytest.raises(TrainingError, match=told):
+            run_prefer(tmp_path, base, tuned, tmp_path / "bad.jsonl", "base")
