@@ -125,7 +125,7 @@ def _train(
         facts = int(rng.integers(2, c["shortest"] + min(1.0, 2 * done) * (c["longest"] - c["shortest"]) + 1))
         lettered = stage > 0 and facts <= len(words.values) and rng.random() < c["lettered"]
         options = min(facts, len(words.letters)) if lettered else 0
-        batch = max(2, c["tokens"][stage == 2] // (7 * facts))
+        batch = max(2, c["tokens"] // (7 * facts))
         ids, labels = draw_documents(rng, words, batch=batch, facts=facts, options=options)
         inputs, wanted = torch.from_numpy(ids).to(model.device), torch.from_numpy(labels).to(model.device)[:, 1:]
         optimiser.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 50, (1 - done) / 0.3)
@@ -163,9 +163,9 @@ def pretrain_reader(
     ``words``: JSON with the lists general, taught, held_out (keys) and values; ``texts``: what the tokenizer must know.
     ``curriculum``: documents have 2 to ``shortest`` facts until look-ups are learnt (the loss, that of guessing among the
     facts for some hundred steps, falls within a few tens), and again until letters are, which a share ``lettered`` of the
-    steps then shows; in ``steps`` more they grow to ``longest`` facts. ``tokens`` of a step: in the first two stages, in the
-    last. Whether a start learns is partly luck: one that has not within ``patience`` steps of a stage is given up for
-    another. Raises :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
+    steps then shows; in ``steps`` more they grow to ``longest`` facts. A step has about ``tokens`` tokens. Whether a start
+    learns is partly luck: one that has not within ``patience`` steps of a stage is given up for another. Raises
+    :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
     """
     known = json.loads(Path(words).read_text(encoding="utf-8"))
     keys = [*known["general"], *known["taught"], *known["held_out"]]
