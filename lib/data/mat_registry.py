@@ -21,24 +21,10 @@ from lib.data.mat_selection import Subset
 from lib.data.strict_csv import read_strict
 from lib.data.tables import write_atomic
 
-COLUMNS = [
-    "record_type",
-    "no",
-    "name",
-    "modality_code",
-    "modality",
-    "area",
-    "task",
-    "kind",
-    "subset_no",
-    "member_dataset_nos",
-    "role",
-    "family",
-    "table_names",
-    "source_url",
-    "qa_json_url",
-    "notes",
-]
+COLUMNS = (
+    *("record_type", "no", "name", "modality_code", "area", "task", "subset_no", "member_dataset_nos", "role"),
+    *("family", "table_names", "source_url", "notes"),
+)
 ROLES = ("ID", "OOD", "det/seg")
 
 

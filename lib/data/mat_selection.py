@@ -229,8 +229,8 @@ def select(
     ``baseline``: none. ``related_pair`` / ``related_triple``: ``members``, checked to hold the target's elements
     jointly. ``baseline_plus`` and ``all_unrelated``: every unrelated subset (they differ in volume). ``without_E``: all
     related less those that share E. ``without_random``: as many left out as ``like`` (a ``without_E``) leaves out, drawn
-    by ``seed`` so that every element stays on offer where the number left allows it. ``task_only``: two subsets, drawn by ``seed``, that share the task
-    and nothing else. ``all_data``: every other subset of the pool.
+    by ``seed`` so that every element stays on offer where the number left allows it. ``task_only``: two subsets, drawn
+    by ``seed``, that share the task and nothing else. ``all_data``: every other subset of the pool.
 
     Raises :class:`DataError` for an unknown condition, members that do not fit, and a condition that is empty here.
     Source: sections 3.1-3.4, Figure 4; ``task_only`` and ``without_random`` are this project's controls.
