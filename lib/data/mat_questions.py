@@ -76,7 +76,7 @@ def _clean(labels: Iterable[str]) -> dict[str, str]:
         if not text:
             raise DataError("A label is empty; every option needs a text.")
         found.setdefault(text.casefold(), text)
-    return found
+    return dict(sorted(found.items()))
 
 
 def ask(

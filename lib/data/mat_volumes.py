@@ -119,6 +119,8 @@ def balanced_split(
     """
     if len(labels) != len(images):
         raise DataError(f"{len(labels)} labels and {len(images)} images; give one image a label.")
+    if fewest < 2:
+        raise DataError(f"'fewest' is {fewest}; a label needs two images, one to train on and one to test.")
     rows: dict[str, list[int]] = {}
     for i, image in enumerate(images):
         rows.setdefault(image, []).append(i)
