@@ -22,7 +22,9 @@ quick = settings(max_examples=80, deadline=None, derandomize=True)
 LUNG = Subset("03", "CT", "Lung", "COVID-19 classification", "State")
 
 words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=12)
-label_sets = st.lists(words.filter(str.strip), min_size=2, max_size=9, unique_by=lambda w: " ".join(w.split()).casefold())
+label_sets = st.lists(
+    words.filter(str.strip), min_size=2, max_size=9, unique_by=lambda w: " ".join(w.split()).casefold()
+)
 
 
 def plain(label):
@@ -72,7 +74,9 @@ def test_letters_instructions_and_distractors_are_uniform(labels):
 
 
 def test_two_seeds_and_two_images_ask_differently():
-    asked = {ask("a", list("abcdefgh"), LUNG, image=image, seed=s).text for image in ("1.png", "2.png") for s in range(8)}
+    asked = {
+        ask("a", list("abcdefgh"), LUNG, image=image, seed=s).text for image in ("1.png", "2.png") for s in range(8)
+    }
     assert len(asked) > 12
 
 
@@ -108,12 +112,12 @@ def test_chance_follows_the_number_of_options():
 
 
 BAD = {
-    "unknown label": (dict(label="c"), "'c' (1.png) is not among its labels"),
-    "one label": (dict(labels=["a", "A "]), "1 labels and 4 options; a question needs two of each"),
-    "five options": (dict(options=5), "2 labels and 5 options"),
-    "one option": (dict(options=1), "2 labels and 1 options"),
-    "style": (dict(style="(A) text"), "There is no letter style '(A) text'; use one of A: text, A. text"),
-    "empty label": (dict(labels=["a", " "]), "A label is empty"),
+    "unknown label": ({"label": "c"}, "'c' (1.png) is not among its labels"),
+    "one label": ({"labels": ["a", "A "]}, "1 labels and 4 options; a question needs two of each"),
+    "five options": ({"options": 5}, "2 labels and 5 options"),
+    "one option": ({"options": 1}, "2 labels and 1 options"),
+    "style": ({"style": "(A) text"}, "There is no letter style '(A) text'; use one of A: text, A. text"),
+    "empty label": ({"labels": ["a", " "]}, "A label is empty"),
 }
 
 

@@ -206,13 +206,13 @@ def test_a_subset_read_under_another_name_of_its_task():
 
 # ---------------------------------------------------------------------- bad input
 BAD = {
-    "unknown condition": (dict(condition="everything"), "There is no condition 'everything'"),
-    "one member": (dict(condition="related_pair", members=[1]), "takes 2 other subsets, not 01"),
-    "the target": (dict(condition="related_pair", members=[0, 1]), "takes 2 other subsets, not 00, 01"),
-    "twice": (dict(condition="related_pair", members=[1, 1]), "takes 2 other subsets"),
-    "lacking": (dict(condition="related_pair", members=[1, 2]), "lack its area; take them from combinations()"),
-    "like": (dict(condition="without_random", like="all_data"), "needs like='without_modality'"),
-    "nothing": (dict(condition="without_modality"), "holds no subset of this pool"),
+    "unknown condition": ({"condition": "everything"}, "There is no condition 'everything'"),
+    "one member": ({"condition": "related_pair", "members": [1]}, "takes 2 other subsets, not 01"),
+    "the target": ({"condition": "related_pair", "members": [0, 1]}, "takes 2 other subsets, not 00, 01"),
+    "twice": ({"condition": "related_pair", "members": [1, 1]}, "takes 2 other subsets"),
+    "lacking": ({"condition": "related_pair", "members": [1, 2]}, "lack its area; take them from combinations()"),
+    "like": ({"condition": "without_random", "like": "all_data"}, "needs like='without_modality'"),
+    "nothing": ({"condition": "without_modality"}, "holds no subset of this pool"),
 }
 
 
@@ -239,7 +239,8 @@ def test_conditions_have_exactly_equal_volumes(world, cap, data):
     target, pool = world
     conditions = {"baseline": []}
     for name in ("all_related", "all_unrelated", "all_data", *LIKE):
-        conditions |= {name: chosen for _, chosen in _select(name, target, pool, 0)}
+        for _, chosen in _select(name, target, pool, 0):
+            conditions[name] = chosen
     assume(len(conditions) > 1)
     available = {s.no: data.draw(st.integers(1, 4_000)) for s in pool}
     amounts = equalise(conditions, available, total=cap)

@@ -90,7 +90,16 @@ def test_both_layouts_are_read(tmp_path, layout):
 
 def test_every_key_lands_in_its_field(tmp_path):
     (one,) = read_records(_put(tmp_path / "a.json", [RELEASED]))
-    fields = (one.id, one.caption, one.image, one.question, one.answer, one.question_choice, one.answer_choice, one.data_no)
+    fields = (
+        one.id,
+        one.caption,
+        one.image,
+        one.question,
+        one.answer,
+        one.question_choice,
+        one.answer_choice,
+        one.data_no,
+    )
     assert dict(zip(KEYS, fields, strict=True)) == RELEASED
 
 

@@ -37,7 +37,7 @@ _FRAMES = (
     "Based on the {modality} image, judge the {area} with regard to {task}.",
     "Given a {modality} image of the {area}, select the option that fits ({task}).",
 )
-_OPTION = re.compile(r"^([A-Z])[:.]\s+(\S.*)$")
+_OPTION = re.compile(r"^([A-Z])\s*[:.]\s*(\S.*)$")
 
 
 @dataclass(frozen=True)

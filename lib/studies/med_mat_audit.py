@@ -88,6 +88,53 @@ def by_target(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"rows": grouped.size(), "gain": grouped["gain"].mean(), "passes": grouped["passes"].mean()})
 
 
+def beyond_error(table: pd.DataFrame) -> pd.DataFrame:
+    """How many successes are larger than their sampling error: where Table 9 implies the test size, and over all rows."""
+    passing = table[table["passes"]]
+    lines = {}
+    for name, part in (("implied test size", passing[passing["implied"]]), ("implied or assumed size", passing)):
+        gain, error, both = part["gain"], part["error"], part["gain_error"]
+        lines[name] = [len(part), (gain > error).sum(), (gain > both).sum(), (gain > 1.96 * both).sum()]
+    columns = ["successes", "> 1 s.e. of Trained", "> 1 s.e. of the gain", "> 1.96 s.e. of the gain"]
+    return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
+
+
+def gain_panels(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Panels of a forest figure: one direction type a panel, one row a line, 95 % of both test sets; * size assumed."""
+    panels = []
+    for kind, part in table.groupby("type", sort=False):
+        lines = [
+            {
+                "label": f"{name[:2]} on {line.target}{'' if line.implied else ' *'}",
+                "mean": line.gain,
+                "low": line.gain - 1.96 * line.gain_error,
+                "high": line.gain + 1.96 * line.gain_error,
+            }
+            for name, line in part.iterrows()
+        ]
+        panels.append({"title": f"{kind} ({part['passes'].sum()} of {len(part)})", "series": lines})
+    return panels
+
+
+def rises(tables: Mapping[str, pd.DataFrame]) -> pd.Series:
+    """In how many rows of the other tables the trained model is above its baseline, as "7 of 9"."""
+    found = {
+        "1, multi-task above single-task": tables["tab1_id"].loc[["Multi-task", "Single-task"]].T,
+        "2, multi-task above baseline": tables["tab2_ood"].loc[["Multi-task", "Baseline"]].T,
+        "10, triples": tables["tab10_triples"][["Trained", "Baseline"]],
+    }
+    for table, names in {
+        "tab11_tab12_backbones": ("Qwen2-VL", "Llama-3.2-Vision"),
+        "tab13_tab14_detection_helps": ("NEXT-Chat", "MiniGPT-v2"),
+    }.items():
+        numbers = table.split("_")[0][3:], table.split("_")[1][3:]
+        for number, name in zip(numbers, names, strict=True):
+            found[f"{number}, {name}"] = tables[table][[f"{name} Trained", f"{name} Baseline"]]
+    counts = {name: f"{passes(*pair.to_numpy().T).sum()} of {len(pair)}" for name, pair in found.items()}
+    gain = tables["tab15_huatuogpt_vision"]["gain"]
+    return pd.Series(counts | {"15, HuatuoGPT-Vision": f"{(gain > 0).sum()} of {len(gain)}"}, name="rises")
+
+
 def relation_counts(registry: Registry, targets: Sequence[str], printed: pd.DataFrame) -> pd.DataFrame:
     """Related : Unrelated of ``targets`` among the other ID subsets under each reading of the labels, and as printed."""
     lines = {}
