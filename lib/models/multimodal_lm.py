@@ -22,18 +22,20 @@ ENCODERS = ("convolution", "transformer", "noise")
 
 
 class Convolutions(nn.Module):
-    """(B, 1, 32, 32) -> (B, 16, 48): four strided convolutions' worth of detail, one feature for 8 x 8 pixels."""
+    """(B, 1, 32, 32) -> (B, 16, 48): four convolutions with batch normalisation, one feature for 8 x 8 pixels."""
 
     width = 48
 
     def __init__(self):
         super().__init__()
-        self.first, self.second = nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.Conv2d(16, 32, 3, stride=2, padding=1)
-        self.third, self.fourth = nn.Conv2d(32, 48, 3, padding=1), nn.Conv2d(48, 48, 3, stride=2, padding=1)
+        layers = [(1, 16, 5, 2), (16, 32, 3, 2), (32, 48, 3, 1), (48, 48, 3, 2)]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, k, s, k // 2, bias=False) for i, o, k, s in layers)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o, _, _ in layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.gelu(self.second(F.gelu(self.first(images))))
-        x = self.fourth(F.gelu(self.third(x)))
+        x = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.relu(norm(convolution(x)))
         return x.flatten(2).transpose(1, 2)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.data.synthetic.mat_shapes import SHAPES, SIDE, clouds, draw_ellipses, draw_shapes
+from lib.data.synthetic.mat_shapes import SHAPES, SIDE, blur, clouds, draw_ellipses, draw_shapes
 
 NAMES = dict(zip(SHAPES, ("circle", "hoop", "stick", "plus", "asterisk"), strict=True))
 TONES = ("pale", "inky")
@@ -21,12 +21,13 @@ LETTERS = "ABCD"
 def _background(rng: np.random.Generator, count: int) -> np.ndarray:
     """Textures none of which is a modality's: gratings, chequers, clouds and plain grey, with or without a silhouette."""
     y, x = np.mgrid[0:SIDE, 0:SIDE]
-    turn, pitch, phase = rng.uniform(0, np.pi, (count, 1, 1)), rng.uniform(6, 14, (count, 1, 1)), rng.uniform(0, 7, (count, 1, 1))
+    turn, pitch, phase = rng.uniform(0, np.pi, (count, 1, 1)), rng.uniform(3, 14, (count, 1, 1)), rng.uniform(0, 7, (count, 1, 1))
     wave = np.sin(2 * np.pi * (np.cos(turn) * x + np.sin(turn) * y) / pitch + phase)
     chequer = np.sign(np.sin(2 * np.pi * x / pitch + phase) * np.sin(2 * np.pi * y / pitch))
     kind = rng.integers(0, 4, (count, 1, 1))
     texture = np.select([kind == 0, kind == 1, kind == 2], [wave, chequer, clouds(rng, count, 3.0)], 0.0)
-    grain = rng.uniform(0, 0.06, (count, 1, 1)) * rng.standard_normal((count, SIDE, SIDE))
+    grain = rng.standard_normal((count, SIDE, SIDE), dtype=np.float32)
+    grain = np.where(rng.random((count, 1, 1)) < 0.3, blur(grain, 0.8) * 2.5, grain) * rng.uniform(0, 0.08, (count, 1, 1))
     parts = np.stack([rng.uniform(10, 22, (count, 2)), rng.uniform(10, 22, (count, 2))], axis=-1)
     parts = np.concatenate([parts, rng.uniform(6, 18, (count, 2, 2))], axis=-1)
     body = draw_ellipses(parts) * rng.uniform(-0.15, 0.15, (count, 1, 1))
