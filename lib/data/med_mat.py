@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from lib.data.mat_registry import Registry
 from lib.data.tables import one_line, write_atomic
 
 KEYS = ("id", "caption", "image", "Question", "Answer", "Question-choice", "Answer-choice", "data-no")
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,14 @@ def original_file(root: Path, no: str) -> Path:
 
 
 # ---------------------------------------------------------------------- rows
-def _record(row: object) -> Record:
-    """One row; raises :class:`DataError` with the reason and the remedy, to which the caller adds file and row."""
+def check_row(row: object, keys: Sequence[str]) -> None:
+    """Keys, types and image path of one row.
+
+    Raises :class:`DataError` with the reason and the remedy, to which :func:`read_rows` adds file and row.
+    """
     if not isinstance(row, dict):
-        raise DataError(f"is a {type(row).__name__}, not an object with the keys {', '.join(KEYS)}; fetch it again")
-    for key in KEYS:
+        raise DataError(f"is a {type(row).__name__}, not an object with the keys {', '.join(keys)}; fetch it again")
+    for key in keys:
         if key not in row:
             raise DataError(f"lacks the key '{key}'; add it or fetch the file again")
         number = isinstance(row[key], int) and not isinstance(row[key], bool)
@@ -96,6 +102,15 @@ def _record(row: object) -> Record:
     place = PurePosixPath(row["image"])
     if place.is_absolute() or ".." in place.parts or "\\" in row["image"]:
         raise DataError(f"has the image path '{row['image']}'; write a path below the root, such as med-mat/x/1.png")
+
+
+def source_number(row: dict) -> str:
+    """The source dataset of a checked row, without leading zeros."""
+    return str(row["data-no"]).strip().lstrip("0") or "0"
+
+
+def _record(row: dict) -> Record:
+    check_row(row, KEYS)
     letter = row["Answer-choice"].strip()
     options = read_options(row["Question-choice"])
     if letter not in options:
@@ -108,15 +123,15 @@ def _record(row: object) -> Record:
         answer=row["Answer"],
         question_choice=row["Question-choice"],
         answer_choice=letter,
-        data_no=str(row["data-no"]).strip().lstrip("0") or "0",
+        data_no=source_number(row),
     )
 
 
-def read_records(path: Path) -> list[Record]:
-    """Every row of one question file, in order.
+def read_rows(path: Path, parse: Callable[[dict], Row]) -> list[Row]:
+    """``parse`` of every row of a JSON list, in order.
 
-    Raises :class:`DataError` naming file, row (counted from 1) and remedy for a file that is no JSON list or is empty, and
-    for a row with a missing or wrong key, an image path that leaves the root, or an answer that is none of its options.
+    Raises :class:`DataError` for a file that is no JSON list or is empty, and for the first row ``parse`` refuses, naming
+    file, row (counted from 1) and remedy.
     """
     path = Path(path)
     try:
@@ -128,13 +143,32 @@ def read_records(path: Path) -> list[Record]:
     if not isinstance(rows, list) or not rows:
         what = "an empty list" if rows == [] else f"a {type(rows).__name__}"
         raise DataError(f"{path} holds {what}, not a list of questions; fetch or generate it again.")
-    records = []
+    return _parsed(path, rows, parse)
+
+
+def _parsed(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> list[Row]:
+    parsed = []
     for number, row in enumerate(rows, start=1):
         try:
-            records.append(_record(row))
+            parsed.append(parse(row))
         except DataError as error:
             raise DataError(f"{path}, row {number} {str(error).rstrip('.')}.") from None
-    return records
+    return parsed
+
+
+def write_rows(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> None:
+    """Write a JSON list, whole or not at all, after ``parse`` accepted every row as a reader would."""
+    _parsed(Path(path), rows, parse)
+    write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1).encode())
+
+
+def read_records(path: Path) -> list[Record]:
+    """Every row of one question file, in order.
+
+    Raises :class:`DataError` (see :func:`read_rows`) also for a missing or wrong key, an image path that leaves the root,
+    and an answer that is none of its options.
+    """
+    return read_rows(path, _record)
 
 
 def record(question: Question, *, id: int, caption: str, image: str, data_no: str) -> Record:
@@ -143,23 +177,8 @@ def record(question: Question, *, id: int, caption: str, image: str, data_no: st
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
-    """Write a question file as the release writes it, whole or not at all; every row is checked as a reader would."""
-    rows = [
-        dict(
-            zip(
-                KEYS,
-                (r.id, r.caption, r.image, r.question, r.answer, r.question_choice, r.answer_choice, r.data_no),
-                strict=True,
-            )
-        )
-        for r in records
-    ]
-    for number, row in enumerate(rows, start=1):
-        try:
-            _record(row)
-        except DataError as error:
-            raise DataError(f"{path}, row {number} {str(error).rstrip('.')}.") from None
-    write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1).encode())
+    """Write a question file as the release writes it, whole or not at all."""
+    write_rows(path, [dict(zip(KEYS, astuple(one), strict=True)) for one in records], _record)
 
 
 # ---------------------------------------------------------------------- with images
