@@ -85,6 +85,7 @@ def test_a_condition_gets_its_amounts_balanced_and_reproducibly(tmp_path):
     assert len(both) == len(one) == 50 and sorted({r.data_no for r in both}) == ["1", "2"]
     assert sum(label(r) == "yes" for r in one) == 25
     assert both == draw(ready, amounts["both"], seed=3) != draw(ready, amounts["both"], seed=4)
+    assert {r.image for r in both} != {r.image for r in draw(ready, amounts["both"], seed=4)}
     with pytest.raises(DataError, match="Subset 01 has 180 training rows, not 181"):
         draw(ready, {"01": 181})
 

@@ -1,6 +1,7 @@
 """Med-MAT's facts: the 43 printed combinations are what they are called, and every number computed from the tables."""
 
 import csv
+import dataclasses
 import re
 from collections import Counter
 
@@ -196,6 +197,14 @@ def test_a_triple_must_donate_in_order_and_nothing_else():
     assert not is_triple((by["22"], by["02"], by["09"]), target)
     assert not is_triple((by["06"], by["22"], by["09"]), target)  # 06 is CT and brain
     assert not is_triple((by["02"], by["22"], by["11"]), target)  # a Level
+    assert not is_triple((by["02"], by["22"], by["03"]), target)  # gives the task and is CT as well
+
+
+def test_a_target_is_no_member_of_its_own_pair_under_another_name():
+    """Subset 28 is called Diseases, COVID and State: row 16 could be fitted with its own target."""
+    row = next(row for row in PAIRS if row.row.startswith("16"))
+    doubled = dataclasses.replace(row, members=((row.target, *row.members[0]), row.members[1]))
+    assert doubled.fits == row.fits
 
 
 def test_the_rows_of_the_repeats_are_rows_of_table_3():
