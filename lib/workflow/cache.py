@@ -39,7 +39,14 @@ _CANNOT_WRITE = {
     errno.EEXIST,
     errno.ENOTDIR,
 }
-_LIBRARIES = ("torch", "numpy", "transformers", "monai")  # those whose release can change a trained number
+_LIBRARIES = (
+    "torch",
+    "numpy",
+    "transformers",
+    "monai",
+    "peft",
+    "trl",
+)  # those whose release can change a trained number
 
 
 class CacheError(RuntimeError):

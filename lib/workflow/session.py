@@ -175,7 +175,9 @@ class Run:
             "provenance": {
                 "hardware": _hardware(self.device),
                 "python": platform.python_version(),
-                "versions": {name: version(name) for name in ("torch", "numpy", "transformers", "monai")},
+                "versions": {
+                    name: version(name) for name in ("torch", "numpy", "transformers", "monai", "peft", "trl")
+                },
                 "commit": _commit(),
                 "seconds": round(time.monotonic() - self.started, 1),
             },

@@ -1,0 +1,181 @@
+"""Supervised fine-tuning of a causal LM: TRL's trainer on pre-encoded rows, full weights or LoRA, packed or padded.
+
+The same call serves a tiny checkpoint on a CPU and QLoRA on a GPU. Used by the language-model studies.
+
+>>> run.build(finetune, checkpoint=base, rows=rows, steps=150, batch=16, learning_rate=1e-3, lora={"rank": 8, ...})
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.models import causal_lm
+from lib.training.chat_encoding import IGNORED, encode, read_rows
+from lib.training.loop import TrainingError
+
+STATE = "checkpoint"  # what a killed fit leaves behind; the next one goes on from it
+
+
+def encoded_dataset(rows: Path, tokenizer, *, max_length: int, packing: bool, seed: int):
+    """(dataset of input_ids and labels, counts). Packed: best fit decreasing, rows keep their own positions."""
+    from datasets import Dataset
+    from trl import pack_dataset
+
+    encoded = encode(read_rows(rows), tokenizer, max_length=max_length)
+    listed = {"input_ids": encoded.input_ids, "labels": encoded.labels}
+    counts = {"rows": len(encoded.labels), "tokens": encoded.tokens, "shortened": len(encoded.shortened)}
+    dataset = Dataset.from_dict(listed)
+    if packing:
+        dataset = pack_dataset(dataset.shuffle(seed=seed), max_length, "bfd")
+    return dataset, {**counts, "sequences": len(dataset)}
+
+
+def collate(examples: Sequence[dict[str, Any]], *, pad: int) -> dict[str, Tensor]:
+    """Rows of :func:`encoded_dataset` as tensors (B, T), padded on the right; packed rows with their own positions.
+
+    Positions that begin again at 0 tell transformers where a dialogue begins: it must not see the one before it in the row.
+    TRL flattens a packed batch into one row. Here: rows stay rows. Because: without flash attention the cost of one row
+    is quadratic in its length.
+    """
+    length = max(len(one["input_ids"]) for one in examples)
+
+    def padded(values: Iterable[Sequence[int]], filler: int) -> Tensor:
+        return torch.tensor([[*row, *[filler] * (length - len(row))] for row in values])
+
+    batch = {
+        "input_ids": padded((one["input_ids"] for one in examples), pad),
+        "labels": padded((one["labels"] for one in examples), IGNORED),
+    }
+    if "seq_lengths" not in examples[0]:
+        return {**batch, "attention_mask": padded(([1] * len(one["input_ids"]) for one in examples), 0)}
+    positions = padded(([p for size in one["seq_lengths"] for p in range(size)] for one in examples), 0)
+    batch["labels"][positions == 0] = IGNORED  # nothing predicts the first token of the next dialogue
+    return {**batch, "position_ids": positions}
+
+
+def _adapter(lora: dict[str, Any] | None):
+    """PEFT's configuration; ``lora``: rank, targets, and optionally alpha (2 x rank), dropout (0) and parameters."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        task_type="CAUSAL_LM", r=lora["rank"], lora_alpha=lora.get("alpha", 2 * lora["rank"]),
+        lora_dropout=lora.get("dropout", 0.0), target_modules=list(lora["targets"]),
+        target_parameters=list(lora.get("parameters", [])) or None,
+    )  # fmt: skip
+
+
+def _callbacks(folder: Path, tokenizer, keep: Sequence[int]):
+    from transformers import TrainerCallback
+
+    class StopAtNaN(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **more):
+            if logs and "loss" in logs and not math.isfinite(logs["loss"]):
+                raise TrainingError(
+                    f"the loss is {logs['loss']} at step {state.global_step} of {state.max_steps}; "
+                    "lower the learning rate or check the data"
+                )
+
+    class Keep(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **more):
+            if state.global_step in keep:
+                causal_lm.save(folder / f"step_{state.global_step}", model, tokenizer)
+
+    return [StopAtNaN(), Keep()]
+
+
+def _last_state(folder: Path) -> str | None:
+    from transformers.trainer_utils import get_last_checkpoint
+
+    return get_last_checkpoint(str(folder / STATE)) if (folder / STATE).is_dir() else None
+
+
+def finetune(
+    folder: Path,
+    *,
+    checkpoint: Path | str,
+    rows: Path,
+    batch: int,
+    learning_rate: float,
+    max_length: int,
+    steps: int | None = None,
+    epochs: float | None = None,
+    micro_batch: int | None = None,
+    schedule: str = "cosine",
+    warmup: int = 0,
+    weight_decay: float = 0.0,
+    clip: float = 1.0,
+    packing: bool = False,
+    lora: dict[str, Any] | None = None,
+    adapter: Path | str | None = None,
+    quantisation: str | None = None,
+    revision: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "no",
+    dtype: str = "float32",
+    checkpoint_every: int = 0,
+    keep: Sequence[int] = (),
+) -> None:
+    """Write the tuned model (with ``lora``: its adapter) as a Hugging Face folder, ``losses.json`` and ``counts.json``.
+
+    ``rows``: JSONL of dialogues or documents (:mod:`chat_encoding`). ``batch``: rows of one optimiser step, over all
+    devices; ``micro_batch``: of them at a time on one device, the rest is accumulated. With ``packing`` a row of the batch
+    is a packed sequence of up to ``max_length`` tokens in which dialogues do not see each other. Exactly one of ``steps``
+    and ``epochs``. ``adapter``: continue this one. ``precision``: no, fp16 or bf16 (autocast). ``keep``: steps after which
+    a copy goes to ``step_<n>``. With ``checkpoint_every`` a killed fit resumes, to the bit on one CPU thread.
+    Raises :class:`TrainingError` at the first loss that is not finite.
+    """
+    from transformers import PrinterCallback, set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    if (steps is None) == (epochs is None):
+        raise TrainingError("give either steps or epochs")
+    model, tokenizer = causal_lm.load(
+        checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
+    )  # fmt: skip
+    dataset, counts = encoded_dataset(Path(rows), tokenizer, max_length=max_length, packing=packing, seed=seed)
+    micro = micro_batch or batch
+    set_seed(seed)
+    arguments = SFTConfig(
+        output_dir=str(folder / STATE), per_device_train_batch_size=micro, max_length=max_length,
+        gradient_accumulation_steps=_accumulation(batch, micro), max_steps=steps or -1, num_train_epochs=epochs or 1,
+        learning_rate=learning_rate, lr_scheduler_type=schedule, warmup_steps=warmup, weight_decay=weight_decay,
+        max_grad_norm=clip, optim="adamw_torch", seed=seed, data_seed=seed, use_cpu=device == "cpu",
+        bf16=precision == "bf16", fp16=precision == "fp16", activation_checkpointing=quantisation is not None,
+        save_strategy="steps" if checkpoint_every else "no", save_steps=checkpoint_every or 500, save_total_limit=1,
+        logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True,
+        dataset_kwargs={"skip_prepare_dataset": True}, dataloader_pin_memory=device != "cpu",
+    )  # fmt: skip
+    with warnings.catch_warnings():  # the libraries' own calls of each other's old names
+        warnings.simplefilter("ignore", FutureWarning)
+        trainer = SFTTrainer(
+            model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=_adapter(lora),
+            callbacks=_callbacks(folder, tokenizer, keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=_last_state(folder))
+    history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    if trainer.is_world_process_zero():
+        causal_lm.save(folder, trainer.accelerator.unwrap_model(trainer.model), tokenizer)
+        (folder / "losses.json").write_text(json.dumps(history))
+        (folder / "counts.json").write_text(json.dumps(counts))
+
+
+def _accumulation(batch: int, micro: int) -> int:
+    """Micro-batches of one step: ``batch`` is what the paper states, so it must come out exactly."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if batch % (micro * world):
+        raise TrainingError(f"a batch of {batch} is not {world} devices x micro-batches of {micro}; change micro_batch")
+    return batch // (micro * world)

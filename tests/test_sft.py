@@ -1,0 +1,165 @@
+"""Fine-tuning through TRL: packing without cross-contamination, resuming, batch arithmetic, adapters on 4-bit bases."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lib.models import causal_lm
+from lib.training import sft
+from lib.training.chat_encoding import IGNORED, write_rows
+from lib.training.loop import TrainingError
+
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # a notebook would print it
+
+WORDS = [f"w{i}" for i in range(30)]
+LORA = {"rank": 2, "targets": ["q_proj", "v_proj"]}
+
+
+def _rows(count: int = 24) -> list[dict]:
+    rng = np.random.default_rng(0)
+    said = [(" ".join(rng.choice(WORDS, rng.integers(1, 12))), str(rng.choice(WORDS))) for _ in range(count)]
+    return [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in said]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sft")
+    write_rows(folder / "rows.jsonl", _rows())
+    for architecture, more in {"llama": {}, "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2}}.items():
+        causal_lm.write_checkpoint(
+            folder / architecture, texts=[" ".join(WORDS)], chat_template="mistral", architecture=architecture, width=32,
+            depth=2, key_value_heads=2, **more,
+        )  # fmt: skip
+    return folder
+
+
+def _tune(place, out, *, base: str = "llama", **changed):
+    out.mkdir(exist_ok=True)
+    given = {"steps": 6, "batch": 8, "learning_rate": 1e-2, "max_length": 32, **changed}
+    sft.finetune(out, checkpoint=place / base, rows=place / "rows.jsonl", **given)
+    return json.loads((out / "losses.json").read_text())
+
+
+def _same(a, b) -> bool:
+    one, other = (load_file(folder / "model.safetensors") for folder in (a, b))
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+# ---------------------------------------------------------------------- packing
+def _packed_batch(place, tokenizer, sequences: int):
+    dataset, counts = sft.encoded_dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=True, seed=0)
+    assert counts["rows"] == 24 > counts["sequences"] == len(dataset)
+    rows = [dataset[i] for i in range(sequences)]
+    return rows, sft.collate(rows, pad=tokenizer.pad_token_id)
+
+
+@pytest.mark.parametrize("sequences", [1, 5])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("base", ["llama", "mixtral"])
+def test_packed_dialogues_do_not_see_each_other(place, base, attention, sequences):
+    """Logits of every packed dialogue are those of the dialogue alone (what the trainer feeds the model)."""
+    model, tokenizer = causal_lm.load(place / base, attention=attention)
+    rows, batch = _packed_batch(place, tokenizer, sequences)
+    inputs = {key: batch[key] for key in ("input_ids", "position_ids")}
+    assert sum(len(row["seq_lengths"]) for row in rows) > sequences and "attention_mask" not in batch
+    with torch.no_grad():
+        packed = model(**inputs, use_cache=False).logits
+        leaking = model(input_ids=batch["input_ids"], use_cache=False).logits
+        for i, row in enumerate(rows):
+            ends = np.cumsum(row["seq_lengths"])
+            for a, b in zip([0, *ends[:-1]], ends, strict=True):
+                alone = model(input_ids=batch["input_ids"][i : i + 1, a:b], use_cache=False).logits[0]
+                assert (packed[i, a:b] - alone).abs().max() < 1e-5
+                assert a == 0 or (leaking[i, a:b] - alone).abs().max() > 1e-3  # the test would notice
+
+
+def test_packing_keeps_every_label_but_never_predicts_over_a_boundary(place):
+    _, tokenizer = causal_lm.load(place / "llama")
+    plain, _ = sft.encoded_dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=False, seed=0)
+    packed, counts = sft.encoded_dataset(place / "rows.jsonl", tokenizer, max_length=32, packing=True, seed=0)
+    assert sorted(t for row in plain["labels"] for t in row) == sorted(t for row in packed["labels"] for t in row)
+    _, batch = _packed_batch(place, tokenizer, counts["sequences"])
+    assert bool((batch["labels"][batch["position_ids"] == 0] == IGNORED).all())
+
+
+def test_packed_and_padded_epochs_have_the_same_loss(place):
+    from lib.training.packing_benchmark import measure_packing
+
+    timing = measure_packing(place / "llama", place / "rows.jsonl", batch=8, max_length=32, repeats=1)
+    assert timing.rows == 24 and timing.tokens < timing.padded_length and timing.loss_difference < 1e-5
+
+
+# ---------------------------------------------------------------------- training
+@pytest.mark.parametrize("options", [{}, {"packing": True, "batch": 2}, {"lora": {**LORA, "dropout": 0.1}}])
+def test_a_killed_fit_resumes_to_the_bit(place, tmp_path, options, monkeypatch):
+    whole = _tune(place, tmp_path / "whole", checkpoint_every=2, **options)
+    save, seen = sft.causal_lm.save, []
+
+    def killed(*arguments):
+        seen.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sft.causal_lm, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _tune(place, tmp_path / "cut", checkpoint_every=2, keep=[5], **options)
+    assert seen and not (tmp_path / "cut" / "losses.json").exists()
+    monkeypatch.setattr(sft.causal_lm, "save", save)
+    assert _tune(place, tmp_path / "cut", checkpoint_every=2, **options) == whole
+    name = "adapter_model.safetensors" if "lora" in options else "model.safetensors"
+    one, other = (load_file(tmp_path / folder / name) for folder in ("whole", "cut"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_micro_batches_change_the_memory_and_not_the_step(place, tmp_path):
+    whole, parts = _tune(place, tmp_path / "whole"), _tune(place, tmp_path / "parts", micro_batch=2)
+    np.testing.assert_allclose(whole, parts, rtol=1e-4)
+    with pytest.raises(TrainingError, match="a batch of 8 is not 1 devices x micro-batches of 3; change micro_batch"):
+        _tune(place, tmp_path / "odd", micro_batch=3)
+
+
+def test_a_kept_copy_is_the_model_after_that_many_steps(place, tmp_path):
+    _tune(place, tmp_path / "long", schedule="constant", keep=[3])
+    _tune(place, tmp_path / "short", schedule="constant", steps=3)
+    assert _same(tmp_path / "long" / "step_3", tmp_path / "short")
+    assert not _same(tmp_path / "long", tmp_path / "short")
+
+
+def test_the_seed_decides_the_order_and_nothing_else_does(place, tmp_path):
+    first, again, other = (_tune(place, tmp_path / n, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    assert first == again != other and _same(tmp_path / "a", tmp_path / "b")
+
+
+def test_an_epoch_is_every_row_once(place, tmp_path):
+    assert len(_tune(place, tmp_path / "out", steps=None, epochs=2)) == 2 * 24 // 8
+    with pytest.raises(TrainingError, match="give either steps or epochs"):
+        _tune(place, tmp_path / "both", epochs=1)
+
+
+def test_training_stops_at_the_first_loss_that_is_not_finite(place, tmp_path):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d of 6; lower the learning rate"):
+        _tune(place, tmp_path / "out", learning_rate=1e30)
+
+
+def test_an_adapter_on_a_four_bit_mixture_trains_q_and_v_only(place, tmp_path):
+    losses = _tune(place, tmp_path / "out", base="mixtral", lora=LORA, quantisation="nf4", steps=20, learning_rate=3e-2)
+    assert losses[-1] < losses[0]
+    names = set(load_file(tmp_path / "out" / "adapter_model.safetensors"))
+    assert len(names) == 2 * 2 * 2 and all(".q_proj." in n or ".v_proj." in n for n in names)
+    base, tokenizer = causal_lm.load(place / "mixtral", quantisation="nf4")
+    tuned, _ = causal_lm.load(place / "mixtral", quantisation="nf4", adapter=tmp_path / "out")
+    ids = torch.tensor([tokenizer("w1 w2 w3")["input_ids"]])
+    with torch.no_grad():
+        assert (base(input_ids=ids).logits - tuned(input_ids=ids).logits).abs().max() > 1e-2
+        with tuned.disable_adapter():
+            assert torch.equal(base(input_ids=ids).logits, tuned(input_ids=ids).logits)
+
+
+def test_an_adapter_can_be_continued(place, tmp_path):
+    _tune(place, tmp_path / "first", lora=LORA)
+    losses = _tune(place, tmp_path / "second", adapter=tmp_path / "first")
+    fresh = _tune(place, tmp_path / "fresh", lora=LORA)
+    assert losses[0] < fresh[0]
+    assert (tmp_path / "second" / "adapter_model.safetensors").is_file()
