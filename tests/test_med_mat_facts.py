@@ -74,7 +74,7 @@ def test_a_slip_of_the_sources_is_flagged_in_its_row(no):
 )
 def test_images_that_occur_twice_point_to_each_other(pair):
     one, other = pair.split()
-    assert f"no. {other} " in REGISTRY.sources[one].notes and f"no. {one} " in REGISTRY.sources[other].notes
+    assert REGISTRY.sources[one].same_images_as == (other,) and REGISTRY.sources[other].same_images_as == (one,)
 
 
 def test_slips_of_subsets_are_flagged():
@@ -301,6 +301,18 @@ def test_no_reading_of_the_labels_gives_both_printed_ratios():
 def test_the_tied_pairs_are_the_papers():
     tied = {"-".join(pair) for pair in tied_pairs(REGISTRY.classification)}
     assert tied == {"Der-Skin", "Mic-Cell", "FP-Fundus", "DP-Mouth", "OCT-Retina", "Co-Cervix"}
+
+
+def test_some_rows_train_on_the_image_set_they_are_tested_on():
+    found = audit.shared_images(ROWS, REGISTRY)
+    assert sorted(row.row for row in found) == sorted(
+        row.row for row in _of("tab13_tab14_detection_helps") if row.target.no in ("30", "36", "08")
+    )
+    by = REGISTRY.subsets
+    assert REGISTRY.images_in_common(by["18"], by["22"]) == {"44"} and not REGISTRY.images_in_common(by["03"], by["28"])
+    assert REGISTRY.images_in_common(by["47"], by["30"]) == {"99"} and REGISTRY.images_in_common(
+        by["30"], by["47"]
+    ) == {"79"}
 
 
 # ---------------------------------------------------------------------- the arithmetic by itself
