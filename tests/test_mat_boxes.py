@@ -17,6 +17,7 @@ from lib.data.mat_boxes import (
     read_box,
     read_located,
     read_mask,
+    text_of_steps,
     write_located,
 )
 from lib.data.mat_selection import Subset
@@ -110,6 +111,22 @@ def test_what_is_no_mask_is_none(text):
     assert read_mask(text, rows=4, columns=4, height=4, width=4) is None
 
 
+@quick
+@given(masks())
+def test_what_a_model_writes_step_by_step_is_put_together(mask):
+    """A model's words are the steps with blanks between; an empty row is two of them, as long as a filled one."""
+    box, outline = box_text(box_of_mask(mask), width=32, height=32), mask_text(mask, rows=8, columns=8)
+    steps = box.strip("{}").replace("><", "> <")
+    assert text_of_steps(steps, mask=False) == text_of_steps(f"at {steps} <7>", mask=False) == box
+    rows = " ".join("- -" if row == "-" else row.replace("><", "> <") for row in outline.strip("{}").split())
+    assert text_of_steps(rows, mask=True) == outline
+    for wrong in ("<1> <2> <3>", "no idea", ""):
+        assert read_box(text_of_steps(wrong, mask=False), width=32, height=32) is None
+        assert read_mask(text_of_steps(wrong, mask=True), rows=8, columns=8, height=32, width=32) is None
+    half = rows.replace("- -", "- <1>", 1)
+    assert half == rows or read_mask(text_of_steps(half, mask=True), rows=8, columns=8, height=32, width=32) is None
+
+
 # ---------------------------------------------------------------------- files
 SKIN = Subset("38", "Der", "Skin", "lesion detection", "Det/Seg", role="det/seg")
 ROW = Located(1, "lesion", "med-mat/s/1.png", ask_where("lesion", SKIN), "{<1><2><3><4>}", "88")
@@ -120,6 +137,7 @@ def test_located_rows_are_written_and_read_back(tmp_path):
     rows = [ROW, Located(2, "lesion", "med-mat/s/2.png", ROW.question, "{- <1><2> -}", "88")]
     write_located(path, rows)
     assert read_located(path) == rows and "Der" in ROW.question and "skin" in ROW.question
+    assert [one.is_mask for one in rows] == [False, True] and ask_where("lesion", SKIN, mask=True) != ROW.question
     assert list(json.loads(path.read_text())[0]) == ["id", "caption", "image", "Question", "Answer", "data-no"]
 
 

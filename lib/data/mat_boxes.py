@@ -26,6 +26,7 @@ BINS = 100  # MiniGPT-v2
 KEYS = ("id", "caption", "image", "Question", "Answer", "data-no")
 _BOX = re.compile(r"\{<(\d+)><(\d+)><(\d+)><(\d+)>\}")
 _MASK = re.compile(r"\{((?:-|<\d+><\d+>)(?: (?:-|<\d+><\d+>))*)\}")
+_STEP = re.compile(r"<\d+>|-")
 
 
 def _mask(mask: ArrayLike) -> np.ndarray:
@@ -101,6 +102,18 @@ def read_mask(text: str, *, rows: int, columns: int, height: int, width: int) ->
     return cells.repeat(height // rows, axis=0).repeat(width // columns, axis=1)
 
 
+def text_of_steps(steps: str, *, mask: bool) -> str:
+    """The text of a box or mask that a model wrote step by step (``<3> <4> - -``): two steps a mask row, four a box.
+
+    An empty row is two ``-``. What cannot be put together is returned as it is and then read as ``None``.
+    """
+    found = _STEP.findall(steps)
+    if not mask:
+        return "{" + "".join(found[:4]) + "}" if len(found) >= 4 else steps
+    pairs = [first + second for first, second in zip(found[::2], found[1::2], strict=False)]
+    return "{" + " ".join("-" if pair == "--" else pair for pair in pairs) + "}"
+
+
 # ---------------------------------------------------------------------- files
 @dataclass(frozen=True)
 class Located:
@@ -117,10 +130,15 @@ class Located:
     answer: str
     data_no: str
 
+    @property
+    def is_mask(self) -> bool:
+        return not _BOX.fullmatch(self.answer)
 
-def ask_where(what: str, subset: Subset, *, modality: str | None = None) -> str:
-    """The question of a detection row."""
-    return f"Where is the {what} in this {modality or subset.modality} image of the {subset.area.lower()}?"
+
+def ask_where(what: str, subset: Subset, *, mask: bool = False) -> str:
+    """The question of a detection row, or with ``mask`` of a segmentation row."""
+    start = "Outline the" if mask else "Where is the"
+    return f"{start} {what} in this {subset.modality} image of the {subset.area.lower()}?"
 
 
 def _located(row: dict) -> Located:
