@@ -12,10 +12,16 @@ Used by :mod:`lib.studies.med_mat_data`, which writes the images and their quest
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from lib.data.mat_questions import ask
+from lib.data.mat_registry import read_registry, write_registry
+from lib.data.mat_selection import Subset
+from lib.data.med_mat import record, write_records
 from lib.data.synthetic.mat_shapes import PHYSICS, SHAPES, SIDE, apply_physics, blur, draw_ellipses, draw_shapes
 
 
@@ -35,7 +41,9 @@ AREAS = {
     "Intestine": Area(((16, 16, 14.5, 14.5),), (("ring", 16, 17, 4.4, 0),)),
     "Bladder": Area(((16, 17, 13, 11),), (("cross", 16, 9, 2.6, 0),)),
     "Skin": Area(((16, 16, 30, 30),), (("disc", 6, 7, 2.2, 0), ("disc", 26, 25, 2.2, 0))),
-    "Mouth": Area(((16, 16, 15, 10),), (("cross", 8, 11, 2.0, 0), ("cross", 16, 10, 2.0, 0), ("cross", 24, 11, 2.0, 0))),
+    "Mouth": Area(
+        ((16, 16, 15, 10),), (("cross", 8, 11, 2.0, 0), ("cross", 16, 10, 2.0, 0), ("cross", 24, 11, 2.0, 0))
+    ),
     "Fundus": Area(((16, 16, 15, 15),), (("disc", 23, 16, 3.4, 0), ("bar", 20, 7, 3.0, 0.9))),
     "Cell": Area(((9, 10, 7, 7), (23, 11, 7, 8), (15, 23, 9, 7)), (("star", 9, 10, 2.8, 0), ("disc", 23, 11, 2.4, 0))),
     "Retina": Area(((16, 17, 30, 10),), (("bar", 9, 12, 3.6, 0.1), ("bar", 23, 22, 3.6, 0.1))),
@@ -133,3 +141,53 @@ def render(
     if family == "Quality":
         tissue = blur(tissue, np.where(labels == 1, rng.uniform(1.6, 2.2, count), 0.05))
     return apply_physics(modality, tissue, rng), scene.mask
+
+
+def rule(subset: Subset) -> str:
+    """The task family of the world by which a subset's pictures are labelled: its first name in the paper's tables.
+
+    The paper's "State" holds COVID and cancer as well; here they are drawn as different lesions, so that a combination
+    that fits only by the wider name is one only by name.
+    """
+    return next((name for name in subset.names if name in TASKS), subset.family)
+
+
+def cells(subsets: Iterable[Subset]) -> list[Subset]:
+    """The subsets a world can hold: the first of each (modality, area, rule), since equal triplets are one subset."""
+    found: dict[tuple[str, str, str], Subset] = {}
+    for subset in subsets:
+        if subset.modality in PHYSICS and subset.area in AREAS and rule(subset) in TASKS:
+            found.setdefault((subset.modality, subset.area, rule(subset)), subset)
+    return list(found.values())
+
+
+def write_world(folder: Path, *, registry: Path, images: int, seed: int) -> None:
+    """Write a world in the layout of the release: ``images`` pictures a cell, their questions, the table of subsets.
+
+    ``registry``: the CSV of subsets whose triplets the world populates. Pictures of different seeds have nothing in
+    common. Read back by :func:`lib.data.mat_prepared.prepare` like the release.
+    """
+    from PIL import Image
+
+    table = read_registry(registry)
+    write_registry(folder / "datasets.csv", table)
+    for subset in cells(table.classification):
+        rng, task = np.random.default_rng([seed, int(subset.no)]), TASKS[rule(subset)]
+        truth = rng.permutation(np.arange(images) % len(task.labels))
+        pictures, _ = render(subset.modality, subset.area, rule(subset), truth, rng)
+        source, asked = table.members[subset.no][0], replace(subset, task=rule(subset))
+        place = Path("med-mat") / f"generated-{subset.no}"
+        (folder / place).mkdir(parents=True)
+        rows = []
+        for number, (picture, label) in enumerate(zip(pictures, truth, strict=True)):
+            image = str(place / f"{number}.png")
+            Image.fromarray(picture).save(folder / image, compress_level=1)
+            question = ask(task.labels[label], task.labels, asked, image=image, seed=seed)
+            rows.append(record(question, id=number, caption=task.labels[label], image=image, data_no=source))
+        write_records(folder / "Aggregated_Subsets" / f"Subset--{subset.no}-train.json", rows)
+
+
+def words() -> list[str]:
+    """Every word of the world's questions that carries meaning: modalities, areas, tasks and labels."""
+    said = {*PHYSICS, *(area.lower() for area in AREAS), *TASKS, *(label for t in TASKS.values() for label in t.labels)}
+    return sorted(said)
