@@ -82,7 +82,8 @@ def read_box(text: str, *, width: int, height: int, bins: int = BINS) -> Box | N
 def mask_text(mask: ArrayLike, *, bins: int = BINS) -> str:
     """A mask (H, W) as text: top and bottom, then left and right end of each of four equal bands between them.
 
-    Gaps inside a band are filled and a band without pixels repeats the one above, as a contour would.
+    The ends of a band are the means over its rows. Gaps inside a row are filled and a band without pixels repeats the one
+    above, as a contour would.
     """
     values = _mask(mask)
     height, width = values.shape
@@ -92,8 +93,8 @@ def mask_text(mask: ArrayLike, *, bins: int = BINS) -> str:
     for low, high in pairwise(edges):
         rows = (middles >= low) & (middles < high)
         rows[int((low + high) / 2)] |= not rows.any()  # a band thinner than a row
-        columns = np.flatnonzero(values[rows].any(axis=0))
-        pairs.append(_steps(columns[0], columns[-1] + 1, width, bins) if columns.size else pairs[-1])
+        ends = [(x[0], x[-1] + 1) for x in map(np.flatnonzero, values[rows]) if x.size]
+        pairs.append(_steps(*np.mean(ends, axis=0), width, bins) if ends else pairs[-1])
     return "{" + " ".join(f"<{low}><{high}>" for low, high in pairs) + "}"
 
 
