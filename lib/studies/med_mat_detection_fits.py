@@ -1,7 +1,9 @@
 """Small fits on boxes, outlines and letters together, as cached artefacts (Tables 5, 6, 13 and 14).
 
-A step of a fit looks at a batch of located rows and a batch of lettered questions; what a job has none of counts nothing.
-All jobs of a group take the same number of steps in one stacked pass. Used by ``tab5_tab6_detection``.
+A step of a fit looks at three batches: rows of the target (where it has some), located rows of related subsets, and
+lettered questions of related subsets. The target's rows are seen equally often in every arm; related rows come on top, as
+in the paper, and the null has as many. All jobs of a group take the same steps in one stacked pass. Used by
+``tab5_tab6_detection``.
 
 >>> prepare_located(folder, root=detection, base=base, numbers=["38", "39"], train=256, test=96)
 >>> fit_located(folder, located=located, rows=rows, base=base, jobs=[...], steps=120, batch=16, learning_rate=3e-3)
@@ -102,10 +104,13 @@ class LocatedRows:
         return np.concatenate(parts) if parts else np.zeros((0, 2), int)
 
 
+PARTS = ("target", "place", "letter")
+
+
 def _loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
-    """Mean loss of located rows and of lettered rows, weighted by how many of each the job has."""
+    """Loss on the target's rows plus the mean loss on related rows, located and lettered by how many there are of each."""
     total = torch.zeros(())
-    for part in ("place", "letter"):
+    for part in PARTS:
         wanted = batch[f"{part}_wanted"]
         logits = call(batch[f"{part}_features"], batch[f"{part}_ids"], batch[f"{part}_mask"], wanted.shape[-1])
         total = total + batch[f"{part}_weight"] * F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
@@ -150,25 +155,28 @@ def _tune(
     learning_rate: float,
 ) -> None:
     """Train the models in place, each on its job's rows."""
-    seeds = [job["seed"] for job in jobs]
-    places = [located.draw(job["located"], kind, permuted=job["permuted"], seed=job["seed"]) for job in jobs]
-    letters = []
+    seeds, nothing = [job["seed"] for job in jobs], np.zeros((0, 2), int)
+    draws: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     for job in jobs:
-        if job["classified"]:
-            pictures, asked = rows.draw(job["classified"], permuted=job["permuted"], seed=job["seed"])
-            letters.append(np.column_stack([pictures, asked]))
-        else:
-            letters.append(np.zeros((0, 2), int))
-    share = torch.tensor([len(p) / (len(p) + len(w)) for p, w in zip(places, letters, strict=True)])
+        seed, permuted = job["seed"], job["permuted"]
+        own = {job["target"]: job["target_rows"]} if job["target_rows"] else {}
+        draws["target"].append(located.draw(own, kind, permuted=[], seed=seed))
+        draws["place"].append(located.draw(job["located"], kind, permuted=permuted, seed=seed))
+        lettered = rows.draw(job["classified"], permuted=permuted, seed=seed) if job["classified"] else None
+        draws["letter"].append(nothing if lettered is None else np.column_stack(lettered))
+    sizes = {part: np.array([len(drawn) for drawn in draws[part]]) for part in PARTS}
+    kin = np.maximum(sizes["place"] + sizes["letter"], 1)
+    weights = {"target": sizes["target"] > 0, "place": sizes["place"] / kin, "letter": sizes["letter"] / kin}
+    source = {"target": located, "place": located, "letter": rows}
+    asked = {"target": located.questions[kind], "place": located.questions[kind], "letter": rows.questions}
 
     def batch_of_step(step: int) -> dict[str, Tensor]:
-        told = {"batch": batch // 2, "seeds": seeds, "step": step}
-        return {
-            **_slices("place", located.features, located.questions[kind], places, **told),
-            **_slices("letter", rows.features, rows.questions, letters, **told),
-            "place_weight": share,
-            "letter_weight": 1 - share,
-        }
+        made: dict[str, Tensor] = {}
+        for part in PARTS:
+            told = {"batch": batch, "seeds": seeds, "step": step}
+            made |= _slices(part, source[part].features, asked[part], draws[part], **told)
+            made[f"{part}_weight"] = torch.as_tensor(weights[part], dtype=torch.float32)
+        return made
 
     for model in models:
         model.encoder.requires_grad_(False)
@@ -201,9 +209,10 @@ def fit_located(
 ) -> None:
     """Train one model a job and write what it scores on its target.
 
-    A job: ``located`` and ``classified`` (subset -> examples; both empty: the untrained model), ``permuted`` (subsets
-    whose images are exchanged), ``target`` (a detection subset: cIoU; any other: letter scores), ``seed``. ``kind``: box
-    or mask. Writes ``overlap.json`` (job -> cIoU) and ``scores.npz`` (``<job>/<subset>/<what>``).
+    A job: ``target`` (a detection subset: cIoU; any other: letter scores), ``target_rows`` (its examples trained on),
+    ``located`` and ``classified`` (related subset -> examples; nothing at all: the untrained model), ``permuted`` (related
+    subsets whose images are exchanged), ``seed``. ``kind``: box or mask. ``batch``: rows of each part in a step. Writes
+    ``overlap.json`` (job -> cIoU) and ``scores.npz`` (``<job>/<subset>/<what>``).
     """
     places, asked = LocatedRows(located), Rows(rows)
     overlap: dict[str, float] = {}
@@ -211,7 +220,11 @@ def fit_located(
     for start in range(0, len(jobs), TOGETHER):
         part = jobs[start : start + TOGETHER]
         checkpoints = [with_all_words(base, seed=job["seed"]) for job in part]
-        trained = [(c, j) for c, j in zip(checkpoints, part, strict=True) if j["located"] or j["classified"]]
+        trained = [
+            (c, j)
+            for c, j in zip(checkpoints, part, strict=True)
+            if j["target_rows"] or j["located"] or j["classified"]
+        ]
         if trained:
             models, theirs = [c.model for c, _ in trained], [j for _, j in trained]
             _tune(models, places, asked, theirs, kind=kind, steps=steps, batch=batch, learning_rate=learning_rate)
