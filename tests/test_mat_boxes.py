@@ -17,6 +17,7 @@ from lib.data.mat_boxes import (
     read_box,
     read_located,
     read_mask,
+    text_of_steps,
     write_located,
 )
 from lib.data.mat_selection import Subset
@@ -84,30 +85,70 @@ def test_a_box_that_cannot_be_is_refused():
 
 # ---------------------------------------------------------------------- masks
 @quick
-@given(masks())
-def test_a_mask_survives_its_text(mask):
-    """At one cell a pixel exactly, but for gaps inside a row, which are filled."""
-    text = mask_text(mask, rows=32, columns=32)
-    back = read_mask(f"Here: {text}", rows=32, columns=32, height=32, width=32)
-    spans = np.logical_or.accumulate(mask, axis=1) & np.logical_or.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
-    assert (back == spans).all()
-    coarse = read_mask(mask_text(mask, rows=8, columns=8), rows=8, columns=8, height=32, width=32)
-    assert coarse.any() and (coarse & mask).any()
+@given(masks(), st.sampled_from([16, 32]))
+def test_a_mask_survives_its_text_as_its_outline(mask, bins):
+    """What is read back holds the mask, but for steps rounded off, and lies in its box."""
+    back = read_mask(f"Here: {mask_text(mask, bins=bins)}", width=32, height=32, bins=bins)
+    left, top, right, bottom = box_of_mask(mask)
+    x0, y0, x1, y1 = box_of_mask(back)
+    step = 32 / bins
+    assert max(abs(y0 - top), abs(y1 - bottom)) <= step / 2 or bottom - top < step
+    assert left - step <= x0 and x1 <= right + step
+
+
+@pytest.mark.parametrize("bins", [16, 32, 100])
+def test_a_round_mask_keeps_its_shape(bins):
+    y, x = np.mgrid[:32, :32]
+    for cx, cy, r in ((10, 12, 6), (20.5, 9.5, 8.2), (15, 17, 11)):
+        mask = np.hypot(x - cx, y - cy) < r
+        back = read_mask(mask_text(mask, bins=bins), width=32, height=32, bins=bins)
+        assert (back & mask).sum() / (back | mask).sum() > 0.7
+        box = np.zeros_like(mask)
+        x0, y0, x1, y1 = box_of_mask(mask)
+        box[y0:y1, x0:x1] = True
+        if bins > 16:
+            assert (back & mask).sum() / (back | mask).sum() > (box & mask).sum() / (box | mask).sum()
 
 
 def test_a_mask_in_words():
-    mask = np.zeros((4, 4), bool)
-    mask[1, 1:3], mask[2, 3] = True, True
-    assert mask_text(mask, rows=4, columns=4) == "{- <1><2> <3><3> -}"
-    assert (read_mask("{- <1><2> <3><3> -}", rows=4, columns=4, height=4, width=4) == mask).all()
-    assert read_mask("{- <1><2> <3><3> -}", rows=4, columns=4, height=8, width=8).sum() == 12
-    with pytest.raises(DataError, match="4 x 4 does not divide into 3 x 4 cells"):
-        mask_text(mask, rows=3, columns=4)
+    mask = np.zeros((8, 16), bool)
+    mask[2:4, 4:8], mask[4:6, 6:12] = True, True
+    text = mask_text(mask, bins=8)
+    assert text == "{<2><6> <2><4> <2><4> <3><6> <3><6>}"
+    assert (read_mask(text, width=16, height=8, bins=8) == mask).all()
+    assert mask_text(np.eye(4, dtype=bool)[:1], bins=4) == "{<0><4> <0><1> <0><1> <0><1> <0><1>}"
+    mask[2:6] = False
+    mask[0, 0:2], mask[7, 14:16] = True, True  # two parts: the bands between repeat the upper one
+    assert mask_text(mask, bins=8) == "{<0><8> <0><1> <0><1> <0><1> <7><8>}"
 
 
-@pytest.mark.parametrize("text", ["", "{- - -}", "{- - - <2><1>}", "{- - - <2><4>}", "{<1><2><3><3>}", "- - - -"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{<1><2><3><4>}",
+        "{<1><2> <1><2> <1><2> <1><2>}",
+        "{<2><1> <1><2> <1><2> <1><2> <1><2>}",
+        "{<1><2> <1><2> <1><1> <1><2> <1><2>}",
+        "{<1><2> <1><2> <1><9> <1><2> <1><2>}",
+        "<1><2> <1><2> <1><2> <1><2> <1><2>",
+    ],
+)
 def test_what_is_no_mask_is_none(text):
-    assert read_mask(text, rows=4, columns=4, height=4, width=4) is None
+    assert read_mask(text, width=4, height=4, bins=8) is None
+
+
+@quick
+@given(masks())
+def test_what_a_model_writes_step_by_step_is_put_together(mask):
+    box, outline = box_text(box_of_mask(mask), width=32, height=32), mask_text(mask)
+    for text, is_mask in ((box, False), (outline, True)):
+        steps = text.strip("{}").replace("><", "> <")
+        assert text_of_steps(steps, mask=is_mask) == text_of_steps(f"at {steps} <7>", mask=is_mask) == text
+        assert text_of_steps(steps.rsplit(" ", 1)[0], mask=is_mask) != text
+    for wrong in ("<1> <2> <3>", "no idea", ""):
+        assert read_box(text_of_steps(wrong, mask=False), width=32, height=32) is None
+        assert read_mask(text_of_steps(wrong, mask=True), width=32, height=32) is None
 
 
 # ---------------------------------------------------------------------- files
@@ -117,9 +158,10 @@ ROW = Located(1, "lesion", "med-mat/s/1.png", ask_where("lesion", SKIN), "{<1><2
 
 def test_located_rows_are_written_and_read_back(tmp_path):
     path = tmp_path / "Aggregated_Subsets" / "Subset--38-train.json"
-    rows = [ROW, Located(2, "lesion", "med-mat/s/2.png", ROW.question, "{- <1><2> -}", "88")]
+    rows = [ROW, Located(2, "lesion", "med-mat/s/2.png", ROW.question, "{<1><2> <3><4> <3><4> <3><4> <3><4>}", "88")]
     write_located(path, rows)
     assert read_located(path) == rows and "Der" in ROW.question and "skin" in ROW.question
+    assert [one.is_mask for one in rows] == [False, True] and ask_where("lesion", SKIN, mask=True) != ROW.question
     assert list(json.loads(path.read_text())[0]) == ["id", "caption", "image", "Question", "Answer", "data-no"]
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from lib.data.errors import DataError
-from lib.data.mat_prepared import draw, label, permute_images, prepare
+from lib.data.mat_prepared import draw, label, permute_images, prepare, without_tested
 from lib.data.mat_questions import ask
 from lib.data.mat_registry import Registry, Source
 from lib.data.mat_selection import Subset
@@ -85,8 +85,19 @@ def test_a_condition_gets_its_amounts_balanced_and_reproducibly(tmp_path):
     assert len(both) == len(one) == 50 and sorted({r.data_no for r in both}) == ["1", "2"]
     assert sum(label(r) == "yes" for r in one) == 25
     assert both == draw(ready, amounts["both"], seed=3) != draw(ready, amounts["both"], seed=4)
+    assert {r.image for r in both} != {r.image for r in draw(ready, amounts["both"], seed=4)}
     with pytest.raises(DataError, match="Subset 01 has 180 training rows, not 181"):
         draw(ready, {"01": 181})
+
+
+def test_images_that_a_target_tests_leave_the_training_of_others(tmp_path):
+    _write(tmp_path, "01", LABELS)
+    one, other = (prepare(tmp_path, SUBSETS["01"], registry=REGISTRY, seed=seed) for seed in (0, 1))
+    clean = without_tested(one, other.test)
+    common = {r.image for r in one.train} & {r.image for r in other.test}
+    assert common and not common & {r.image for r in clean.train} and len(clean.train) == len(one.train) - len(common)
+    assert clean.said == [f"subset 01: {len(common)} training rows left out, their images are tested"]
+    assert without_tested(one, one.test) == one
 
 
 def test_the_null_keeps_questions_images_and_labels_but_not_who_belongs_to_whom(tmp_path):

@@ -184,6 +184,8 @@ def test_the_four_direction_types_on_the_papers_own_triplets():
     pair = (("Der", "Skin", "Diseases"), ("DP", "Mouth", "Cancer"), skin)
     assert direction_type(*pair, **tied) == "modality-area pair" and direction_type(*pair, **free) is None
     assert direction_type(pair[1], pair[0], skin, **tied) is None  # the order of the table
+    for partner in (("DP", "Skin", "Cancer"), ("Der", "Mouth", "Cancer")):  # half of the tied element
+        assert direction_type(pair[0], partner, skin, **tied) is None
     assert direction_type(ct_lung, ("X-ray", "Lung", "COVID"), ct_lung, **free) is None  # the target's own triplet
 
 
@@ -318,6 +320,23 @@ def test_nine_to_one_on_a_balanced_subset():
     assert sum(labels[i] == "yes" for i in split.test) == 50
     rare = [*labels, *["odd"] * 5]
     assert balanced_split(rare, [f"{i}.png" for i in range(1005)]).untested == {"odd": 5}
+
+
+def test_half_of_the_rarest_label_stays_in_training():
+    labels = ["yes"] * 988 + ["no"] * 12
+    split = balanced_split(labels, [f"{i}.png" for i in range(1000)])
+    assert sum(labels[i] == "no" for i in split.test) == 6 and len(split.test) == 12
+
+
+def test_an_image_with_two_labels_is_never_tested():
+    images = [f"{i}.png" for i in range(40)]
+    labels = ["yes", "no"] * 20
+    again = [*zip(images[:30], ["no", "yes"] * 15, strict=True)]  # the same images under the other label
+    for seed in range(10):
+        split = balanced_split(
+            [*labels, *(b for _, b in again)], [*images, *(a for a, _ in again)], fewest=2, seed=seed
+        )
+        assert all(i >= 30 for i in split.test) and len(split.train) == 70 - len(split.test)
 
 
 def test_a_split_that_cannot_be_made_is_told():

@@ -28,7 +28,7 @@ REGISTRY = Registry(
     subsets={"03": LUNG},
     sources={
         "3": Source("3", "SARS-COV-2 Ct-Scan", "https://example.org/3", ("03",)),
-        "6": Source("6", "COVID-19-CT SCAN IMAGES", "https://example.org/6", ("03",), "a note, with a comma"),
+        "6": Source("6", "COVID-19-CT SCAN IMAGES", "https://example.org/6", ("03",), ("3",), "a note, with a comma"),
     },
     members={"03": ("3", "6")},
     notes={"03": "a slip"},

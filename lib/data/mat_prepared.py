@@ -71,6 +71,18 @@ def prepare(
     return Prepared(subset, [rows[split.train[i]] for i in kept], [rows[i] for i in split.test], said)
 
 
+def without_tested(one: Prepared, test: Sequence[Record]) -> Prepared:
+    """``one`` without the training rows whose image is in ``test`` (of a target that holds the same images); it says so.
+
+    Dataset 44 is in subsets 18 and 22, and ten more image sets have two numbers.
+    """
+    tested = {row.image for row in test}
+    kept = [row for row in one.train if row.image not in tested]
+    lost = len(one.train) - len(kept)
+    said = [f"subset {one.subset.no}: {lost} training rows left out, their images are tested"] if lost else []
+    return replace(one, train=kept, said=[*one.said, *said])
+
+
 def permute_images(rows: Sequence[Record], *, seed: int = 0) -> list[Record]:
     """The rows of one subset with their images exchanged: questions and answers stay, the rule between them is gone.
 

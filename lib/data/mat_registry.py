@@ -23,19 +23,23 @@ from lib.data.tables import write_atomic
 
 COLUMNS = (
     *("record_type", "no", "name", "modality_code", "area", "task", "subset_no", "member_dataset_nos", "role"),
-    *("family", "table_names", "source_url", "notes"),
+    *("family", "table_names", "same_images_as", "source_url", "notes"),
 )
 ROLES = ("ID", "OOD", "det/seg")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source dataset: where its images must be fetched from, and the subsets that hold it (none for three)."""
+    """One source dataset: where its images must be fetched from, and the subsets that hold it (none for three).
+
+    ``same_images_as``: numbers under which the same images are used for another task.
+    """
 
     no: str
     name: str
     url: str
     subset_nos: tuple[str, ...]
+    same_images_as: tuple[str, ...] = ()
     notes: str = ""
 
 
@@ -51,6 +55,11 @@ class Registry:
     def role(self, *roles: str) -> list[Subset]:
         """Subsets of these roles, by number."""
         return [subset for subset in self.subsets.values() if subset.role in roles]
+
+    def images_in_common(self, one: Subset, other: Subset) -> set[str]:
+        """Numbers of the sources of ``one`` whose images ``other`` holds too, under the same or another number."""
+        held = set(self.members[other.no])
+        return {no for no in self.members[one.no] if no in held or held & set(self.sources[no].same_images_as)}
 
     @property
     def classification(self) -> list[Subset]:
@@ -89,7 +98,8 @@ def read_registry(path: Path) -> Registry:
             raise DataError(f"{path}: {kind} {no} is on line {lines[kind, no]} and again on line {line}; keep one.")
         lines[kind, no] = line
         if kind == "dataset":
-            sources[no] = Source(no, row["name"], row["source_url"], _split(row["subset_no"]), row["notes"])
+            twins = _split(row["same_images_as"])
+            sources[no] = Source(no, row["name"], row["source_url"], _split(row["subset_no"]), twins, row["notes"])
             continue
         _filled(path, line, row, ("modality_code", "area", "task", "family", "role", "member_dataset_nos"))
         if row["role"] not in ROLES:
@@ -120,6 +130,7 @@ def write_registry(path: Path, registry: Registry) -> None:
                 "no": source.no,
                 "name": source.name,
                 "subset_no": ";".join(source.subset_nos),
+                "same_images_as": ";".join(source.same_images_as),
                 "source_url": source.url,
                 "notes": source.notes,
             }

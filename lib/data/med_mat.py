@@ -29,6 +29,9 @@ from lib.data.tables import one_line, write_atomic
 
 KEYS = ("id", "caption", "image", "Question", "Answer", "Question-choice", "Answer-choice", "data-no")
 
+SUBSET_FILES = ("Aggregated_Subsets/Subset--{no}-train.json", "Subset-{no}-train.json")  # first upload, later revision
+ORIGINAL_FILES = ("Original_Medical_Datasets/ori--{no}-train.json", "Original_Medical_Datasets/Ori--{no}-train.json")
+
 Row = TypeVar("Row")
 
 
@@ -72,13 +75,12 @@ def _found(root: Path, candidates: Sequence[str], what: str) -> Path:
 
 def subset_file(root: Path, no: str) -> Path:
     """The question file of subset ``no`` ("03") in either layout; :class:`DataError` names the places looked at."""
-    names = [f"Aggregated_Subsets/Subset--{no}-train.json", f"Subset-{no}-train.json"]
-    return _found(Path(root), names, f"question file of subset {no}")
+    return _found(Path(root), [name.format(no=no) for name in SUBSET_FILES], f"question file of subset {no}")
 
 
 def original_file(root: Path, no: str) -> Path:
     """The question file of source dataset ``no`` ("6" or "06"); :class:`DataError` names the places looked at."""
-    names = [f"Original_Medical_Datasets/{start}--{no.zfill(2)}-train.json" for start in ("ori", "Ori")]
+    names = [name.format(no=no.zfill(2)) for name in ORIGINAL_FILES]
     return _found(Path(root), names, f"question file of dataset {no}")
 
 

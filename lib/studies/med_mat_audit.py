@@ -148,6 +148,15 @@ def relation_counts(registry: Registry, targets: Sequence[str], printed: pd.Data
     return pd.DataFrame.from_dict(lines, orient="index", columns=list(targets))
 
 
+def shared_images(rows: Sequence[PublishedRow], registry: Registry) -> list[PublishedRow]:
+    """Rows of which every choice of members holds an image set of the target, so that test images may be trained on."""
+    return [
+        row
+        for row in rows
+        if row.fits and all(any(registry.images_in_common(s, row.target) for s in members) for members in row.fits)
+    ]
+
+
 def repeats_table(repeats: pd.DataFrame, *, decimals: int = 2) -> pd.DataFrame:
     """Table 9 recomputed: mean and SD (n - 1) of the three runs, whether they round to what is printed, test size, error."""
     runs = repeats[["run 1", "run 2", "run 3"]]

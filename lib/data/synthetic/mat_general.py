@@ -30,7 +30,7 @@ ASKS = {  # kind of question -> its share and its words
 }
 OUTLINE = "trace {tone} {name}"
 MOST = 5  # shapes in a picture
-BINS, CELLS = 16, 8  # steps of a box side; rows and columns of a mask written as text
+BINS = 16  # steps of a side of a box or mask written as text
 CHUNK = 2000
 
 
@@ -99,7 +99,7 @@ def _question(rng: np.random.Generator, scene: dict[str, np.ndarray], row: int, 
     asked = {"kind": kind, "question": ASKS[kind][1].format(tone=tone, name=name)}
     if kind == "box":
         box = box_text(box_of_mask(mask), width=SIDE, height=SIDE, bins=BINS)
-        outline = {"outline": OUTLINE.format(tone=tone, name=name), "mask": mask_text(mask, rows=CELLS, columns=CELLS)}
+        outline = {"outline": OUTLINE.format(tone=tone, name=name), "mask": mask_text(mask, bins=BINS)}
         return {**asked, "answer": box, **outline}
     level = scene["level"][row]
     others = rng.permutation([n for n in NAMES if n != name])[:3]
