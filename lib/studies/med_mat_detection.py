@@ -51,18 +51,20 @@ class LocatedSet:
     test: list[Located]
 
 
-def write_detection(folder: Path, *, table: Path, numbers: Sequence[str], count: int, seed: int) -> None:
+def write_detection(folder: Path, *, table: str, numbers: Sequence[str], count: int, seed: int) -> None:
     """Write ``count`` images of each detection subset and one file of questions a subset, in the release's layout.
 
-    ``table``: the CSV of subsets, from which modality and area are read. Raises :class:`DataError` for a number that is
-    no detection subset of it.
+    ``table``: the text of the CSV of subsets, from which modality and area are read; a copy is written. Raises
+    :class:`DataError` for a number that is no detection subset of it.
     """
-    registry = read_registry(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "datasets.csv").write_text(table, encoding="utf-8")
+    registry = read_registry(folder / "datasets.csv")
     for no in numbers:
         subset = registry.subsets.get(no)
         if subset is None or subset.role != "det/seg":
             known = ", ".join(s.no for s in registry.role("det/seg"))
-            raise DataError(f"{table}: {no} is no detection subset; use one of {known}.")
+            raise DataError(f"{folder / 'datasets.csv'}: {no} is no detection subset; use one of {known}.")
         write_located(folder / SUBSET_FILES[0].format(no=no), _drawn(folder, subset, registry, count=count, seed=seed))
 
 
