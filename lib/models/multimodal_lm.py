@@ -78,8 +78,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor, answers: int | None = None) -> Tensor:
         batch, length, width = x.shape
         split = self.qkv(rms_norm(x, self.attention_norm)).reshape(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = split.permute(2, 0, 3, 1, 4)  # each (B, H, T, d)
-        q, k = rotate(q, turn), rotate(k, turn)
+        split = split.permute(2, 0, 3, 1, 4)  # (3, B, H, T, d)
+        (q, k), v = rotate(split[:2], turn), split[2]
         if answers is not None:
             q, x, bias = q[:, :, -answers:], x[:, -answers:], bias[:, :, -answers:]
         weights = (q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + bias).softmax(-1)
@@ -93,7 +93,7 @@ def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary positions (the half-split form of Llama): x (B, H, T, d), turn two of (B, 1, T, d)."""
+    """Rotary positions (the half-split form of Llama): x (..., H, T, d), turn two of (B, 1, T, d)."""
     first, second = x.chunk(2, dim=-1)
     return x * turn[0] + torch.cat([-second, first], dim=-1) * turn[1]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.mat_questions import ask
-from lib.data.mat_registry import read_registry, write_registry
+from lib.data.mat_registry import read_registry
 from lib.data.mat_selection import Subset
 from lib.data.med_mat import record, write_records
 from lib.data.synthetic.mat_shapes import PHYSICS, SHAPES, SIDE, apply_physics, blur, draw_ellipses, draw_shapes
@@ -161,21 +161,21 @@ def cells(subsets: Iterable[Subset]) -> list[Subset]:
     return list(found.values())
 
 
-def write_world(folder: Path, *, registry: Path, images: int, seed: int) -> None:
+def write_world(folder: Path, *, table: str, images: int, seed: int) -> None:
     """Write a world in the layout of the release: ``images`` pictures a cell, their questions, the table of subsets.
 
-    ``registry``: the CSV of subsets whose triplets the world populates. Pictures of different seeds have nothing in
-    common. Read back by :func:`lib.data.mat_prepared.prepare` like the release.
+    ``table``: the CSV text of the subsets whose triplets the world populates. Pictures of different seeds have nothing
+    in common. Read back by :func:`lib.data.mat_prepared.prepare` like the release.
     """
     from PIL import Image
 
-    table = read_registry(registry)
-    write_registry(folder / "datasets.csv", table)
-    for subset in cells(table.classification):
+    (folder / "datasets.csv").write_text(table, encoding="utf-8")
+    registry = read_registry(folder / "datasets.csv")
+    for subset in cells(registry.classification):
         rng, task = np.random.default_rng([seed, int(subset.no)]), TASKS[rule(subset)]
         truth = rng.permutation(np.arange(images) % len(task.labels))
         pictures, _ = render(subset.modality, subset.area, rule(subset), truth, rng)
-        source, asked = table.members[subset.no][0], replace(subset, task=rule(subset))
+        source, asked = registry.members[subset.no][0], replace(subset, task=rule(subset))
         place = Path("med-mat") / f"generated-{subset.no}"
         (folder / place).mkdir(parents=True)
         rows = []

@@ -1,0 +1,217 @@
+"""The plan of the Med-MAT experiments: one generated world, one pre-trained base, and the fits of every notebook.
+
+Everything is a cached artefact; two notebooks that need the same fits train them once. A *job* is one fit (what it is
+trained on, what it is tested on, its seed); an arm at one seed is a group of jobs and one artefact.
+
+>>> study = prepare(run, facts=paths.paper("med_mat")); pairs = study.pairs()
+>>> scores = study.fit({"related_pair": lambda seed: [study.pair_job(pair, seed=seed) for pair in pairs]})
+>>> study.by_target(scores["related_pair"], [pair.target for pair in pairs])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.data.mat_published import PublishedRow, read_combinations
+from lib.data.mat_registry import Registry, read_registry
+from lib.data.mat_selection import Subset, select
+from lib.data.mat_volumes import allocate
+from lib.data.synthetic import mat_general, mat_world
+from lib.studies import med_mat_fits
+from lib.training import mat_pretraining
+
+Job = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A related combination (two or three members) on the world: the printed row and the subsets that stand for it."""
+
+    row: str
+    direction_type: str
+    members: tuple[Subset, ...]
+    target: Subset
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Letter log-likelihoods of one fit on one subset: test (images, rotations, options), the right places, the pool."""
+
+    test: np.ndarray
+    right: np.ndarray
+    pool: np.ndarray
+
+    def accuracy(self, *, corrected: bool = False) -> float:
+        """Share of right answers over images and rotations of their options.
+
+        ``corrected``: each letter's mean log-likelihood over the pool (other images, every rotation) is subtracted
+        first, so that a preference for a letter cannot hide what was learnt.
+        """
+        prior = self.pool.mean(axis=(0, 1)) if corrected else 0.0
+        return float(((self.test - prior).argmax(-1) == self.right).mean())
+
+
+@dataclass
+class Study:
+    """World, base model and rows of one run. ``settings`` is the profile's section of ``experiments.yml``."""
+
+    run: Any
+    settings: dict[str, Any]
+    registry: Registry
+    published: list[PublishedRow]
+    world: Path
+    base: Path
+    rows: Path
+
+    # ------------------------------------------------------------------ structure
+    @property
+    def cells(self) -> list[Subset]:
+        """The subsets of the world, one a triplet."""
+        return mat_world.cells(self.registry.classification)
+
+    def role(self, role: str) -> list[Subset]:
+        """Subsets that are trained on in the multi-task experiment (``ID``) or only tested there (``OOD``)."""
+        return [subset for subset in self.cells if subset.role == role]
+
+    def cell(self, subset: Subset) -> Subset:
+        """The subset of the world with the triplet of ``subset``: equal triplets are one subset."""
+        same = (subset.modality, subset.area, mat_world.rule(subset))
+        return next(c for c in self.cells if (c.modality, c.area, mat_world.rule(c)) == same)
+
+    def pairs(self, table: str = "tab3_combinations") -> list[Pair]:
+        """The printed combinations of a table laid onto the world, each pair of members once a target.
+
+        Where a printed name fits several subsets, the first choice that no earlier row has taken.
+        """
+        taken: dict[tuple, Pair] = {}
+        for row in self.published:
+            if row.table != table:
+                continue
+            for members in row.fits:
+                mine, target = tuple(self.cell(m) for m in members), self.cell(row.target)
+                key = (frozenset(m.no for m in mine), target.no)
+                if key not in taken and len(key[0]) == len(mine) and target not in mine:
+                    taken[key] = Pair(row.row, row.direction_type, mine, target)
+                    break
+        return list(taken.values())
+
+    def repeated(self) -> list[Pair]:
+        """The eight combinations that Tables 4, 9, 11, 12 and 15 repeat (where they are pairs of this world)."""
+        again = {row.row for row in self.published if row.repeated_as}
+        return [pair for pair in self.pairs() if pair.row in again]
+
+    # ------------------------------------------------------------------ jobs
+    def job(
+        self, amounts: Mapping[str, int], tests: Sequence[Subset], *, seed: int, permuted: Sequence[str] = ()
+    ) -> Job:
+        """One fit: examples of each subset number, tested subsets, numbers of subsets whose images are exchanged."""
+        return {"amounts": dict(amounts), "permuted": list(permuted), "tests": [t.no for t in tests], "seed": seed}
+
+    def share(self, members: Sequence[Subset], *, total: int, seed: int) -> dict[str, int]:
+        """``total`` examples over ``members``, as even as can be."""
+        available = {subset.no: self.settings["rows"]["train"] for subset in members}
+        return allocate(members, available, total=min(total, sum(available.values())), seed=seed)
+
+    @property
+    def volume(self) -> int:
+        """Training examples of a related combination and of what it is compared with."""
+        return self.settings["volume"]
+
+    def member_job(self, pair: Pair, *, seed: int, permuted: str = "", total: int | None = None) -> Job:
+        """Training on the members of a combination. ``permuted``: ``all``, or ``one`` of them, drawn by seed and row."""
+        amounts = self.share(pair.members, total=total or self.volume, seed=seed)
+        drawn = np.random.default_rng([seed, *map(int, amounts)]).integers(len(pair.members))
+        exchanged = {"": [], "all": [m.no for m in pair.members], "one": [pair.members[drawn].no]}[permuted]
+        return self.job(amounts, [pair.target], seed=seed, permuted=exchanged)
+
+    def condition_job(
+        self, condition: str, target: Subset, *, seed: int, total: int | None = None, like: str = "", pool=None
+    ) -> Job:
+        """Training on one of the conditions of :func:`lib.data.mat_selection.select`, ``total`` examples."""
+        chosen = select(condition, target, pool or self.cells, like=like, seed=seed)
+        return self.job(self.share(chosen, total=total or self.volume, seed=seed), [target], seed=seed)
+
+    # ------------------------------------------------------------------ fitting
+    def fit(
+        self,
+        arms: Mapping[str, Callable[[int], list[Job]]],
+        *,
+        seeds: Sequence[int] | None = None,
+        rows: Path | None = None,
+        base: Path | None = None,
+        volume: int | None = None,
+        **tuning: Any,
+    ) -> dict[str, list[list[dict[str, Scored]]]]:
+        """Scores of every arm: name -> seed -> job -> tested subset -> :class:`Scored`; trained where missing.
+
+        Every fit sees its examples ``epochs`` times (the settings' number); ``volume`` is their number where an arm's
+        jobs do not have the study's usual one. ``steps`` overrides it.
+        """
+        seeds = list(self.run.seeds if seeds is None else seeds)
+        shared = {"rows": rows or self.rows, "base": base or self.base, **self.settings["tuning"], **tuning}
+        epochs = shared.pop("epochs")
+        shared.setdefault("steps", max(1, round(epochs * (volume or self.volume) / shared["batch"])))
+        groups = [(name, jobs(seed)) for name, jobs in arms.items() for seed in seeds]
+        folders = self.run.build_all(med_mat_fits.fit_group, [{**shared, "jobs": jobs} for _, jobs in groups])
+        found: dict[str, list] = {name: [] for name in arms}
+        for (name, jobs), folder in zip(groups, folders, strict=True):
+            found[name].append(_read(folder, jobs))
+        return found
+
+
+def _read(folder: Path, jobs: list[Job]) -> list[dict[str, Scored]]:
+    with np.load(folder / "scores.npz") as stored:
+        values = {key: stored[key] for key in stored.files}
+    return [
+        {
+            no: Scored(*(values[f"{number}/{no}/{what}"].astype(np.float64) for what in ("test", "test_right", "pool")))
+            for no in job["tests"]
+        }
+        for number, job in enumerate(jobs)
+    ]
+
+
+def accuracies(scores: list[list[dict[str, Scored]]], *, corrected: bool = False) -> np.ndarray:
+    """Accuracy (seeds, jobs) of an arm whose jobs test one subset each."""
+    return np.array([[next(iter(job.values())).accuracy(corrected=corrected) for job in jobs] for jobs in scores])
+
+
+def over_targets(values: np.ndarray, targets: Sequence[Subset]) -> np.ndarray:
+    """Mean over the jobs of each target, then over targets: (seeds, jobs) -> (seeds,). Rows that share one count once."""
+    numbers = [target.no for target in targets]
+    means = [values[:, [i for i, no in enumerate(numbers) if no == one]].mean(1) for one in dict.fromkeys(numbers)]
+    return np.mean(means, axis=0)
+
+
+def prepare(run: Any, *, facts: Path, encoder: str = "convolution", tests: int | None = None) -> Study:
+    """World, base model and rows of a run, built where missing.
+
+    ``facts``: folder with ``datasets.csv`` and ``combinations.csv``. ``tests``: seed of another world whose test images
+    are used instead of the world's own.
+    """
+    settings, registry = run.settings, read_registry(facts / "datasets.csv")
+    table = (facts / "datasets.csv").read_text(encoding="utf-8")
+    base = pretrained(run, encoder)
+    seeds = [settings["world"]["seed"]] + ([] if tests is None else [tests])
+    worlds = run.build_all(
+        mat_world.write_world, [{"table": table, "images": settings["world"]["images"], "seed": s} for s in seeds]
+    )
+    rows = run.build(med_mat_fits.prepare_rows, world=worlds[0], base=base, tests_of=worlds[-1], **settings["rows"])
+    published = read_combinations(facts / "combinations.csv", registry)
+    return Study(run, settings, registry, published, worlds[0], base, rows)
+
+
+def pretrained(run: Any, encoder: str) -> Path:
+    """The base model after the general stage, with one of the image encoders."""
+    general = run.build(mat_general.write_general, **run.settings["general"])
+    weights = run.build(
+        mat_pretraining.pretrain_encoder, general=general, encoder=encoder, **run.settings["encoders"][encoder]
+    )
+    return run.build(
+        mat_pretraining.pretrain_language, general=general, encoder=encoder, weights=weights, **run.settings["language"]
+    )
