@@ -63,7 +63,9 @@ def test_the_split_is_by_image_and_the_same_for_boxes_and_masks(root):
 
 def test_the_same_seed_draws_the_same_files_and_another_seed_others(root, tmp_path):
     for seed in (0, 1):
-        write_detection(tmp_path / str(seed), table=TABLE.read_text(encoding="utf-8"), numbers=["38"], count=5, seed=seed)
+        write_detection(
+            tmp_path / str(seed), table=TABLE.read_text(encoding="utf-8"), numbers=["38"], count=5, seed=seed
+        )
     skin = REGISTRY.subsets["38"]
     first, other, again = (load_located(tmp_path / seed, skin, mask=False) for seed in "010")
     assert first == again and {one.answer for one in first.train} != {one.answer for one in other.train}

@@ -45,9 +45,7 @@ def with_all_words(base: Path, *, seed: int) -> TinyCheckpoint:
     return checkpoint
 
 
-def prepare_located(
-    folder: Path, *, root: Path, base: Path, numbers: list[str], train: int, test: int
-) -> None:
+def prepare_located(folder: Path, *, root: Path, base: Path, numbers: list[str], train: int, test: int) -> None:
     """Features and prompts of the box and mask rows of every detection subset, for one base model.
 
     Up to ``train`` images a subset are trained on, ``test`` are tested. Writes ``features.npy``, one ``<kind>.npz`` and

@@ -101,7 +101,12 @@ class Detection:
             if not with_related:
                 return {"target": target, "target_rows": few}
             related = {"located": {located: half}, "classified": {classified: half}}
-            return {"target": target, "target_rows": few, **related, "permuted": [located, classified] if permuted else []}
+            return {
+                "target": target,
+                "target_rows": few,
+                **related,
+                "permuted": [located, classified] if permuted else [],
+            }
 
         arms = {
             "untrained": [{"target": target} for target in PLACES],
@@ -126,7 +131,12 @@ def prepare_detection(study: Study) -> Detection:
     """Draw the detection subsets and prepare their rows for the study's base model, where missing."""
     settings = study.run.settings["detection"]
     table = (study.world / "datasets.csv").read_text(encoding="utf-8")
-    drawn = {"table": table, "numbers": list(SHOWN), "count": settings["images"], "seed": study.settings["world"]["seed"]}
+    drawn = {
+        "table": table,
+        "numbers": list(SHOWN),
+        "count": settings["images"],
+        "seed": study.settings["world"]["seed"],
+    }
     root = study.run.build(med_mat_detection.write_detection, **drawn)
     sizes = {"train": settings["train"], "test": settings["test"]}
     located = study.run.build(
