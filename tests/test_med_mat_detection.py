@@ -19,7 +19,7 @@ REGISTRY = read_registry(TABLE)
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    write_detection(folder, table=TABLE, numbers=["38", "39"], count=60, seed=0)
+    write_detection(folder, table=TABLE.read_text(encoding="utf-8"), numbers=["38", "39"], count=60, seed=0)
     return folder
 
 
@@ -63,7 +63,9 @@ def test_the_split_is_by_image_and_the_same_for_boxes_and_masks(root):
 
 def test_the_same_seed_draws_the_same_files_and_another_seed_others(root, tmp_path):
     for seed in (0, 1):
-        write_detection(tmp_path / str(seed), table=TABLE, numbers=["38"], count=5, seed=seed)
+        write_detection(
+            tmp_path / str(seed), table=TABLE.read_text(encoding="utf-8"), numbers=["38"], count=5, seed=seed
+        )
     skin = REGISTRY.subsets["38"]
     first, other, again = (load_located(tmp_path / seed, skin, mask=False) for seed in "010")
     assert first == again and {one.answer for one in first.train} != {one.answer for one in other.train}
@@ -71,8 +73,8 @@ def test_the_same_seed_draws_the_same_files_and_another_seed_others(root, tmp_pa
 
 def test_a_number_that_is_no_detection_subset_is_told(tmp_path):
     with pytest.raises(DataError, match="03 is no detection subset; use one of 38, 39"):
-        write_detection(tmp_path, table=TABLE, numbers=["03"], count=5, seed=0)
-    assert not list(tmp_path.iterdir())
+        write_detection(tmp_path, table=TABLE.read_text(encoding="utf-8"), numbers=["03"], count=5, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["datasets.csv"]
 
 
 @pytest.mark.parametrize("mask", [False, True])

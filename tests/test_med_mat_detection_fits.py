@@ -30,10 +30,12 @@ def ready(tmp_path_factory):
     words = [PAD, *"ABCD", *(f"<{i}>" for i in range(BINS + 1))]
     settings = {"encoder": "convolution", "vocabulary": len(words), "width": 16, "depth": 1}
     TinyCheckpoint(MultimodalLM(**settings), words, settings).save(folders["base"])
-    write_detection(folders["detection"], table=TABLE, numbers=["38", "39"], count=40, seed=0)
-    mat_world.write_world(folders["world"], registry=TABLE, images=48, seed=0)
+    write_detection(
+        folders["detection"], table=TABLE.read_text(encoding="utf-8"), numbers=["38", "39"], count=40, seed=0
+    )
+    mat_world.write_world(folders["world"], table=TABLE.read_text(encoding="utf-8"), images=48, seed=0)
     told = {"base": folders["base"], "train": 20, "test": 10}
-    prepare_located(folders["located"], root=folders["detection"], table=TABLE, numbers=["38", "39"], **told)
+    prepare_located(folders["located"], root=folders["detection"], numbers=["38", "39"], **told)
     prepare_rows(folders["rows"], world=folders["world"], pool=4, tests_of=folders["world"], **told)
     return folders
 

@@ -1,6 +1,6 @@
 """Detection and segmentation for Med-MAT's miniature: generated subsets on disc, read back, permuted, scored by cIoU.
 
-A detection subset shows one lesion of any shape; what is a lesion, and not an artefact or a normal structure, depends on
+A detection subset shows one large lesion; what is a lesion, and not an artefact or a normal structure, depends on
 modality and area as in every other subset. Each image has two rows: where (a box) and outline (a mask), both as text.
 Used by ``tab5_tab6_detection``; training is :mod:`lib.studies.med_mat`'s.
 
@@ -35,11 +35,11 @@ from lib.data.mat_volumes import TEST_SHARE
 from lib.data.med_mat import SUBSET_FILES, subset_file
 from lib.data.synthetic.mat_general import BINS
 from lib.data.synthetic.mat_shapes import SIDE
-from lib.data.synthetic.mat_world import TASKS, render
+from lib.data.synthetic.mat_world import render
 from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
 
 WHAT = "lesion"
-SHOWN = "Diseases"  # the family whose lesions are drawn: one lesion of any of four shapes
+SHOWN, LARGE = "Level", (2, 3)  # the family whose lesions are drawn, and its two largest; see README, "What we tried"
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,20 @@ class LocatedSet:
     test: list[Located]
 
 
-def write_detection(folder: Path, *, table: Path, numbers: Sequence[str], count: int, seed: int) -> None:
+def write_detection(folder: Path, *, table: str, numbers: Sequence[str], count: int, seed: int) -> None:
     """Write ``count`` images of each detection subset and one file of questions a subset, in the release's layout.
 
-    ``table``: the CSV of subsets, from which modality and area are read. Raises :class:`DataError` for a number that is
-    no detection subset of it.
+    ``table``: the text of the CSV of subsets, from which modality and area are read; a copy is written. Raises
+    :class:`DataError` for a number that is no detection subset of it.
     """
-    registry = read_registry(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "datasets.csv").write_text(table, encoding="utf-8")
+    registry = read_registry(folder / "datasets.csv")
     for no in numbers:
         subset = registry.subsets.get(no)
         if subset is None or subset.role != "det/seg":
             known = ", ".join(s.no for s in registry.role("det/seg"))
-            raise DataError(f"{table}: {no} is no detection subset; use one of {known}.")
+            raise DataError(f"{folder / 'datasets.csv'}: {no} is no detection subset; use one of {known}.")
         write_located(folder / SUBSET_FILES[0].format(no=no), _drawn(folder, subset, registry, count=count, seed=seed))
 
 
@@ -71,7 +73,7 @@ def _drawn(folder: Path, subset: Subset, registry: Registry, *, count: int, seed
     from PIL import Image
 
     rng = np.random.default_rng([seed, int(subset.no), 38])
-    labels = rng.integers(0, len(TASKS[SHOWN].labels), count)
+    labels = rng.choice(LARGE, count)
     images, masks = render(subset.modality, subset.area, SHOWN, labels, rng)
     (folder / "med-mat" / subset.no).mkdir(parents=True, exist_ok=True)
     source, rows = registry.members[subset.no][0], []

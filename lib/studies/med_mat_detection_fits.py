@@ -45,15 +45,13 @@ def with_all_words(base: Path, *, seed: int) -> TinyCheckpoint:
     return checkpoint
 
 
-def prepare_located(
-    folder: Path, *, root: Path, table: Path, base: Path, numbers: list[str], train: int, test: int
-) -> None:
+def prepare_located(folder: Path, *, root: Path, base: Path, numbers: list[str], train: int, test: int) -> None:
     """Features and prompts of the box and mask rows of every detection subset, for one base model.
 
     Up to ``train`` images a subset are trained on, ``test`` are tested. Writes ``features.npy``, one ``<kind>.npz`` and
     ``rows.json``.
     """
-    checkpoint, registry = with_all_words(base, seed=0), read_registry(table)
+    checkpoint, registry = with_all_words(base, seed=0), read_registry(root / "datasets.csv")
     images: list[np.ndarray] = []
     listed: dict[str, dict[str, Any]] = {}
     asked: dict[str, list[Located]] = {kind: [] for kind in KINDS}
@@ -110,7 +108,7 @@ PARTS = ("target", "place", "letter")
 def _loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
     """Loss on the target's rows plus the mean loss on related rows, located and lettered by how many there are of each."""
     total = torch.zeros(())
-    for part in PARTS:
+    for part in (part for part in PARTS if f"{part}_weight" in batch):
         wanted = batch[f"{part}_wanted"]
         logits = call(batch[f"{part}_features"], batch[f"{part}_ids"], batch[f"{part}_mask"], wanted.shape[-1])
         total = total + batch[f"{part}_weight"] * F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
@@ -170,9 +168,11 @@ def _tune(
     source = {"target": located, "place": located, "letter": rows}
     asked = {"target": located.questions[kind], "place": located.questions[kind], "letter": rows.questions}
 
+    present = [part for part in PARTS if weights[part].any()]
+
     def batch_of_step(step: int) -> dict[str, Tensor]:
         made: dict[str, Tensor] = {}
-        for part in PARTS:
+        for part in present:
             told = {"batch": batch, "seeds": seeds, "step": step}
             made |= _slices(part, source[part].features, asked[part], draws[part], **told)
             made[f"{part}_weight"] = torch.as_tensor(weights[part], dtype=torch.float32)
