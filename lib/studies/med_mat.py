@@ -22,6 +22,7 @@ from lib.data.mat_registry import Registry, read_registry
 from lib.data.mat_selection import Subset, select
 from lib.data.mat_volumes import allocate
 from lib.data.synthetic import mat_general, mat_world
+from lib.data.synthetic.mat_world import rule
 from lib.studies import med_mat_fits
 from lib.training import mat_pretraining
 
@@ -80,8 +81,8 @@ class Study:
 
     def cell(self, subset: Subset) -> Subset:
         """The subset of the world with the triplet of ``subset``: equal triplets are one subset."""
-        same = (subset.modality, subset.area, mat_world.rule(subset))
-        return next(c for c in self.cells if (c.modality, c.area, mat_world.rule(c)) == same)
+        same = (subset.modality, subset.area, rule(subset))
+        return next(c for c in self.cells if (c.modality, c.area, rule(c)) == same)
 
     def pairs(self, table: str = "tab3_combinations") -> list[Pair]:
         """The printed combinations of a table laid onto the world, each pair of members once a target.
@@ -105,6 +106,11 @@ class Study:
         again = {row.row for row in self.published if row.repeated_as}
         return [pair for pair in self.pairs() if pair.row in again]
 
+    @property
+    def options(self) -> dict[str, int]:
+        """Number of options of each subset's questions."""
+        return {subset.no: len(mat_world.TASKS[rule(subset)].labels) for subset in self.cells}
+
     # ------------------------------------------------------------------ jobs
     def job(
         self, amounts: Mapping[str, int], tests: Sequence[Subset], *, seed: int, permuted: Sequence[str] = ()
@@ -115,7 +121,8 @@ class Study:
     def share(self, members: Sequence[Subset], *, total: int, seed: int) -> dict[str, int]:
         """``total`` examples over ``members``, as even as can be."""
         available = {subset.no: self.settings["rows"]["train"] for subset in members}
-        return allocate(members, available, total=min(total, sum(available.values())), seed=seed)
+        amounts = allocate(members, available, total=min(total, sum(available.values())), seed=seed)
+        return {no: amount for no, amount in amounts.items() if amount}
 
     @property
     def volume(self) -> int:
@@ -142,8 +149,6 @@ class Study:
         arms: Mapping[str, Callable[[int], list[Job]]],
         *,
         seeds: Sequence[int] | None = None,
-        rows: Path | None = None,
-        base: Path | None = None,
         volume: int | None = None,
         **tuning: Any,
     ) -> dict[str, list[list[dict[str, Scored]]]]:
@@ -153,15 +158,19 @@ class Study:
         jobs do not have the study's usual one. ``steps`` overrides it.
         """
         seeds = list(self.run.seeds if seeds is None else seeds)
-        shared = {"rows": rows or self.rows, "base": base or self.base, **self.settings["tuning"], **tuning}
-        epochs = shared.pop("epochs")
-        shared.setdefault("steps", max(1, round(epochs * (volume or self.volume) / shared["batch"])))
+        shared = self.recipe(volume=volume) | tuning
         groups = [(name, jobs(seed)) for name, jobs in arms.items() for seed in seeds]
         folders = self.run.build_all(med_mat_fits.fit_group, [{**shared, "jobs": jobs} for _, jobs in groups])
         found: dict[str, list] = {name: [] for name in arms}
         for (name, jobs), folder in zip(groups, folders, strict=True):
             found[name].append(_read(folder, jobs))
         return found
+
+    def recipe(self, *, volume: int | None = None) -> dict[str, Any]:
+        """What every fit of this study is told besides its jobs; ``volume``: examples it sees ``epochs`` times."""
+        kept = {key: value for key, value in self.settings["tuning"].items() if key != "epochs"}
+        steps = max(1, round(self.settings["tuning"]["epochs"] * (volume or self.volume) / kept["batch"]))
+        return {"rows": self.rows, "base": self.base, "device": self.run.device, "steps": steps, **kept}
 
 
 def _read(folder: Path, jobs: list[Job]) -> list[dict[str, Scored]]:
@@ -188,30 +197,40 @@ def over_targets(values: np.ndarray, targets: Sequence[Subset]) -> np.ndarray:
     return np.mean(means, axis=0)
 
 
-def prepare(run: Any, *, facts: Path, encoder: str = "convolution", tests: int | None = None) -> Study:
+def prepare(
+    run: Any,
+    *,
+    facts: Path,
+    encoder: str = "convolution",
+    blind: bool = False,
+    tests: dict[str, int] | None = None,
+) -> Study:
     """World, base model and rows of a run, built where missing.
 
-    ``facts``: folder with ``datasets.csv`` and ``combinations.csv``. ``tests``: seed of another world whose test images
-    are used instead of the world's own.
+    ``facts``: folder with ``datasets.csv`` and ``combinations.csv``. ``encoder``: the image encoder of the base model.
+    ``blind``: random features instead of the encoder's. ``tests`` (``seed``, ``images``, ``test``): another world from which so
+    many test images a subset are taken instead.
     """
     settings, registry = run.settings, read_registry(facts / "datasets.csv")
     table = (facts / "datasets.csv").read_text(encoding="utf-8")
     base = pretrained(run, encoder)
-    seeds = [settings["world"]["seed"]] + ([] if tests is None else [tests])
-    worlds = run.build_all(
-        mat_world.write_world, [{"table": table, "images": settings["world"]["images"], "seed": s} for s in seeds]
-    )
-    rows = run.build(med_mat_fits.prepare_rows, world=worlds[0], base=base, tests_of=worlds[-1], **settings["rows"])
+    wanted = [settings["world"]] + ([] if tests is None else [{key: tests[key] for key in ("seed", "images")}])
+    worlds = run.build_all(mat_world.write_world, [{"table": table, **world} for world in wanted])
+    parts = settings["rows"] if tests is None else {**settings["rows"], "test": tests["test"]}
+    source = {"world": worlds[0], "tests_of": worlds[-1], "base": base, "blind": blind}
+    rows = run.build(med_mat_fits.prepare_rows, **source, **parts)
     published = read_combinations(facts / "combinations.csv", registry)
     return Study(run, settings, registry, published, worlds[0], base, rows)
 
 
-def pretrained(run: Any, encoder: str) -> Path:
-    """The base model after the general stage, with one of the image encoders."""
-    general = run.build(mat_general.write_general, **run.settings["general"])
+def pretrained(run: Any, encoder: str = "convolution") -> Path:
+    """The base model after the general stage; a second encoder is joined to the first one's language model."""
+    settings, device = run.settings, {"device": run.device}
+    general = run.build(mat_general.write_general, **settings["general"])
     weights = run.build(
-        mat_pretraining.pretrain_encoder, general=general, encoder=encoder, **run.settings["encoders"][encoder]
+        mat_pretraining.pretrain_encoder, general=general, encoder=encoder, **settings["encoders"][encoder], **device
     )
-    return run.build(
-        mat_pretraining.pretrain_language, general=general, encoder=encoder, weights=weights, **run.settings["language"]
-    )
+    source = {"general": general, "encoder": encoder, "weights": weights, **settings["language"], **device}
+    if encoder != "convolution":
+        source |= {"start": pretrained(run), "steps": settings["join_steps"]}
+    return run.build(mat_pretraining.pretrain_language, **source)

@@ -21,7 +21,7 @@ from lib.data.mat_questions import LETTERS, question_text, read_options
 from lib.data.mat_registry import read_registry
 from lib.data.med_mat import Record, read_image
 from lib.data.synthetic import mat_world
-from lib.models.multimodal_checkpoint import TinyCheckpoint, load
+from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.training.mat_tuning import TOGETHER, Questions, letter_scores, tune
 
 
@@ -37,12 +37,15 @@ def rotations(one: Record) -> list[tuple[str, int]]:
     return turned
 
 
-def prepare_rows(folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path) -> None:
+def prepare_rows(
+    folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path, blind: bool = False
+) -> None:
     """Rows, visual features and prompts of every subset of a world, for one base model.
 
     Of each subset ``test`` label-balanced images are tested, ``pool`` others only show the model's preference for
     letters, up to ``train`` are trained on. ``tests_of``: the world whose test images are used, another one for a new
-    test set. Writes ``features.npy``, ``prompts.npz`` and ``rows.json``.
+    test set. ``blind``: every image is given random features instead of its own, a model that cannot see. Writes
+    ``features.npy``, ``prompts.npz`` and ``rows.json``.
     """
     checkpoint = with_world_words(base, seed=0)
     registry = read_registry(world / "datasets.csv")
@@ -71,14 +74,17 @@ def prepare_rows(folder: Path, *, world: Path, base: Path, train: int, test: int
             "options": len(read_options(mine.train[0].question_choice)),
         }
     ids, mask, wanted = checkpoint.with_answers(texts, answers)
-    np.save(folder / "features.npy", checkpoint.see(np.stack(images)).numpy())
+    features = checkpoint.see(np.stack(images)).numpy()
+    if blind:
+        features = np.random.default_rng(0).standard_normal(features.shape, dtype=np.float32)
+    np.save(folder / "features.npy", features)
     np.savez(folder / "prompts.npz", ids=ids.numpy(), mask=mask.numpy(), wanted=wanted.numpy())
     (folder / "rows.json").write_text(json.dumps(listed))
 
 
 def with_world_words(base: Path, *, seed: int) -> TinyCheckpoint:
     """The base model with the world's words added, whose vectors are drawn by ``seed``."""
-    checkpoint = load(base)
+    checkpoint = TinyCheckpoint.read(base)
     checkpoint.add_words(mat_world.words(), seed=seed)
     return checkpoint
 
@@ -127,7 +133,15 @@ def score(checkpoint: TinyCheckpoint, rows: Rows, no: str) -> dict[str, np.ndarr
 
 
 def fit_group(
-    folder: Path, *, rows: Path, base: Path, jobs: list[dict[str, Any]], steps: int, batch: int, learning_rate: float
+    folder: Path,
+    *,
+    rows: Path,
+    base: Path,
+    jobs: list[dict[str, Any]],
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    device: str = "cpu",
 ) -> None:
     """Train one model a job and write its letter scores on the subsets it is tested on.
 
@@ -143,7 +157,7 @@ def fit_group(
             draws = [data.draw(j["amounts"], permuted=j["permuted"], seed=j["seed"]) for _, j in trained]
             tune(
                 [c.model for c, _ in trained], data.features, data.questions, draws,
-                steps=steps, batch=batch, learning_rate=learning_rate, seeds=[j["seed"] for _, j in trained],
+                steps=steps, batch=batch, learning_rate=learning_rate, seeds=[j["seed"] for _, j in trained], device=device,
             )  # fmt: skip
         for number, (checkpoint, job) in enumerate(zip(checkpoints, part, strict=True), start=start):
             for no in job["tests"]:

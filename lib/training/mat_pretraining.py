@@ -52,7 +52,15 @@ class _Teller(nn.Module):
 
 
 def pretrain_encoder(
-    folder: Path, *, general: Path, encoder: str, steps: int, batch: int, learning_rate: float, seed: int
+    folder: Path,
+    *,
+    general: Path,
+    encoder: str,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    device: str = "cpu",
 ) -> None:
     """Train an image encoder to tell which shapes of which tone and size are in each cell; write ``encoder.safetensors``.
 
@@ -67,12 +75,13 @@ def pretrain_encoder(
 
     def loss_of_step(called: nn.Module, step: int) -> Tensor:
         rows = epoch_order(count=len(images), batch=batch, seed=seed, step=step)
-        told = called(torch.from_numpy(images[rows]).float() / 255)
-        return F.binary_cross_entropy_with_logits(told, torch.from_numpy(there[rows]))
+        told = called(torch.from_numpy(images[rows]).to(device).float() / 255)
+        return F.binary_cross_entropy_with_logits(told, torch.from_numpy(there[rows]).to(device))
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    train(model, loss_of_step, steps=steps, optimiser=optimiser, clip=10.0, schedule=warmup_cosine(steps, warmup=100))
-    save_file({k: v.contiguous() for k, v in model.encoder.state_dict().items()}, folder / "encoder.safetensors")
+    schedule = warmup_cosine(steps, warmup=100)
+    train(model, loss_of_step, steps=steps, optimiser=optimiser, clip=10.0, schedule=schedule, device=device)
+    save_file({k: v.cpu().contiguous() for k, v in model.encoder.state_dict().items()}, folder / "encoder.safetensors")
 
 
 # ---------------------------------------------------------------------- language model
@@ -89,8 +98,9 @@ class Drill:
 
     def loss(self, model: nn.Module, features: Tensor, *, batch: int, seed: int, step: int) -> Tensor:
         drawn = torch.from_numpy(epoch_order(count=len(self.rows), batch=batch, seed=seed, step=step))
-        seen = features[self.rows[drawn]]
-        return answer_loss(model(seen, self.ids[drawn], self.mask[drawn], self.wanted.shape[1]), self.wanted[drawn])
+        device = features.device
+        ids, mask, wanted = (part[drawn].to(device) for part in (self.ids, self.mask, self.wanted))
+        return answer_loss(model(features[self.rows[drawn].to(device)], ids, mask, wanted.shape[1]), wanted)
 
 
 def answer_loss(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -139,11 +149,14 @@ def pretrain_language(
     batch: int,
     learning_rate: float,
     seed: int,
+    start: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Train projector and language model around the frozen encoder of ``weights`` and write the checkpoint.
 
-    First without pictures, quoting the letter of a named option; then on pictures, half of the questions answered by
-    word at the start and a quarter at the end, with boxes and outlines in between.
+    First without pictures, quoting the letter of a named option; then on pictures, most of the questions answered by
+    word at the start and a fifth at the end, with boxes and outlines in between. With ``start`` the language model is
+    that checkpoint's (another image encoder is joined to it), and it does without the first part.
     """
     from safetensors.torch import load_file
 
@@ -153,9 +166,12 @@ def pretrain_language(
     settings = {"encoder": encoder, "vocabulary": len(words), "width": width, "depth": depth}
     checkpoint = TinyCheckpoint(MultimodalLM(**settings), words, settings)
     model = checkpoint.model
+    if start is not None:
+        known = TinyCheckpoint.read(start).model.state_dict()
+        model.load_state_dict({k: v for k, v in known.items() if not k.startswith("encoder")}, strict=False)
     model.encoder.load_state_dict(load_file(weights / "encoder.safetensors"))
     model.encoder.requires_grad_(False)
-    features = checkpoint.see(np.load(general / "images.npy"))
+    features = checkpoint.see(np.load(general / "images.npy")).to(device)
     drills = _drills(checkpoint, asked, names=names, seed=seed)
     blank = torch.zeros_like(features[:1]).expand(len(features), -1, -1)
 
@@ -172,11 +188,13 @@ def pretrain_language(
         losses = {k: drills[k].loss(called, features, batch=n, seed=seed, step=step) for k, n in sizes.items()}
         return sum(losses[kind] * n for kind, n in sizes.items()) / sum(sizes.values())
 
-    for loss, count in ((text_loss, text_steps), (joint_loss, steps)):
+    for loss, count in ((text_loss, 0 if start else text_steps), (joint_loss, steps)):
         trained = [p for p in model.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.01)
         schedule = warmup_cosine(count, warmup=100)
-        train(_Frozen(model), loss, steps=count, optimiser=optimiser, clip=CLIP, schedule=schedule)
+        whole = _Frozen(model)
+        train(whole, loss, steps=count, optimiser=optimiser, clip=CLIP, schedule=schedule, device=device)
+    model.cpu()
     checkpoint.save(folder)
 
 

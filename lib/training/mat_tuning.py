@@ -51,6 +51,7 @@ def tune(
     batch: int,
     learning_rate: float,
     seeds: Sequence[int],
+    device: str = "cpu",
 ) -> np.ndarray:
     """Tune each model in place on its own rows and return the losses (steps, K).
 
@@ -67,17 +68,19 @@ def tune(
             seen.append(pictures[order])
             asked.append(rows[order])
         rows = torch.from_numpy(np.stack(asked))
-        return {
-            "features": features[torch.from_numpy(np.stack(seen))],
-            "ids": questions.ids[rows], "mask": questions.mask[rows], "wanted": questions.wanted[rows],
-        }  # fmt: skip
+        parts = {"features": features[torch.from_numpy(np.stack(seen))]}
+        parts |= {"ids": questions.ids[rows], "mask": questions.mask[rows], "wanted": questions.wanted[rows]}
+        return {name: part.to(device) for name, part in parts.items()}
 
     for model in models:
-        model.encoder.requires_grad_(False)
+        model.to(device).encoder.requires_grad_(False)
     schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))
-    return fit_stacked(
+    losses = fit_stacked(
         models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, clip=1.0, schedule=schedule
     )
+    for model in models:
+        model.cpu()
+    return losses
 
 
 @torch.no_grad()
