@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from lib.training.mat_lora import IGNORED, finetune, labelled
 from PIL import Image
 from tiny_llava import write_tiny_llava
 
@@ -15,7 +16,6 @@ from lib.data.mat_selection import Subset
 from lib.data.med_mat import SUBSET_FILES, record, write_records
 from lib.models.multimodal_checkpoint import load
 from lib.studies.med_mat_released import check_release, fit_released
-from lib.training.mat_lora import IGNORED, finetune, labelled
 
 SUBSETS = {no: Subset(no, "CT", area, "tone", "State") for no, area in (("01", "Lung"), ("02", "Brain"))}
 ROWS = {"cap": 40, "test": 12, "pool": 6}
