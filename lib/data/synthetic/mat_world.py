@@ -74,7 +74,7 @@ TASKS = {
         ((1.2, 1.5), (2.1, 2.5), (3.1, 3.6), (4.4, 5.0)),
     ),
     "Diseases": Task(("nodule", "cyst", "fissure", "plaque"), ("disc", "ring", "bar", "cross"), (1,) * 4, (_MIDDLE,) * 4),
-    "Recognition": Task(("solitary", "paired", "threefold", "fourfold"), ("disc",) * 4, (1, 2, 3, 4), ((1.6, 2.2),) * 4),
+    "Recognition": Task(("solitary", "paired", "threefold", "fourfold"), ("disc",) * 4, (1, 2, 3, 4), ((1.9, 2.5),) * 4),
     "Quality": Task(("adequate", "inadequate"), ("disc", "disc"), (1, 1), (_MIDDLE,) * 2),
 }  # fmt: skip
 
@@ -111,7 +111,7 @@ class _Scene:
         place = self._free_place(radius) if place is None else place
         angle = self.rng.uniform(0, np.pi, self.count) if angle is None else angle
         shape = draw_shapes(kinds, x=place[:, 0], y=place[:, 1], radius=radius, angle=angle) * drawn[:, None, None]
-        self.tissue = self.tissue + sign * self.rng.uniform(0.24, 0.34, (self.count, 1, 1)) * shape
+        self.tissue = self.tissue + sign * self.rng.uniform(0.30, 0.42, (self.count, 1, 1)) * shape
         self.busy = np.concatenate([self.busy, np.column_stack([place, np.where(drawn, radius, -9)])[:, None]], axis=1)
         if lesion:
             self.mask |= shape > 0.5
