@@ -21,7 +21,7 @@ from lib.models.multimodal_lm import GRID, SIDE, MultimodalLM
 
 CONFIG = "reprise_multimodal.json"
 PAD = "<pad>"
-_PIECE = re.compile(r"<\d+>|[A-Za-z0-9][\w-]*|-")
+_PIECE = re.compile(r"<\d+>|[A-Za-z0-9][\w-]*")
 
 
 class CheckpointError(ValueError):
@@ -29,8 +29,8 @@ class CheckpointError(ValueError):
 
 
 def pieces(text: str) -> list[str]:
-    """Words, box steps (``<7>``) and empty mask rows of a text. An empty row counts twice, as long as a filled one."""
-    return [piece for found in _PIECE.findall(text) for piece in ([found] * 2 if found == "-" else [found])]
+    """Words and box steps (``<7>``) of a text, in order."""
+    return _PIECE.findall(text)
 
 
 def padded_length(longest: int) -> int:
@@ -116,6 +116,7 @@ class TinyCheckpoint:
 
     @classmethod
     def read(cls, folder: Path) -> TinyCheckpoint:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
@@ -123,7 +124,7 @@ class TinyCheckpoint:
             words = settings.pop("words")
             model = MultimodalLM(**settings)
             model.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise CheckpointError(f"{folder} is no checkpoint of this model ({reason}); build it again") from None
         return cls(model, words, settings)

@@ -115,7 +115,7 @@ def _drills(checkpoint: TinyCheckpoint, asked: list[dict], *, names: list[str], 
     place = [row for row, one in enumerate(asked) if "mask" in one]
     shown = [[names[i] for i in rng.permutation(len(names))[:4]] for _ in asked]
     truth = rng.integers(0, 4, len(asked))
-    quoted = [lettered(f"choose {options[k]}", options) for options, k in zip(shown, truth, strict=True)]
+    quoted = [lettered(f"quote {options[k]}", options) for options, k in zip(shown, truth, strict=True)]
     by_letter = [lettered(asked[row]["question"], asked[row]["options"]) for row in choice]
     letters = [LETTERS[asked[row]["options"].index(asked[row]["answer"])] for row in choice]
     return {
@@ -131,9 +131,9 @@ def _vocabulary(asked: list[dict]) -> tuple[list[str], list[str]]:
     """All words of the general stage in a fixed order, and those of them that may be quoted."""
     texts = [text for one in asked for key in ("question", "outline", "answer") if (text := one.get(key))]
     said = {piece for text in [*texts, *(o for one in asked for o in one.get("options", []))] for piece in pieces(text)}
-    names = sorted(word for word in said if word[0] not in "<-")
+    names = sorted(word for word in said if word[0] != "<")
     steps = [f"<{i}>" for i in range(1 + max(int(word[1:-1]) for word in said if word[0] == "<"))]
-    return [PAD, *LETTERS, "-", *steps, "choose", *names], names
+    return [PAD, *LETTERS, *steps, "quote", *names], names
 
 
 def pretrain_language(
