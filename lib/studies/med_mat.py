@@ -23,7 +23,7 @@ from lib.data.mat_selection import Subset, select
 from lib.data.mat_volumes import allocate
 from lib.data.synthetic import mat_general, mat_world
 from lib.data.synthetic.mat_world import rule
-from lib.studies import med_mat_fits
+from lib.studies import med_mat_fits, med_mat_released
 from lib.training import mat_pretraining
 
 Job = dict[str, Any]
@@ -59,28 +59,36 @@ class Scored:
 
 @dataclass
 class Study:
-    """World, base model and rows of one run. ``settings`` is the profile's section of ``experiments.yml``."""
+    """Subsets, base model and how it is fitted, for one run. ``settings`` is the profile's section of ``experiments.yml``.
+
+    ``cells``: the subsets there are; ``available``: training examples of each, ``tests``: test images, ``options``: of its
+    questions. ``fitter`` is told ``source`` besides its jobs. ``world``, ``base`` and ``rows``: artefacts of a generated
+    world, else ``None``.
+    """
 
     run: Any
     settings: dict[str, Any]
     registry: Registry
     published: list[PublishedRow]
-    world: Path
-    base: Path
-    rows: Path
+    cells: list[Subset]
+    available: dict[str, int]
+    tests: dict[str, int]
+    options: dict[str, int]
+    fitter: Callable
+    source: dict[str, Any]
+    world: Path | None = None
+    base: Path | None = None
+    rows: Path | None = None
 
     # ------------------------------------------------------------------ structure
-    @property
-    def cells(self) -> list[Subset]:
-        """The subsets of the world, one a triplet."""
-        return mat_world.cells(self.registry.classification)
-
     def role(self, role: str) -> list[Subset]:
         """Subsets that are trained on in the multi-task experiment (``ID``) or only tested there (``OOD``)."""
         return [subset for subset in self.cells if subset.role == role]
 
     def cell(self, subset: Subset) -> Subset:
-        """The subset of the world with the triplet of ``subset``: equal triplets are one subset."""
+        """The subset itself, or the one of the generated world with its triplet: there equal triplets are one subset."""
+        if subset in self.cells:
+            return subset
         same = (subset.modality, subset.area, rule(subset))
         return next(c for c in self.cells if (c.modality, c.area, rule(c)) == same)
 
@@ -106,11 +114,6 @@ class Study:
         again = {row.row for row in self.published if row.repeated_as}
         return [pair for pair in self.pairs() if pair.row in again]
 
-    @property
-    def options(self) -> dict[str, int]:
-        """Number of options of each subset's questions."""
-        return {subset.no: len(mat_world.TASKS[rule(subset)].labels) for subset in self.cells}
-
     # ------------------------------------------------------------------ jobs
     def job(
         self, amounts: Mapping[str, int], tests: Sequence[Subset], *, seed: int, permuted: Sequence[str] = ()
@@ -120,8 +123,8 @@ class Study:
 
     def share(self, members: Sequence[Subset], *, total: int, seed: int) -> dict[str, int]:
         """``total`` examples over ``members``, as even as can be."""
-        available = {subset.no: self.settings["rows"]["train"] for subset in members}
-        amounts = allocate(members, available, total=min(total, sum(available.values())), seed=seed)
+        most = sum(self.available[subset.no] for subset in members)
+        amounts = allocate(members, self.available, total=min(total, most), seed=seed)
         return {no: amount for no, amount in amounts.items() if amount}
 
     @property
@@ -150,7 +153,7 @@ class Study:
         *,
         seeds: Sequence[int] | None = None,
         volume: int | None = None,
-        **tuning: Any,
+        steps: int | None = None,
     ) -> dict[str, list[list[dict[str, Scored]]]]:
         """Scores of every arm: name -> seed -> job -> tested subset -> :class:`Scored`; trained where missing.
 
@@ -158,19 +161,21 @@ class Study:
         jobs do not have the study's usual one. ``steps`` overrides it.
         """
         seeds = list(self.run.seeds if seeds is None else seeds)
-        shared = self.recipe(volume=volume) | tuning
         groups = [(name, jobs(seed)) for name, jobs in arms.items() for seed in seeds]
-        folders = self.run.build_all(med_mat_fits.fit_group, [{**shared, "jobs": jobs} for _, jobs in groups])
+        shared = self.recipe(volume=volume, steps=steps)
+        folders = self.run.build_all(self.fitter, [{**shared, "jobs": jobs} for _, jobs in groups])
         found: dict[str, list] = {name: [] for name in arms}
         for (name, jobs), folder in zip(groups, folders, strict=True):
             found[name].append(_read(folder, jobs))
         return found
 
-    def recipe(self, *, volume: int | None = None) -> dict[str, Any]:
+    def recipe(self, *, volume: int | None = None, steps: int | None = None) -> dict[str, Any]:
         """What every fit of this study is told besides its jobs; ``volume``: examples it sees ``epochs`` times."""
-        kept = {key: value for key, value in self.settings["tuning"].items() if key != "epochs"}
-        steps = max(1, round(self.settings["tuning"]["epochs"] * (volume or self.volume) / kept["batch"]))
-        return {"rows": self.rows, "base": self.base, "device": self.run.device, "steps": steps, **kept}
+        tuning, size = dict(self.settings["tuning"]), volume or self.volume
+        steps = steps or max(1, round(tuning.pop("epochs") * size / tuning["batch"]))
+        tuning.pop("epochs", None)
+        length = {"steps": steps} if self.rows else {"epochs": steps * tuning["batch"] / size}
+        return {**self.source, **length, **tuning}
 
 
 def _read(folder: Path, jobs: list[Job]) -> list[dict[str, Scored]]:
@@ -212,15 +217,40 @@ def prepare(
     many test images a subset are taken instead.
     """
     settings, registry = run.settings, read_registry(facts / "datasets.csv")
+    published = read_combinations(facts / "combinations.csv", registry)
+    if "released" in settings:
+        return _released(run, registry, published, facts / "datasets.csv")
     table = (facts / "datasets.csv").read_text(encoding="utf-8")
     base = pretrained(run, encoder)
     wanted = [settings["world"]] + ([] if tests is None else [{key: tests[key] for key in ("seed", "images")}])
     worlds = run.build_all(mat_world.write_world, [{"table": table, **world} for world in wanted])
     parts = settings["rows"] if tests is None else {**settings["rows"], "test": tests["test"]}
-    source = {"world": worlds[0], "tests_of": worlds[-1], "base": base, "blind": blind}
-    rows = run.build(med_mat_fits.prepare_rows, **source, **parts)
-    published = read_combinations(facts / "combinations.csv", registry)
-    return Study(run, settings, registry, published, worlds[0], base, rows)
+    made = {"world": worlds[0], "tests_of": worlds[-1], "base": base, "blind": blind}
+    rows = run.build(med_mat_fits.prepare_rows, **made, **parts)
+    cells = mat_world.cells(registry.classification)
+    return Study(
+        run, settings, registry, published, cells,
+        available={subset.no: settings["rows"]["train"] for subset in cells},
+        tests={subset.no: parts["test"] for subset in cells},
+        options={subset.no: len(mat_world.TASKS[rule(subset)].labels) for subset in cells},
+        fitter=med_mat_fits.fit_group, source={"rows": rows, "base": base, "device": run.device},
+        world=worlds[0], base=base, rows=rows,
+    )  # fmt: skip
+
+
+def _released(run: Any, registry: Registry, published: list[PublishedRow], table: Path) -> Study:
+    """A study of a released model on the released question files (profile `full`): same jobs, same scores."""
+    given = dict(run.settings["released"])
+    root = Path(given.pop("root"))
+    sizes = {key: given[key] for key in ("missing", "cap", "tests", "pool")}
+    prepared = med_mat_released.prepare_all(root, registry, **sizes)
+    return Study(
+        run, run.settings, registry, published, registry.classification,
+        available={no: min(given["cap"], len(ready.train)) for no, ready in prepared.items()},
+        tests={no: len(ready.test) for no, ready in prepared.items()},
+        options={no: max(len(row.options) for row in ready.test) for no, ready in prepared.items()},
+        fitter=med_mat_released.fit_released, source={"root": root, "table": table, "device": run.device, **given},
+    )  # fmt: skip
 
 
 def pretrained(run: Any, encoder: str = "convolution") -> Path:

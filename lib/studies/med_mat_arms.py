@@ -33,15 +33,16 @@ def multitask_arms(study: Study, *, tested: Sequence[Subset], equal_steps: int) 
     ``multi_task_equal_steps``, ``single_task_equal_steps`` and ``multi_task_permuted_partners``, in which every subset
     but the tested one has its images exchanged.
     """
-    learnt, each = study.role("ID"), study.settings["rows"]["train"]
-    everything = {subset.no: each for subset in learnt}
+    learnt = study.role("ID")
+    everything = {subset.no: study.available[subset.no] for subset in learnt}
+    each = max(everything.values())
     numbers = list(everything)
 
     def multi(seed: int, permuted: Sequence[str] = (), tests: Sequence[Subset] | None = None) -> dict:
         return study.job(everything, study.cells if tests is None else tests, seed=seed, permuted=permuted)
 
     def single(seed: int) -> list[dict]:
-        return [study.job({one.no: each}, [one], seed=seed) for one in tested]
+        return [study.job({one.no: everything[one.no]}, [one], seed=seed) for one in tested]
 
     def partners(seed: int) -> list[dict]:
         return [multi(seed, [no for no in numbers if no != one.no], [one]) for one in tested]
@@ -51,12 +52,14 @@ def multitask_arms(study: Study, *, tested: Sequence[Subset], equal_steps: int) 
         "multi_task": lambda _: [multi(seed) for seed in seeds],
         "multi_task_permuted_answers": lambda _: [multi(seed, numbers) for seed in seeds],
     }
-    found = study.fit(together, seeds=[0], volume=each * len(learnt))  # all seeds in one stacked pass
+    found = study.fit(together, seeds=[0], volume=sum(everything.values()))  # all seeds in one stacked pass
     found |= study.fit({"baseline": lambda _: [study.job({}, study.cells, seed=seed) for seed in seeds]}, seeds=[0])
     apart = study.fit({"single_task": single}, volume=each)
-    apart |= study.fit({"single_task_equal_steps": single, "multi_task_permuted_partners": partners}, steps=equal_steps)
+    every = sum(everything.values())
+    apart |= study.fit({"single_task_equal_steps": single}, steps=equal_steps, volume=each)
+    apart |= study.fit({"multi_task_permuted_partners": partners}, steps=equal_steps, volume=every)
     short = {"multi_task_equal_steps": lambda _: [multi(seed, (), tested) for seed in seeds]}
-    found |= study.fit(short, seeds=[0], steps=equal_steps)
+    found |= study.fit(short, seeds=[0], steps=equal_steps, volume=every)
     frames = {name: _frame(values[0]) for name, values in found.items()}
     columns = [one.no for one in tested]
     return frames | {name: pd.DataFrame(accuracies(values), columns=columns) for name, values in apart.items()}
@@ -68,9 +71,8 @@ def _frame(jobs: list) -> pd.DataFrame:
 
 def chance(study: Study, table: pd.DataFrame) -> pd.DataFrame:
     """Chance, mean accuracy over seeds and the distance in standard errors of one test set, for each subset."""
-    options = study.options
-    guess = pd.Series({no: 1 / options[no] for no in table.columns})
-    error = np.sqrt(guess * (1 - guess) / study.settings["rows"]["test"])
+    guess = pd.Series({no: 1 / study.options[no] for no in table.columns})
+    error = np.sqrt(guess * (1 - guess) / pd.Series(study.tests))
     return pd.DataFrame({"chance": guess, "accuracy": table.mean(), "errors away": (table.mean() - guess) / error})
 
 
@@ -101,12 +103,11 @@ def breaking_arms(study: Study, targets: Sequence[Subset], *, examples: int) -> 
     turn by seed.
     """
     pool = study.role("ID")
-    available = {subset.no: study.settings["rows"]["train"] for subset in pool}
 
     def amounts(target: Subset, seed: int) -> dict[str, dict[str, int]]:
         like = WITHOUT[seed % len(WITHOUT)]
         chosen = {name: select(name, target, pool, like=like, seed=seed) for name in CONDITIONS}
-        return equalise(chosen, available, total=examples, seed=seed)
+        return equalise(chosen, study.available, total=examples, seed=seed)
 
     def jobs(name: str):
         return lambda seed: [study.job(amounts(t, seed)[name], [t], seed=seed) for t in targets]
