@@ -136,7 +136,9 @@ def test_labels_of_a_world_are_balanced_and_letters_do_not_tell(world):
 
 def test_the_general_stage_uses_no_word_of_the_medical_one(registry):
     _, _, asked = mat_general.draw_general(count=300, seed=0)
-    texts = [t for one in asked for t in (one["question"], one.get("outline", ""), one["answer"], *one.get("options", []))]
+    texts = [
+        t for one in asked for t in (one["question"], one.get("outline", ""), one["answer"], *one.get("options", []))
+    ]
     general = {piece for text in texts for piece in pieces(text)}
     general = {word for word in general if not word.startswith("<")} | {"quote"}
     medical = set(mat_world.words()) | {piece for frame in _FRAMES for piece in pieces(frame)}

@@ -45,7 +45,9 @@ def _as_llama(model: MultimodalLM):
             for projection, weight in zip(projections, block.qkv.weight.chunk(3), strict=True):
                 projection.weight.copy_(weight)
             layer.self_attn.o_proj.weight.copy_(block.out.weight)
-            for projection, weight in zip((layer.mlp.gate_proj, layer.mlp.up_proj), block.gate_up.weight.chunk(2), strict=True):
+            for projection, weight in zip(
+                (layer.mlp.gate_proj, layer.mlp.up_proj), block.gate_up.weight.chunk(2), strict=True
+            ):
                 projection.weight.copy_(weight)
             layer.mlp.down_proj.weight.copy_(block.down.weight)
             layer.input_layernorm.weight.copy_(block.attention_norm)
@@ -171,7 +173,9 @@ def test_the_written_answer_is_the_likeliest_token():
     [
         lambda folder: (folder / "model.safetensors").write_bytes(b"no weights"),
         lambda folder: (folder / "model.safetensors").unlink(),
-        lambda folder: (folder / "reprise_multimodal.json").write_text(json.dumps({**SETTINGS, "width": 48, "words": WORDS})),
+        lambda folder: (folder / "reprise_multimodal.json").write_text(
+            json.dumps({**SETTINGS, "width": 48, "words": WORDS})
+        ),
         lambda folder: (folder / "reprise_multimodal.json").write_text("{"),
         lambda folder: (folder / "reprise_multimodal.json").write_text(json.dumps({"words": WORDS})),
     ],
@@ -185,7 +189,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
 
 
 def test_pictures_of_another_form_are_refused():
-    for wrong in (np.zeros((2, 16, 16), np.uint8), np.zeros((2, 32, 32), np.float32), np.zeros((2, 32, 32, 3), np.uint8)):
+    for wrong in (
+        np.zeros((2, 16, 16), np.uint8),
+        np.zeros((2, 32, 32), np.float32),
+        np.zeros((2, 32, 32, 3), np.uint8),
+    ):
         with pytest.raises(CheckpointError, match=r"give uint8 \(N, 32, 32\)"):
             _checkpoint().see(wrong)
 
@@ -219,7 +227,9 @@ def test_tuning_learns_a_rule_and_exchanged_pictures_hide_it():
     rows, mixed = np.arange(64), np.random.default_rng(1).permutation(64)
     models = [_checkpoint().model, _checkpoint().model]
     before = models[0].encoder.state_dict()["convolutions.0.weight"].clone()
-    tune(models, features, questions, [(rows, rows), (mixed, rows)], steps=60, batch=16, learning_rate=5e-3, seeds=[0, 0])
+    tune(
+        models, features, questions, [(rows, rows), (mixed, rows)], steps=60, batch=16, learning_rate=5e-3, seeds=[0, 0]
+    )
     letters = [WORDS.index("A"), WORDS.index("B")]
     right = [(letter_scores(m, features, questions, letters=letters).argmax(1) == bright).mean() for m in models]
     assert right[0] > 0.95 and right[1] < 0.8
@@ -231,5 +241,3 @@ def test_a_source_that_is_neither_kind_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="is no image-text checkpoint") as error:
         load(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
-
-

@@ -80,14 +80,14 @@ def chance(study: Study, table: pd.DataFrame) -> pd.DataFrame:
 def balanced_targets(study: Study, count: int) -> list[Subset]:
     """Subsets 03 and 28 of the paper, then those of the ID pool with the most balanced numbers of (un)related subsets.
 
-    Only subsets for which every condition of Figure 4 holds two subsets or more.
+    Only subsets for which every condition of Figure 4 holds a subset.
     """
     pool = study.role("ID")
 
     def possible(target: Subset) -> bool:
         kin = [shared(subset, target) for subset in related(target, pool)]
         left = [sum(element not in common for common in kin) for element in ELEMENTS]
-        return min(*left, len(unrelated(target, pool))) >= 2
+        return min(*left, len(unrelated(target, pool))) > 0
 
     def order(target: Subset) -> tuple:
         spread = abs(len(related(target, pool)) - len(unrelated(target, pool)))
