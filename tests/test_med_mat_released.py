@@ -1,11 +1,8 @@
 """Released questions and a released model's class, offline: a tiny LLaVA is tuned and scored on files of both layouts."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from lib.training.mat_lora import IGNORED, finetune, labelled
 from PIL import Image
 from tiny_llava import write_tiny_llava
 
@@ -14,13 +11,16 @@ from lib.data.mat_questions import ask
 from lib.data.mat_registry import Registry, Source, write_registry
 from lib.data.mat_selection import Subset
 from lib.data.med_mat import SUBSET_FILES, record, write_records
-from lib.models.multimodal_checkpoint import load
-from lib.studies.med_mat_released import check_release, fit_released
+from lib.models.released_multimodal import load
+from lib.studies import med_mat_released
+from lib.studies.med_mat_released import fit_released
+from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters
 
 SUBSETS = {no: Subset(no, "CT", area, "tone", "State") for no, area in (("01", "Lung"), ("02", "Brain"))}
-ROWS = {"cap": 40, "test": 12, "pool": 6}
-TUNING = {"epochs": 6, "batch": 8, "learning_rate": 2e-2, "precision": "no", "device": "cpu"}
-LORA = {"rank": 8, "targets": r".*language_model.*_proj"}
+GIVEN = {
+    "missing": "stop", "cap": 40, "tests": 12, "pool": 6, "rank": 8, "epochs": 6, "batch": 8, "learning_rate": 2e-2,
+    "device": "cpu", "precision": "no",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,7 @@ def release(tmp_path_factory):
     """A release in miniature: two subsets of dark and bright squares, one in each layout, and a tiny LLaVA."""
     root = tmp_path_factory.mktemp("release")
     sources = {no: Source(no, f"set {no}", f"https://example.org/{no}", (no.zfill(2),)) for no in ("1", "2")}
-    registry = Registry(SUBSETS, sources, {"01": ("1",), "02": ("2",)}, {})
-    write_registry(root / "datasets.csv", registry)
+    write_registry(root / "datasets.csv", Registry(SUBSETS, sources, {"01": ("1",), "02": ("2",)}, {}))
     texts = []
     for (no, subset), layout in zip(SUBSETS.items(), SUBSET_FILES, strict=True):
         rows = []
@@ -46,26 +45,15 @@ def release(tmp_path_factory):
     return root
 
 
-def _given(release):
-    table = (release / "datasets.csv").read_text()
-    return {"root": str(release), "table": table, "missing": "stop", "rows": ROWS}
-
-
 def _job(amounts, tests, *, permuted=(), seed=0):
     return {"amounts": amounts, "permuted": list(permuted), "tests": tests, "seed": seed}
 
 
-def _fit(release, folder, jobs, *, lora=LORA, **changed):
+def _fit(release, folder, jobs, **changed):
     folder.mkdir()
-    fit_released(folder, base=str(release / "llava"), jobs=jobs, lora=lora, **{**_given(release), **TUNING, **changed})
+    given = {"source": str(release / "llava"), "root": release, "table": release / "datasets.csv", **GIVEN, **changed}
+    fit_released(folder, jobs=jobs, **given)
     return np.load(folder / "scores.npz")
-
-
-def test_the_release_is_checked_before_anything_is_trained(release, tmp_path):
-    check_release(tmp_path, numbers=["01", "02"], **_given(release))
-    counts = json.loads((tmp_path / "counts.json").read_text())
-    assert counts == {no: {"train": 40, "test": 8, "pool": 6, "options": 2} for no in ("01", "02")}
-    assert json.loads((tmp_path / "said.json").read_text()) == []
 
 
 @pytest.fixture
@@ -78,55 +66,50 @@ def without_an_image(release):
 
 
 @pytest.mark.usefixtures("without_an_image")
-def test_a_missing_image_stops_naming_dataset_and_address_or_is_left_out_and_told(release, tmp_path):
+def test_a_missing_image_stops_naming_dataset_and_address_or_is_left_out_and_told(release, tmp_path, capsys):
     with pytest.raises(DataError) as error:
-        check_release(tmp_path, numbers=["01", "02"], **_given(release))
+        _fit(release, tmp_path / "stop", [_job({}, ["02"])])
     said = str(error.value)
     assert "Subset-02-train.json, row 8: image med-mat/02/7.png of dataset 2 (set 2)" in said
     assert "https://example.org/2" in said and "\n" not in said
-    check_release(tmp_path, numbers=["01", "02"], **{**_given(release), "missing": "skip"})
-    told = json.loads((tmp_path / "said.json").read_text())
+    assert not list((tmp_path / "stop").iterdir())
+    scores = _fit(release, tmp_path / "skip", [_job({}, ["02"])], missing="skip")
+    told = capsys.readouterr().out.strip().splitlines()
     assert len(told) == 1 and "dataset 2 (set 2): 1 of 80 images are missing" in told[0]
-    scores = _fit(release, tmp_path / "fit", [_job({}, ["02"])], missing="skip")
-    assert scores["0/02/test"].shape == (8, 1, 2)
+    assert scores["0/02/test"].shape == (8, 2, 2)
 
 
 def test_only_the_answer_counts_in_the_loss(release):
     """The labels are the letter and the end of text, whatever the length of question and padding."""
     checkpoint = load(str(release / "llava"))
     images = [np.zeros((8, 8), np.uint8)] * 2
-    batch = (images, ["What does it show? A: dark", "dark"], ["A", "B"])
-    made = labelled(checkpoint, batch)
+    made = answer_batch(checkpoint, images, ["What does it show? A: dark", "dark"], ["A", "B"])
     vocabulary = checkpoint.processor.tokenizer.get_vocab()
     for row, letter in enumerate("AB"):
         counted = made["labels"][row][made["labels"][row] != IGNORED]
         assert counted.tolist() == [vocabulary[letter], vocabulary["</s>"]]
-    assert (made["labels"][1] == IGNORED).sum() == made["labels"].shape[1] - 2
 
 
-@pytest.mark.parametrize("lora", [LORA, None], ids=["LoRA", "all weights"])
-def test_training_is_seen_in_the_scores_and_the_untrained_model_is_the_released_one(release, tmp_path, lora):
-    jobs = [_job({"01": 40}, ["01", "02"]), _job({}, ["01"])]
-    scores = _fit(release, tmp_path / "fit", jobs, lora=lora)
+def test_training_is_seen_in_the_scores_and_the_untrained_model_is_the_released_one(release, tmp_path):
+    scores = _fit(release, tmp_path / "fit", [_job({"01": 40}, ["01", "02"]), _job({}, ["01"])])
     right = scores["0/01/test_right"]
-    assert scores["0/01/test"].shape == (8, 1, 2) and scores["0/01/pool"].shape == (6, 1, 2)
+    assert scores["0/01/test"].shape == (8, 2, 2) and scores["0/01/pool"].shape == (6, 2, 2)
 
     def loss(which):
         return -np.take_along_axis(scores[which], right[..., None], axis=2).mean()
 
-    # before, any word was as likely as the right letter
-    assert loss("0/01/test") < loss("1/01/test") - (0.3 if lora else 2.0)
-    checkpoint = load(str(release / "llava"))
-    again = _fit(release, tmp_path / "again", [_job({}, ["01"])], lora=lora)
+    assert loss("0/01/test") < loss("1/01/test") - 0.3  # before, any word was as likely as the right letter
+    again = _fit(release, tmp_path / "again", [_job({}, ["01"])])
     assert np.allclose(again["0/01/test"], scores["1/01/test"])
-    assert not any("lora" in name for name, _ in checkpoint.model.named_parameters())
 
 
-def test_lora_leaves_the_released_weights_alone(release):
+def test_adapters_leave_the_released_weights_alone(release):
     checkpoint = load(str(release / "llava"))
     before = {name: p.clone() for name, p in checkpoint.model.named_parameters()}
-    batch = ([np.zeros((8, 8), np.uint8)] * 2, ["dark", "bright"], ["A", "B"])
-    losses = finetune(checkpoint, lambda step: batch, steps=5, learning_rate=1e-2, lora=LORA)
+    checkpoint = with_adapters(checkpoint, rank=8, seed=0)
+    images = [np.zeros((8, 8), np.uint8), np.full((8, 8), 200, np.uint8)]
+    told = {"epochs": 5, "batch": 2, "learning_rate": 1e-2, "seed": 0}
+    losses = tune(checkpoint, lambda row: images[row], ["dark", "bright"], ["A", "B"], **told)
     assert losses[-1] < losses[0]
     after = {
         name.replace("base_model.model.", "").replace(".base_layer", ""): p
@@ -137,7 +120,11 @@ def test_lora_leaves_the_released_weights_alone(release):
     assert adapters and all("language_model" in name for name in adapters)
 
 
-def test_images_that_are_tested_are_not_trained_on_and_the_null_differs(release, tmp_path):
-    jobs = [_job({"01": 30}, ["02"], permuted=p) for p in ([], ["01"])]
+def test_the_null_differs_and_what_is_tested_is_not_trained_on(release, tmp_path, monkeypatch):
+    jobs = [_job({"01": 30}, ["02"], permuted=permuted) for permuted in ([], ["01"])]
     scores = _fit(release, tmp_path / "fit", jobs)
     assert np.abs(scores["0/02/test"] - scores["1/02/test"]).max() > 1e-3
+    seen = []
+    monkeypatch.setattr(med_mat_released, "without_tested", lambda one, test: seen.append(test) or one)
+    _fit(release, tmp_path / "again", [_job({"01": 30}, ["02"])])
+    assert len(seen) == 1 and len(seen[0]) == 8 and {row.data_no for row in seen[0]} == {"2"}

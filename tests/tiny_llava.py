@@ -41,7 +41,9 @@ def write_tiny_llava(folder: Path, *, texts: list[str], seed: int = 0) -> None:
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(image_size=16, patch_size=8, projection_dim=16, **sizes),
-        text_config=LlamaConfig(vocab_size=len(vocabulary), pad_token_id=0, bos_token_id=2, eos_token_id=3, **sizes),
+        text_config=LlamaConfig(vocab_size=len(vocabulary), pad_token_id=0, bos_token_id=2, eos_token_id=3,
+            initializer_range=0.3, **sizes,
+        ),
         image_token_index=vocabulary.index(IMAGE), vision_feature_layer=-1,
     )  # fmt: skip
     torch.manual_seed(seed)

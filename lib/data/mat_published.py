@@ -9,7 +9,6 @@ stay in ``paper.yml``; ``row`` is the key there. Used by the audit and by the st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -115,9 +114,3 @@ def read_combinations(path: Path, registry: Registry) -> list[PublishedRow]:
             )
         )
     return rows
-
-
-def infer_target(candidates: list[Subset], baselines: Mapping[str, float], printed: float) -> list[Subset]:
-    """The candidates whose baseline in Tables 1 and 2 is the printed one, or all of them when none is (a slip)."""
-    matching = [subset for subset in candidates if baselines.get(subset.no) == printed]
-    return matching or candidates

@@ -1,4 +1,4 @@
-"""Detection and segmentation for Med-MAT's miniature: generated subsets on disc, read back, permuted, scored by cIoU.
+"""Detection and segmentation for Med-MAT's miniature: generated subsets on disc, read back, scored by cIoU.
 
 A detection subset shows one large lesion; what is a lesion, and not an artefact or a normal structure, depends on
 modality and area as in every other subset. Each image has two rows: where (a box) and outline (a mask), both as text.
@@ -11,7 +11,7 @@ Used by ``tab5_tab6_detection``; training is :mod:`lib.studies.med_mat`'s.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +101,6 @@ def load_located(
     return LocatedSet(
         subset, [one for one in rows if one.image not in tested], [one for one in rows if one.image in tested]
     )
-
-
-def exchange_images(rows: Sequence[Located], *, seed: int) -> list[Located]:
-    """The null: boxes and questions stay, the images are exchanged among the rows of one subset."""
-    order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
-    return [replace(one, image=rows[i].image) for one, i in zip(rows, order, strict=True)]
 
 
 def score(answers: Sequence[str], rows: Sequence[Located]) -> float:

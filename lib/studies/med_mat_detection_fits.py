@@ -91,6 +91,11 @@ class LocatedRows:
             prompts = np.load(folder / f"{kind}.npz")
             self.questions[kind] = Questions(*(torch.from_numpy(prompts[key]) for key in ("ids", "mask", "wanted")))
 
+    def located(self, no: str, kind: str, part: str) -> list[Located]:
+        """Questions and true answers of a part of a subset (without the names of the images)."""
+        told = [self.text[kind][asked] for _, asked in self.subsets[no][kind][part]]
+        return [Located(i, WHAT, "", question, answer, "") for i, (question, answer) in enumerate(told)]
+
     def draw(self, amounts: dict[str, int], kind: str, *, permuted: list[str], seed: int) -> np.ndarray:
         """Pictures and questions (N, 2) of ``amounts`` of each subset; images of ``permuted`` subsets exchanged."""
         parts = []
@@ -186,13 +191,10 @@ def _tune(
 
 def _overlap(checkpoint: TinyCheckpoint, located: LocatedRows, no: str, kind: str) -> float:
     """cIoU of what the model writes for the test rows of a detection subset."""
-    tested = located.subsets[no][kind]["test"]
-    texts = [located.text[kind][asked] for _, asked in tested]
+    tested, truth = located.subsets[no][kind]["test"], located.located(no, kind, "test")
     pictures = located.images[[picture for picture, _ in tested]]
     tokens = located.questions[kind].wanted.shape[1]
-    written = checkpoint.generate(pictures, [question for question, _ in texts], tokens=tokens)
-    truth = [Located(i, WHAT, "", question, answer, "") for i, (question, answer) in enumerate(texts)]
-    return score(written, truth)
+    return score(checkpoint.generate(pictures, [one.question for one in truth], tokens=tokens), truth)
 
 
 def fit_located(

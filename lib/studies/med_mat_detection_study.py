@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.errors import DataError
 from lib.data.mat_selection import Subset
 from lib.studies import med_mat_detection, med_mat_detection_fits
 from lib.studies.med_mat import Scored, Study
@@ -71,7 +72,11 @@ class Detection:
         return [{**blank, **job, "seed": seed} for seed in self.study.run.seeds for job in made]
 
     def classification(self, rows: Sequence[HelpedRow], *, corrected: bool = False) -> dict[str, np.ndarray]:
-        """Accuracy (seeds, rows) on the classification targets: untrained, trained, trained on exchanged images."""
+        """Accuracy (seeds, rows) on the classification targets, by arm.
+
+        Untrained; trained on both members; on both with images exchanged (the null); on the classification member alone,
+        which tells what detection adds.
+        """
         half = self.study.volume // 2
 
         def related(row: HelpedRow) -> dict[str, Any]:
@@ -83,6 +88,7 @@ class Detection:
             "permuted_detection_and_classification": [
                 {**related(row), "permuted": [row.located, row.classified]} for row in rows
             ],
+            "classification_only": [{**related(row), "located": {}} for row in rows],
         }
         found = {}
         for arm, made in arms.items():
@@ -121,6 +127,15 @@ class Detection:
             found[arm] = np.reshape([stored[str(i)] for i in range(len(jobs))], (-1, len(PLACES)))
         return found
 
+    def blind(self) -> dict[str, float]:
+        """cIoU on each detection target of one box that ignores the image: the median of all its training boxes."""
+        rows, found = med_mat_detection_fits.LocatedRows(self.located), {}
+        for target in PLACES:
+            parts = {part: rows.located(target, "box", part) for part in ("train", "test")}
+            answer = med_mat_detection.blind_answer(parts["train"])
+            found[target] = med_mat_detection.score([answer] * len(parts["test"]), parts["test"])
+        return found
+
 
 def _scored(stored: Any, number: int, no: str) -> Scored:
     names = ("test", "test_right", "pool")
@@ -128,8 +143,16 @@ def _scored(stored: Any, number: int, no: str) -> Scored:
 
 
 def prepare_detection(study: Study) -> Detection:
-    """Draw the detection subsets and prepare their rows for the study's base model, where missing."""
-    settings = study.run.settings["detection"]
+    """Draw the detection subsets and prepare their rows for the study's base model, where missing.
+
+    Raises :class:`DataError` for a profile without detection data.
+    """
+    settings = study.run.settings.get("detection")
+    if settings is None:
+        raise DataError(
+            f"The profile '{study.run.profile}' has no detection data: the release holds none (its rows say TODO); run "
+            "tab5_tab6_detection at mini or gpu."
+        )
     table = (study.world / "datasets.csv").read_text(encoding="utf-8")
     drawn = {
         "table": table,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.mat_prepared import Prepared, draw, prepare
+from lib.data.mat_prepared import Prepared, draw, prepare, without_tested
 from lib.data.mat_questions import LETTERS
 from lib.data.mat_registry import Registry
 from lib.data.med_mat import Record, read_image
@@ -89,7 +89,11 @@ def fit_released(
         dtype = {"bf16": "bfloat16", "fp16": "float16"}.get(precision, "float32")
         checkpoint = load(source, device=device, dtype=dtype)
         if job["amounts"]:
-            rows = draw(known, job["amounts"], permuted=job["permuted"], seed=job["seed"])
+            # an image set may be in two subsets (dataset 44 is in 18 and 22): what is tested is not trained on
+            tested = [row for no in job["tests"] for row in prepared[no].test]
+            clean = {no: without_tested(known[no], tested) for no in job["amounts"]}
+            amounts = {no: min(amount, len(clean[no].train)) for no, amount in job["amounts"].items()}
+            rows = draw(clean, amounts, permuted=job["permuted"], seed=job["seed"])
             checkpoint = with_adapters(checkpoint, rank=rank, seed=job["seed"])
             kept = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": job["seed"]}
             questions, answers = [row.question_choice for row in rows], [row.answer_choice for row in rows]
