@@ -1,0 +1,141 @@
+"""Labels to multiple-choice questions, the way Med-MAT makes them (section 2.1, Appendix B.2, Figure 8).
+
+Six instructions a subset, one drawn an image; up to four options, the true label and others of the same subset, in
+random order; the answer is the letter. Every draw depends on the seed and the image alone, so that adding an image
+changes no other question. Used by the writer of generated data and by whoever remakes the released questions.
+
+>>> ask("yes", ["yes", "no"], subset, image="med-mat/a.png", seed=0).answer      # "A" or "B"
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.data.errors import DataError
+from lib.data.mat_selection import Subset
+
+LETTERS = "ABCD"
+MOST_OPTIONS = len(LETTERS)
+SUFFIX = "Answer with the option's letter from the given choices directly."
+LETTER_STYLES = {
+    "A: text": "{letter}: {text}",
+    "A. text": "{letter}. {text}",
+}  # README of the release, paper's Figure 8
+
+# Paper: six hand-written instructions a subset, recoverable from the released JSON only. Here: six frames filled with
+# modality, area and task. Because: a generated world needs them too.
+_FRAMES = (
+    "What does this {modality} image of the {area} show? ({task})",
+    "Please look at the {modality} picture of the {area} and decide on the {task}.",
+    "This is a {modality} image; the area is the {area}. Choose the right answer for {task}.",
+    "{task}: which option describes this {modality} image of the {area} best?",
+    "Based on the {modality} image, judge the {area} with regard to {task}.",
+    "Given a {modality} image of the {area}, select the option that fits ({task}).",
+)
+_OPTION = re.compile(r"^([A-Z])\s*[:.]\s*(\S.*)$")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: the instruction, its options by letter in order, the right letter, and the text with options."""
+
+    instruction: str
+    options: dict[str, str]
+    answer: str
+    text: str
+
+
+def instructions(subset: Subset, *, modality: str | None = None) -> tuple[str, ...]:
+    """The six instructions of ``subset``, each with its modality (``modality`` spells a code out) and its area."""
+    words = {"modality": modality or subset.modality, "area": subset.area.lower(), "task": subset.task.rstrip(".")}
+    return tuple(frame.format(**words) for frame in _FRAMES)
+
+
+def join_labels(labels: Iterable[str]) -> str:
+    """Several labels of one image as one option: comma-joined, alphabetical, each once."""
+    found = sorted({" ".join(label.split()) for label in labels})
+    if not found or "" in found:
+        raise DataError(f"{list(labels)!r} holds no label or an empty one; write 'normal' where nothing is found.")
+    return ", ".join(found)
+
+
+def _draw(seed: int, image: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(image.encode())])
+
+
+def _clean(labels: Iterable[str]) -> dict[str, str]:
+    """Labels by what makes two of them the same (case and spaces do not)."""
+    found: dict[str, str] = {}
+    for label in sorted(set(labels)):
+        text = " ".join(label.split())
+        if not text:
+            raise DataError("A label is empty; every option needs a text.")
+        found.setdefault(text.casefold(), text)
+    return dict(sorted(found.items()))
+
+
+def ask(
+    label: str,
+    labels: Iterable[str],
+    subset: Subset,
+    *,
+    image: str,
+    seed: int,
+    style: str = "A: text",
+    options: int = MOST_OPTIONS,
+    modality: str | None = None,
+) -> Question:
+    """The question about one image: ``label`` is true, distractors are drawn from the other ``labels`` of the subset.
+
+    min(``options``, number of labels) options, so two for a binary subset. Raises :class:`DataError` for a subset with
+    one label, a label that is not among ``labels``, and an unknown letter style.
+    """
+    known = _clean(labels)
+    truth = " ".join(label.split())
+    if truth.casefold() not in known:
+        raise DataError(f"Subset {subset.no}: '{truth}' ({image}) is not among its labels; add it to them.")
+    others = [text for key, text in known.items() if key != truth.casefold()]
+    if not others or not 2 <= options <= MOST_OPTIONS:
+        raise DataError(
+            f"Subset {subset.no}: {len(others) + 1} labels and {options} options; a question needs two of each and "
+            f"at most {MOST_OPTIONS} options."
+        )
+    if style not in LETTER_STYLES:
+        raise DataError(f"There is no letter style '{style}'; use one of {', '.join(LETTER_STYLES)}.")
+    rng = _draw(seed, image)
+    instruction = instructions(subset, modality=modality)[rng.integers(len(_FRAMES))]
+    texts = [truth, *(others[i] for i in rng.permutation(len(others))[: options - 1])]
+    order = rng.permutation(len(texts))
+    by_letter = {LETTERS[place]: texts[i] for place, i in enumerate(order)}
+    answer = LETTERS[int(np.flatnonzero(order == 0)[0])]
+    return Question(instruction, by_letter, answer, question_text(instruction, by_letter, style=style))
+
+
+def question_text(instruction: str, options: Mapping[str, str], *, style: str = "A: text") -> str:
+    """Instruction, one line an option, and the sentence that asks for the letter."""
+    lines = [LETTER_STYLES[style].format(letter=letter, text=text) for letter, text in options.items()]
+    return "\n".join([instruction, *lines, SUFFIX])
+
+
+def read_options(text: str) -> dict[str, str]:
+    """Options by letter of a question in either style (``A: text`` and ``A. text``); :class:`DataError` if there are
+    fewer than two, or letters that do not run A, B, C ..."""
+    found = [match.groups() for line in text.splitlines() if (match := _OPTION.match(line.strip()))]
+    letters = "".join(letter for letter, _ in found)
+    if len(found) < 2 or letters != "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(letters)]:
+        raise DataError(
+            f"the options are lettered '{letters}'; write two or more lines 'A: text', 'B: text' ... in order"
+        )
+    return dict(found)
+
+
+def chance(option_counts: Sequence[int]) -> float:
+    """Accuracy of a guess: the mean of 1 / number of options."""
+    if not len(option_counts) or min(option_counts) < 1:
+        raise DataError("Chance needs the number of options of at least one question.")
+    return float(np.mean([1 / count for count in option_counts]))

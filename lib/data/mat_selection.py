@@ -1,0 +1,283 @@
+"""Which subsets a condition of Med-MAT trains on: related, unrelated, pairs, triples, and everything with one element left out.
+
+Pure functions on (Modality, Area, Task) triplets, the same for the paper's 53 subsets and for a generated world. A
+condition never holds its target. Used by the Med-MAT notebooks and by ``mat_published``; amounts are ``mat_volumes``.
+
+>>> pairs = combinations(target, pool); select("without_area", target, pool)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.data.errors import DataError
+
+ELEMENTS = ("modality", "area", "task")
+DIRECTION_TYPES = ("fixed modality", "fixed area", "fixed task", "modality-area pair")
+CONDITIONS = (
+    "baseline",
+    "baseline_plus",
+    "related_pair",
+    "related_triple",
+    "task_only",
+    "all_related",
+    "all_unrelated",
+    "without_modality",
+    "without_area",
+    "without_task",
+    "without_random",
+    "all_data",
+)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Datasets of one triplet, the unit of every experiment (section 2.1).
+
+    ``family`` is the task family that decides who is related; ``names`` are further names under which the paper's
+    tables use the subset (03 is "COVID" in one row of Table 3 and "State" in the next). ``role``: ``ID``, ``OOD`` or
+    ``det/seg``. ``task`` is the task in words.
+    """
+
+    no: str
+    modality: str
+    area: str
+    task: str
+    family: str
+    names: tuple[str, ...] = ()
+    role: str = "ID"
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """Every task name of the subset, the family first."""
+        return tuple(dict.fromkeys((self.family, *self.names)))
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Two subsets that jointly hold the elements of ``target`` (section 2.1, "Related Combination").
+
+    ``first`` keeps more of the target's place in the table of direction types: (m,a,t'), or (m,a',t) for a fixed task.
+    """
+
+    direction_type: str
+    first: Subset
+    second: Subset
+    target: Subset
+
+    @property
+    def members(self) -> tuple[Subset, Subset]:
+        return (self.first, self.second)
+
+
+@dataclass(frozen=True)
+class Triple:
+    """Three subsets of which each donates one element of ``target`` and no other (Appendix A.4)."""
+
+    modality_from: Subset
+    area_from: Subset
+    task_from: Subset
+    target: Subset
+
+    @property
+    def members(self) -> tuple[Subset, Subset, Subset]:
+        return (self.modality_from, self.area_from, self.task_from)
+
+
+# ---------------------------------------------------------------------- relations
+def shared(subset: Subset, target: Subset) -> frozenset[str]:
+    """The elements ``subset`` has in common with ``target``; the task by its family."""
+    same = {
+        "modality": subset.modality == target.modality,
+        "area": subset.area == target.area,
+        "task": subset.family == target.family,
+    }
+    return frozenset(element for element in ELEMENTS if same[element])
+
+
+def _others(target: Subset, pool: Iterable[Subset]) -> list[Subset]:
+    """``pool`` without the target, by number; raises :class:`DataError` when two subsets have one number."""
+    members = list(pool)
+    numbers = [subset.no for subset in members]
+    for no in numbers:
+        if numbers.count(no) > 1:
+            raise DataError(f"Subset {no} is in the pool {numbers.count(no)} times; list each subset once.")
+    return sorted((s for s in members if s.no != target.no), key=lambda s: s.no)
+
+
+def related(target: Subset, pool: Iterable[Subset]) -> list[Subset]:
+    """Subsets that share at least one element with ``target``, by number; the target itself is left out."""
+    return [subset for subset in _others(target, pool) if shared(subset, target)]
+
+
+def unrelated(target: Subset, pool: Iterable[Subset]) -> list[Subset]:
+    """Subsets that share no element with ``target``, by number."""
+    return [subset for subset in _others(target, pool) if not shared(subset, target)]
+
+
+def tied_pairs(pool: Iterable[Subset]) -> set[tuple[str, str]]:
+    """(modality, area) of which neither occurs without the other, e.g. dermoscopy and skin: one element, not two."""
+    pairs = {(subset.modality, subset.area) for subset in pool}
+    modalities, areas = [m for m, _ in pairs], [a for _, a in pairs]
+    return {(m, a) for m, a in pairs if modalities.count(m) == 1 and areas.count(a) == 1}
+
+
+# ---------------------------------------------------------------------- pairs and triples
+def direction_type(
+    first: tuple[str, str, str], second: tuple[str, str, str], target: tuple[str, str, str], *, tied: bool
+) -> str | None:
+    """Direction type of two (modality, area, task) triplets for a third, or ``None``.
+
+    ``first`` and ``second`` in the order of the paper's table; ``tied``: the target's modality and area count as one
+    element, so that only the modality-area pair exists for it.
+    """
+    (m1, a1, t1), (m2, a2, t2), (m, a, t) = first, second, target
+    if tied:
+        pair = (m1, a1) == (m, a) and t1 != t and t2 == t and m2 != m and a2 != a
+        return "modality-area pair" if pair else None
+    if (m1, a1) == (m, a) and t1 != t and t2 == t:
+        if m2 == m and a2 != a:
+            return "fixed modality"
+        if m2 != m and a2 == a:
+            return "fixed area"
+    if (m1, t1) == (m, t) and a1 != a and (a2, t2) == (a, t) and m2 != m:
+        return "fixed task"
+    return None
+
+
+def direction_types(first: Subset, second: Subset, target: Subset, *, tied: bool) -> set[str]:
+    """Direction types over every reading of the three subsets' tasks; one reading each gives at most one type."""
+    found = {
+        direction_type(
+            (first.modality, first.area, t1),
+            (second.modality, second.area, t2),
+            (target.modality, target.area, t),
+            tied=tied,
+        )
+        for t1 in first.readings
+        for t2 in second.readings
+        for t in target.readings
+    }
+    return found - {None}
+
+
+def combinations(
+    target: Subset, pool: Iterable[Subset], *, tied: set[tuple[str, str]] | None = None
+) -> list[Combination]:
+    """Every related combination for ``target`` in ``pool`` under the task families, ordered by type and number.
+
+    ``tied`` defaults to the tied pairs of the pool with the target.
+    """
+    others = _others(target, pool)
+    pairs = tied_pairs([*others, target]) if tied is None else tied
+    is_tied = (target.modality, target.area) in pairs
+
+    def triplet(subset: Subset) -> tuple[str, str, str]:
+        return (subset.modality, subset.area, subset.family)
+
+    found = [
+        Combination(kind, first, second, target)
+        for first in others
+        for second in others
+        if first.no != second.no
+        and (kind := direction_type(triplet(first), triplet(second), triplet(target), tied=is_tied))
+    ]
+    return sorted(found, key=lambda c: (DIRECTION_TYPES.index(c.direction_type), c.first.no, c.second.no))
+
+
+def triples(target: Subset, pool: Iterable[Subset]) -> list[Triple]:
+    """Every triple (m,·,·) + (·,a,·) + (·,·,t) of which each member shares exactly its own element, by number."""
+    givers = {e: [s for s in _others(target, pool) if shared(s, target) == {e}] for e in ELEMENTS}
+    return [Triple(m, a, t, target) for m in givers["modality"] for a in givers["area"] for t in givers["task"]]
+
+
+# ---------------------------------------------------------------------- conditions
+def _covered(subsets: Iterable[Subset], target: Subset) -> frozenset[str]:
+    return frozenset().union(*(shared(subset, target) for subset in subsets))
+
+
+def _without_random(target: Subset, kin: list[Subset], *, remove: int, seed: int) -> list[Subset]:
+    """``kin`` less ``remove`` random subsets: the first draw that keeps every element on offer, else the widest one.
+
+    A draw that lost an element would be a breaking condition itself and no null of one.
+    """
+    rng = np.random.default_rng([seed, remove])
+    best: list[Subset] = []
+    for _ in range(1_000):
+        kept = [kin[i] for i in sorted(rng.choice(len(kin), size=len(kin) - remove, replace=False))]
+        if _covered(kept, target) == _covered(kin, target):
+            return kept
+        if len(_covered(kept, target)) > len(_covered(best, target)):
+            best = kept
+    return best
+
+
+def select(
+    condition: str,
+    target: Subset,
+    pool: Iterable[Subset],
+    *,
+    members: Sequence[Subset] = (),
+    like: str = "",
+    seed: int = 0,
+) -> list[Subset]:
+    """The subsets ``condition`` trains on for ``target``; never the target. One of :data:`CONDITIONS`.
+
+    ``baseline``: none. ``related_pair`` / ``related_triple``: ``members``, checked to hold the target's elements
+    jointly. ``baseline_plus`` and ``all_unrelated``: every unrelated subset (they differ in volume). ``without_E``: all
+    related less those that share E. ``without_random``: as many left out as ``like`` (a ``without_E``) leaves out, drawn
+    by ``seed`` so that every element stays on offer where the number left allows it. ``task_only``: two subsets, drawn
+    by ``seed``, that share the task and nothing else. ``all_data``: every other subset of the pool.
+
+    Raises :class:`DataError` for an unknown condition, members that do not fit, and a condition that is empty here.
+    Source: sections 3.1-3.4, Figure 4; ``task_only`` and ``without_random`` are this project's controls.
+    """
+    others, kin = _others(target, pool), related(target, pool)
+    if condition == "baseline":
+        return []
+    if condition in ("related_pair", "related_triple"):
+        chosen = list(members)
+        _check_members(condition, chosen, target)
+    elif condition in ("baseline_plus", "all_unrelated"):
+        chosen = unrelated(target, pool)
+    elif condition == "all_related":
+        chosen = kin
+    elif condition in ("without_modality", "without_area", "without_task"):
+        chosen = [subset for subset in kin if condition.removeprefix("without_") not in shared(subset, target)]
+    elif condition == "without_random":
+        if like not in ("without_modality", "without_area", "without_task"):
+            raise DataError(f"without_random needs like='without_modality', '..._area' or '..._task', not {like!r}.")
+        remove = len(kin) - len(select(like, target, others))
+        chosen = _without_random(target, kin, remove=remove, seed=seed)
+    elif condition == "task_only":
+        only = [subset for subset in kin if shared(subset, target) == {"task"}]
+        draw = np.random.default_rng(seed).permutation(len(only))[:2]
+        chosen = [only[i] for i in sorted(draw)]
+        if len(chosen) < 2:
+            raise DataError(f"Subset {target.no}: {len(only)} subsets share only its task; a pair needs two.")
+    elif condition == "all_data":
+        chosen = others
+    else:
+        raise DataError(f"There is no condition '{condition}'; use one of {', '.join(CONDITIONS)}.")
+    if not chosen:
+        raise DataError(f"Subset {target.no}: the condition '{condition}' holds no subset of this pool.")
+    return chosen
+
+
+def _check_members(condition: str, members: list[Subset], target: Subset) -> None:
+    wanted = {"related_pair": 2, "related_triple": 3}[condition]
+    numbers = {subset.no for subset in members}
+    if len(members) != wanted or len(numbers) != wanted or target.no in numbers:
+        listed = ", ".join(subset.no for subset in members) or "none"
+        raise DataError(f"{condition} for subset {target.no} takes {wanted} other subsets, not {listed}.")
+    # a pair of the paper may hold the task under another of its names
+    task = any(set(subset.readings) & set(target.readings) for subset in members)
+    missing = set(ELEMENTS) - _covered(members, target) - ({"task"} if task else set())
+    if missing:
+        raise DataError(
+            f"{condition} for subset {target.no}: subsets {', '.join(sorted(numbers))} lack its "
+            f"{' and '.join(sorted(missing))}; take them from combinations() or triples()."
+        )

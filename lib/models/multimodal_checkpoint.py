@@ -1,0 +1,130 @@
+"""The miniature multimodal model with its words, as a folder on disc: what it reads, how it scores and what it writes.
+
+It answers two questions about pictures: how likely is each option letter, and what does the model write. Released models
+answer the same two (:mod:`lib.models.released_multimodal`, whose ``load`` opens both). Used by the Med-MAT studies.
+
+>>> model = TinyCheckpoint.read(folder); model.letter_scores(images, questions, letters="ABCD")   # (N, 4) log-likelihoods
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.models.multimodal_lm import GRID, SIDE, MultimodalLM
+
+CONFIG = "reprise_multimodal.json"
+PAD = "<pad>"
+_PIECE = re.compile(r"<\d+>|[A-Za-z0-9][\w-]*")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be loaded or a question it cannot read; the message says what to change."""
+
+
+def pieces(text: str) -> list[str]:
+    """Words and box steps (``<7>``) of a text, in order."""
+    return _PIECE.findall(text)
+
+
+def padded_length(longest: int) -> int:
+    """Prompt length such that with the visual tokens rows are whole vectors: softmax is 15 times as fast at 16 as at 15."""
+    total = longest + GRID**2
+    return (total if total <= 8 else -(-total // 16) * 16) - GRID**2
+
+
+class TinyCheckpoint:
+    """The project's own model with its words. Words it does not know are passed over, so function words cost nothing."""
+
+    def __init__(self, model: MultimodalLM, words: Sequence[str], settings: dict):
+        self.model, self.words, self.settings = model.eval(), list(words), settings
+        self.index = {word: number for number, word in enumerate(self.words)}
+
+    # ------------------------------------------------------------------ words
+    def encode(self, text: str) -> list[int]:
+        return [self.index[piece] for piece in pieces(text) if piece in self.index]
+
+    def prompts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (N, T) and mask (N, T) of texts, padded on the left to the longest."""
+        return self.pad([self.encode(text) for text in texts], texts)
+
+    def with_answers(self, texts: Sequence[str], answers: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids and mask of texts followed by all but the last token of their answers, and the answers (N, A).
+
+        The model's logits at the last A positions are then about the answers. All answers must be equally long.
+        """
+        wanted = [self.encode(answer) for answer in answers]
+        if len({len(row) for row in wanted}) != 1 or not wanted[0]:
+            raise CheckpointError(f"answers are of {sorted({len(row) for row in wanted})} tokens; give them one length")
+        asked = [self.encode(text) + row[:-1] for text, row in zip(texts, wanted, strict=True)]
+        return *self.pad(asked, texts), torch.tensor(wanted)
+
+    def pad(self, rows: Sequence[Sequence[int]], texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        length = padded_length(max(map(len, rows)))
+        ids = np.zeros((len(rows), length), np.int64)
+        for place, row, text in zip(ids, rows, texts, strict=True):
+            if not row:
+                raise CheckpointError(f"the model knows no word of '{text:.80}'; add its words first")
+            place[length - len(row) :] = row
+        return torch.from_numpy(ids), torch.from_numpy((ids > 0).astype(np.float32))
+
+    def add_words(self, words: Iterable[str], *, seed: int) -> None:
+        """Give new words vectors drawn like those of the words known so far (their mean and spread), in place."""
+        new = sorted(set(words) - set(self.words))
+        known = self.model.words.weight.detach()[1:]
+        noise = torch.randn(len(new), known.shape[1], generator=torch.Generator().manual_seed(seed))
+        grown = torch.cat([self.model.words.weight.detach(), known.mean(0) + known.std(0) * noise])
+        self.model.words = torch.nn.Embedding.from_pretrained(grown, freeze=False)
+        self.__init__(self.model, [*self.words, *new], {**self.settings, "vocabulary": len(grown)})
+
+    # ------------------------------------------------------------------ answers
+    @torch.no_grad()
+    def see(self, images: np.ndarray) -> Tensor:
+        """Visual features (N, V, C) of grey images (N, 32, 32) uint8."""
+        if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
+            raise CheckpointError(f"images are {images.dtype} {images.shape}; give uint8 (N, {SIDE}, {SIDE}), grey")
+        return torch.cat([self.model.see(part.float() / 255) for part in torch.from_numpy(images).split(500)])
+
+    @torch.no_grad()
+    def letter_scores(self, images: np.ndarray, questions: Sequence[str], *, letters: str) -> np.ndarray:
+        """Log-likelihood (N, len(letters)) of each letter as the next token."""
+        ids, mask = self.prompts(questions)
+        scores = self.model(self.see(images), ids, mask)[:, 0].log_softmax(-1)
+        return scores[:, [self.index[letter] for letter in letters]].numpy()
+
+    @torch.no_grad()
+    def generate(self, images: np.ndarray, questions: Sequence[str], *, tokens: int = 1) -> list[str]:
+        """The ``tokens`` likeliest next words after each question, one by one (greedy)."""
+        features, (ids, mask) = self.see(images), self.prompts(questions)
+        for _ in range(tokens):
+            best = self.model(features, ids, mask)[:, 0].argmax(-1, keepdim=True)
+            ids, mask = torch.cat([ids, best], 1), torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+        return [" ".join(self.words[i] for i in row[-tokens:]) for row in ids.tolist()]
+
+    # ------------------------------------------------------------------ files
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, folder / "model.safetensors")
+        (folder / CONFIG).write_text(json.dumps({**self.settings, "words": self.words}, indent=1))
+
+    @classmethod
+    def read(cls, folder: Path) -> TinyCheckpoint:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            settings = json.loads((folder / CONFIG).read_text())
+            words = settings.pop("words")
+            model = MultimodalLM(**settings)
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise CheckpointError(f"{folder} is no checkpoint of this model ({reason}); build it again") from None
+        return cls(model, words, settings)

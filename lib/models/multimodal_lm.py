@@ -1,0 +1,146 @@
+"""The multimodal language model of the project: image encoder -> projector -> small causal language model.
+
+A prompt is ``[visual tokens; question words; options]`` and the model goes on with the answer: one letter, or the tokens
+of a box. The language model is a Llama (RMS norms, rotary positions, SwiGLU; the numbers of ``LlamaForCausalLM``, which
+a test checks), written out here because the last block need only be computed where an answer is read, and because every
+line of it must run under ``torch.func.vmap``. :mod:`lib.models.released_multimodal` opens it and LLaVA and its like
+by the same call.
+
+>>> model = MultimodalLM(encoder="convolution", vocabulary=120)
+>>> logits = model(model.see(images), ids, mask)          # (B, 1, vocabulary): the word that follows the prompt
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIDE = 32  # pixels of an image side
+GRID = 2  # visual tokens a side: neighbouring features are merged into GRID x GRID tokens, as Qwen2-VL merges 2 x 2
+
+
+class Convolutions(nn.Module):
+    """(B, 1, 32, 32) -> (B, 16, 64): four convolutions with batch normalisation, one feature for 8 x 8 pixels."""
+
+    width, cells = 64, 16
+
+    def __init__(self):
+        super().__init__()
+        layers = [(1, 16, 5, 2), (16, 32, 3, 2), (32, 64, 3, 1), (64, 64, 3, 2)]
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, k, s, k // 2, bias=False) for i, o, k, s in layers)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o, _, _ in layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.relu(norm(convolution(x)))
+        return x.flatten(2).transpose(1, 2)
+
+
+class Patches(nn.Module):
+    """(B, 1, 32, 32) -> (B, 16, 64): a transformer over 64 overlapping patches; each 2 x 2 of them becomes a feature."""
+
+    width, cells = 64, 16
+
+    def __init__(self, *, inner: int = 32, depth: int = 2):
+        super().__init__()
+        self.embed = nn.Conv2d(1, inner, 8, stride=4, padding=2)
+        self.position = nn.Parameter(0.02 * torch.randn(1, 64, inner))
+        layer = nn.TransformerEncoderLayer(
+            inner, 4, 2 * inner, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.merge = nn.Linear(4 * inner, self.width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.layers(self.embed(images).flatten(2).transpose(1, 2) + self.position)
+        batch, _, inner = x.shape
+        x = x.reshape(batch, 4, 2, 4, 2, inner).permute(0, 1, 3, 2, 4, 5).reshape(batch, 16, 4 * inner)
+        return F.relu(self.merge(x))
+
+
+ENCODERS = {"convolution": Convolutions, "transformer": Patches}
+
+
+class Block(nn.Module):
+    """A Llama decoder layer. With ``answers`` set, only that many last positions are computed and returned."""
+
+    def __init__(self, width: int, *, heads: int, hidden: int):
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.mlp_norm = nn.Parameter(torch.ones(width)), nn.Parameter(torch.ones(width))
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.gate_up, self.down = nn.Linear(width, 2 * hidden, bias=False), nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor, answers: int | None = None) -> Tensor:
+        batch, length, width = x.shape
+        split = self.qkv(rms_norm(x, self.attention_norm)).reshape(batch, length, 3, self.heads, width // self.heads)
+        split = split.permute(2, 0, 3, 1, 4)  # (3, B, H, T, d)
+        (q, k), v = rotate(split[:2], turn), split[2]
+        if answers is not None:
+            q, x, bias = q[:, :, -answers:], x[:, -answers:], bias[:, :, -answers:]
+        weights = (q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + bias).softmax(-1)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(batch, -1, width))
+        gate, up = self.gate_up(rms_norm(x, self.mlp_norm)).chunk(2, dim=-1)
+        return x + self.down(F.silu(gate) * up)
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight, 1e-6)
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary positions (the half-split form of Llama): x (..., H, T, d), turn two of (B, 1, T, d)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * turn[0] + torch.cat([-second, first], dim=-1) * turn[1]
+
+
+class MultimodalLM(nn.Module):
+    """See the module's docstring. ``width`` and ``depth`` are the two dials; all else is derived."""
+
+    def __init__(self, *, encoder: str, vocabulary: int, width: int = 48, depth: int = 3, heads: int = 4):
+        super().__init__()
+        self.encoder = ENCODERS[encoder]()
+        features = self.encoder.width * self.encoder.cells // GRID**2
+        self.projector = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
+        self.words = nn.Embedding(vocabulary, width)
+        self.blocks = nn.ModuleList(Block(width, heads=heads, hidden=2 * width) for _ in range(depth))
+        self.norm = nn.Parameter(torch.ones(width))
+        self.head_width = width // heads
+        nn.init.normal_(self.words.weight, std=0.3)
+
+    def see(self, images: Tensor) -> Tensor:
+        """Visual features (B, 4, 4 * C) of images (B, 32, 32) with grey levels 0..1; the encoder's part of the work."""
+        x = self.encoder(images[:, None] * 4 - 2)
+        batch, cells, width = x.shape
+        each = math.isqrt(cells) // GRID
+        x = x.reshape(batch, GRID, each, GRID, each, width).permute(0, 1, 3, 2, 4, 5)
+        x = x.reshape(batch, GRID * GRID, each * each * width)
+        return F.layer_norm(x, x.shape[-1:])
+
+    def forward(self, features: Tensor, ids: Tensor, mask: Tensor, answers: int = 1) -> Tensor:
+        """Logits (B, answers, vocabulary) at the last ``answers`` positions of ``ids`` (B, T), padded on the left.
+
+        ``features`` (B, V, C): what :meth:`see` returned, one image's tokens or several images' one after the other.
+        """
+        return self.answer(torch.cat([self.projector(features), self.words(ids)], dim=1), mask, answers)
+
+    def answer(self, x: Tensor, mask: Tensor, answers: int) -> Tensor:
+        """Logits at the last positions of embedded tokens ``x`` (B, V + T, width); ``mask`` (B, T) of the last T."""
+        seen = torch.cat([torch.ones_like(mask[:, :1]).expand(-1, x.shape[1] - mask.shape[1]), mask], dim=1)
+        turn, bias = self.layout(seen)
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x, turn, bias, answers if number == len(self.blocks) else None)
+        return rms_norm(x, self.norm) @ self.words.weight.T
+
+    def layout(self, seen: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Rotary factors (B, 1, T, d) and attention bias (B, 1, T, T) of positions ``seen`` (B, T): 1 real, 0 padding."""
+        position = (seen.cumsum(1) - 1).clamp(min=0).to(torch.float32)
+        rate = 10_000 ** (-torch.arange(0, self.head_width, 2, device=seen.device) / self.head_width)
+        angle = (position[..., None] * rate).repeat(1, 1, 2)[:, None]
+        causal = torch.ones(seen.shape[1], seen.shape[1], device=seen.device).tril()
+        allowed = causal * seen[:, None, None, :].to(torch.float32)
+        return (angle.cos(), angle.sin()), (allowed - 1) * 1e9

@@ -1,0 +1,266 @@
+"""The plan of the Med-MAT experiments: one generated world, one pre-trained base, and the fits of every notebook.
+
+Everything is a cached artefact; two notebooks that need the same fits train them once. A *job* is one fit (what it is
+trained on, what it is tested on, its seed); an arm at one seed is a group of jobs and one artefact.
+
+>>> study = prepare(run, facts=paths.paper("med_mat")); pairs = study.pairs()
+>>> scores = study.fit({"related_pair": lambda seed: [study.pair_job(pair, seed=seed) for pair in pairs]})
+>>> study.by_target(scores["related_pair"], [pair.target for pair in pairs])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.data.mat_published import PublishedRow, read_combinations
+from lib.data.mat_registry import Registry, read_registry
+from lib.data.mat_selection import Subset, select
+from lib.data.mat_volumes import allocate
+from lib.data.synthetic import mat_general, mat_world
+from lib.data.synthetic.mat_world import rule
+from lib.studies import med_mat_fits, med_mat_released
+from lib.training import mat_pretraining
+
+Job = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A related combination (two or three members) on the world: the printed row and the subsets that stand for it."""
+
+    row: str
+    direction_type: str
+    members: tuple[Subset, ...]
+    target: Subset
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Letter log-likelihoods of one fit on one subset: test (images, rotations, options), the right places, the pool."""
+
+    test: np.ndarray
+    right: np.ndarray
+    pool: np.ndarray
+
+    def accuracy(self, *, corrected: bool = False) -> float:
+        """Share of right answers over images and rotations of their options.
+
+        ``corrected``: each letter's mean log-likelihood over the pool (other images, every rotation) is subtracted
+        first, so that a preference for a letter cannot hide what was learnt.
+        """
+        prior = self.pool.mean(axis=(0, 1)) if corrected else 0.0
+        return float(((self.test - prior).argmax(-1) == self.right).mean())
+
+
+@dataclass
+class Study:
+    """Subsets, base model and how it is fitted, for one run. ``settings`` is the profile's section of ``experiments.yml``.
+
+    ``cells``: the subsets there are; ``available``: training examples of each, ``tests``: test images, ``options``: of its
+    questions. ``fitter`` is told ``source`` besides its jobs. ``world``, ``base`` and ``rows``: artefacts of a generated
+    world, else ``None``.
+    """
+
+    run: Any
+    settings: dict[str, Any]
+    registry: Registry
+    published: list[PublishedRow]
+    cells: list[Subset]
+    available: dict[str, int]
+    tests: dict[str, int]
+    options: dict[str, int]
+    fitter: Callable
+    source: dict[str, Any]
+    world: Path | None = None
+    base: Path | None = None
+    rows: Path | None = None
+
+    # ------------------------------------------------------------------ structure
+    def role(self, role: str) -> list[Subset]:
+        """Subsets that are trained on in the multi-task experiment (``ID``) or only tested there (``OOD``)."""
+        return [subset for subset in self.cells if subset.role == role]
+
+    def cell(self, subset: Subset) -> Subset:
+        """The subset itself, or the one of the generated world with its triplet: there equal triplets are one subset."""
+        if subset in self.cells:
+            return subset
+        same = (subset.modality, subset.area, rule(subset))
+        return next(c for c in self.cells if (c.modality, c.area, rule(c)) == same)
+
+    def pairs(self, table: str = "tab3_combinations") -> list[Pair]:
+        """The printed combinations of a table laid onto the world, each pair of members once a target.
+
+        Where a printed name fits several subsets, the first choice that no earlier row has taken.
+        """
+        taken: dict[tuple, Pair] = {}
+        for row in self.published:
+            if row.table != table:
+                continue
+            for members in row.fits:
+                mine, target = tuple(self.cell(m) for m in members), self.cell(row.target)
+                key = (frozenset(m.no for m in mine), target.no)
+                if key not in taken and len(key[0]) == len(mine) and target not in mine:
+                    taken[key] = Pair(row.row, row.direction_type, mine, target)
+                    break
+        return list(taken.values())
+
+    def repeated(self) -> list[Pair]:
+        """The eight combinations that Tables 4, 9, 11, 12 and 15 repeat (where they are pairs of this world)."""
+        again = {row.row for row in self.published if row.repeated_as}
+        return [pair for pair in self.pairs() if pair.row in again]
+
+    # ------------------------------------------------------------------ jobs
+    def job(
+        self, amounts: Mapping[str, int], tests: Sequence[Subset], *, seed: int, permuted: Sequence[str] = ()
+    ) -> Job:
+        """One fit: examples of each subset number, tested subsets, numbers of subsets whose images are exchanged."""
+        return {"amounts": dict(amounts), "permuted": list(permuted), "tests": [t.no for t in tests], "seed": seed}
+
+    def share(self, members: Sequence[Subset], *, total: int, seed: int) -> dict[str, int]:
+        """``total`` examples over ``members``, as even as can be."""
+        most = sum(self.available[subset.no] for subset in members)
+        amounts = allocate(members, self.available, total=min(total, most), seed=seed)
+        return {no: amount for no, amount in amounts.items() if amount}
+
+    @property
+    def volume(self) -> int:
+        """Training examples of a related combination and of what it is compared with."""
+        return self.settings["volume"]
+
+    def member_job(self, pair: Pair, *, seed: int, permuted: str = "", total: int | None = None) -> Job:
+        """Training on the members of a combination. ``permuted``: ``all``, or ``one`` of them, drawn by seed and row."""
+        amounts = self.share(pair.members, total=total or self.volume, seed=seed)
+        drawn = np.random.default_rng([seed, *map(int, amounts)]).integers(len(pair.members))
+        exchanged = {"": [], "all": [m.no for m in pair.members], "one": [pair.members[drawn].no]}[permuted]
+        return self.job(amounts, [pair.target], seed=seed, permuted=exchanged)
+
+    def condition_job(
+        self, condition: str, target: Subset, *, seed: int, total: int | None = None, like: str = "", pool=None
+    ) -> Job:
+        """Training on one of the conditions of :func:`lib.data.mat_selection.select`, ``total`` examples."""
+        chosen = select(condition, target, pool or self.cells, like=like, seed=seed)
+        return self.job(self.share(chosen, total=total or self.volume, seed=seed), [target], seed=seed)
+
+    # ------------------------------------------------------------------ fitting
+    def fit(
+        self,
+        arms: Mapping[str, Callable[[int], list[Job]]],
+        *,
+        seeds: Sequence[int] | None = None,
+        volume: int | None = None,
+        steps: int | None = None,
+    ) -> dict[str, list[list[dict[str, Scored]]]]:
+        """Scores of every arm: name -> seed -> job -> tested subset -> :class:`Scored`; trained where missing.
+
+        Every fit sees its examples ``epochs`` times (the settings' number); ``volume`` is their number where an arm's
+        jobs do not have the study's usual one. ``steps`` overrides it.
+        """
+        seeds = list(self.run.seeds if seeds is None else seeds)
+        groups = [(name, jobs(seed)) for name, jobs in arms.items() for seed in seeds]
+        shared = self.recipe(volume=volume, steps=steps)
+        folders = self.run.build_all(self.fitter, [{**shared, "jobs": jobs} for _, jobs in groups])
+        found: dict[str, list] = {name: [] for name in arms}
+        for (name, jobs), folder in zip(groups, folders, strict=True):
+            found[name].append(_read(folder, jobs))
+        return found
+
+    def recipe(self, *, volume: int | None = None, steps: int | None = None) -> dict[str, Any]:
+        """What every fit of this study is told besides its jobs; ``volume``: examples it sees ``epochs`` times."""
+        tuning, size = dict(self.settings["tuning"]), volume or self.volume
+        steps = steps or max(1, round(tuning.pop("epochs") * size / tuning["batch"]))
+        tuning.pop("epochs", None)
+        length = {"steps": steps} if self.rows else {"epochs": steps * tuning["batch"] / size}
+        return {**self.source, **length, **tuning}
+
+
+def _read(folder: Path, jobs: list[Job]) -> list[dict[str, Scored]]:
+    with np.load(folder / "scores.npz") as stored:
+        values = {key: stored[key] for key in stored.files}
+    return [
+        {
+            no: Scored(*(values[f"{number}/{no}/{what}"].astype(np.float64) for what in ("test", "test_right", "pool")))
+            for no in job["tests"]
+        }
+        for number, job in enumerate(jobs)
+    ]
+
+
+def accuracies(scores: list[list[dict[str, Scored]]], *, corrected: bool = False) -> np.ndarray:
+    """Accuracy (seeds, jobs) of an arm whose jobs test one subset each."""
+    return np.array([[next(iter(job.values())).accuracy(corrected=corrected) for job in jobs] for jobs in scores])
+
+
+def over_targets(values: np.ndarray, targets: Sequence[Subset]) -> np.ndarray:
+    """Mean over the jobs of each target, then over targets: (seeds, jobs) -> (seeds,). Rows that share one count once."""
+    numbers = [target.no for target in targets]
+    means = [values[:, [i for i, no in enumerate(numbers) if no == one]].mean(1) for one in dict.fromkeys(numbers)]
+    return np.mean(means, axis=0)
+
+
+def prepare(
+    run: Any,
+    *,
+    facts: Path,
+    encoder: str = "convolution",
+    blind: bool = False,
+    tests: dict[str, int] | None = None,
+) -> Study:
+    """World, base model and rows of a run, built where missing.
+
+    ``facts``: folder with ``datasets.csv`` and ``combinations.csv``. ``encoder``: the image encoder of the base model.
+    ``blind``: random features instead of the encoder's. ``tests`` (``seed``, ``images``, ``test``): another world from which so
+    many test images a subset are taken instead.
+    """
+    settings, registry = run.settings, read_registry(facts / "datasets.csv")
+    published = read_combinations(facts / "combinations.csv", registry)
+    if "released" in settings:
+        return _released(run, registry, published, facts / "datasets.csv")
+    table = (facts / "datasets.csv").read_text(encoding="utf-8")
+    base = pretrained(run, encoder)
+    wanted = [settings["world"]] + ([] if tests is None else [{key: tests[key] for key in ("seed", "images")}])
+    worlds = run.build_all(mat_world.write_world, [{"table": table, **world} for world in wanted])
+    parts = settings["rows"] if tests is None else {**settings["rows"], "test": tests["test"]}
+    made = {"world": worlds[0], "tests_of": worlds[-1], "base": base, "blind": blind}
+    rows = run.build(med_mat_fits.prepare_rows, **made, **parts)
+    cells = mat_world.cells(registry.classification)
+    return Study(
+        run, settings, registry, published, cells,
+        available={subset.no: settings["rows"]["train"] for subset in cells},
+        tests={subset.no: parts["test"] for subset in cells},
+        options={subset.no: len(mat_world.TASKS[rule(subset)].labels) for subset in cells},
+        fitter=med_mat_fits.fit_group, source={"rows": rows, "base": base, "device": run.device},
+        world=worlds[0], base=base, rows=rows,
+    )  # fmt: skip
+
+
+def _released(run: Any, registry: Registry, published: list[PublishedRow], table: Path) -> Study:
+    """A study of a released model on the released question files (profile `full`): same jobs, same scores."""
+    given = dict(run.settings["released"])
+    root = Path(given.pop("root"))
+    sizes = {key: given[key] for key in ("missing", "cap", "tests", "pool")}
+    prepared = med_mat_released.prepare_all(root, registry, **sizes)
+    return Study(
+        run, run.settings, registry, published, registry.classification,
+        available={no: min(given["cap"], len(ready.train)) for no, ready in prepared.items()},
+        tests={no: len(ready.test) for no, ready in prepared.items()},
+        options={no: max(len(row.options) for row in ready.test) for no, ready in prepared.items()},
+        fitter=med_mat_released.fit_released, source={"root": root, "table": table, "device": run.device, **given},
+    )  # fmt: skip
+
+
+def pretrained(run: Any, encoder: str = "convolution") -> Path:
+    """The base model after the general stage; a second encoder is joined to the first one's language model."""
+    settings, device = run.settings, {"device": run.device}
+    general = run.build(mat_general.write_general, **settings["general"])
+    weights = run.build(
+        mat_pretraining.pretrain_encoder, general=general, encoder=encoder, **settings["encoders"][encoder], **device
+    )
+    source = {"general": general, "encoder": encoder, "weights": weights, **settings["language"], **device}
+    if encoder != "convolution":
+        source |= {"start": pretrained(run), "steps": settings["join_steps"]}
+    return run.build(mat_pretraining.pretrain_language, **source)

@@ -1,0 +1,240 @@
+"""Small fits on boxes, outlines and letters together, as cached artefacts (Tables 5, 6, 13 and 14).
+
+A step of a fit looks at three batches: rows of the target (where it has some), located rows of related subsets, and
+lettered questions of related subsets. The target's rows are seen equally often in every arm; related rows come on top, as
+in the paper, and the null has as many. All jobs of a group take the same steps in one stacked pass. Used by
+``tab5_tab6_detection``.
+
+>>> prepare_located(folder, root=detection, base=base, numbers=["38", "39"], train=256, test=96)
+>>> fit_located(folder, located=located, rows=rows, base=base, jobs=[...], steps=120, batch=16, learning_rate=3e-3)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.data.mat_boxes import Located
+from lib.data.mat_registry import read_registry
+from lib.data.med_mat import read_image
+from lib.models.multimodal_checkpoint import TinyCheckpoint
+from lib.models.multimodal_lm import MultimodalLM
+from lib.studies.med_mat_detection import WHAT, load_located, score
+from lib.studies.med_mat_fits import Rows, with_world_words
+from lib.studies.med_mat_fits import score as score_letters
+from lib.training.batches import epoch_order
+from lib.training.loop import warmup_cosine
+from lib.training.mat_tuning import TOGETHER, WARMUP, Questions
+from lib.training.stacked import fit_stacked
+
+WORDS = ("Where", "Outline", WHAT)
+KINDS = ("box", "mask")
+
+
+def with_all_words(base: Path, *, seed: int) -> TinyCheckpoint:
+    """The base model with the words of the world and of the questions about places."""
+    checkpoint = with_world_words(base, seed=seed)
+    checkpoint.add_words(WORDS, seed=seed)
+    return checkpoint
+
+
+def prepare_located(folder: Path, *, root: Path, base: Path, numbers: list[str], train: int, test: int) -> None:
+    """Features and prompts of the box and mask rows of every detection subset, for one base model.
+
+    Up to ``train`` images a subset are trained on, ``test`` are tested. Writes ``features.npy``, one ``<kind>.npz`` and
+    ``rows.json``.
+    """
+    checkpoint, registry = with_all_words(base, seed=0), read_registry(root / "datasets.csv")
+    images: list[np.ndarray] = []
+    listed: dict[str, dict[str, Any]] = {}
+    asked: dict[str, list[Located]] = {kind: [] for kind in KINDS}
+    for no in numbers:
+        pictures: dict[str, int] = {}
+        listed[no] = {}
+        for kind in KINDS:
+            found = load_located(root, registry.subsets[no], mask=kind == "mask", test_share=0.3)
+            parts = {"train": found.train[:train], "test": found.test[:test]}
+            listed[no][kind] = {part: [] for part in parts}
+            for part, rows in parts.items():
+                for one in rows:
+                    if one.image not in pictures:
+                        pictures[one.image] = len(images)
+                        images.append(read_image(root, one))
+                    listed[no][kind][part].append([pictures[one.image], len(asked[kind])])
+                    asked[kind].append(one)
+    np.save(folder / "features.npy", checkpoint.see(np.stack(images)).numpy())
+    np.save(folder / "images.npy", np.stack(images))
+    for kind, rows in asked.items():
+        ids, mask, wanted = checkpoint.with_answers([one.question for one in rows], [one.answer for one in rows])
+        np.savez(folder / f"{kind}.npz", ids=ids.numpy(), mask=mask.numpy(), wanted=wanted.numpy())
+    text = {kind: [[one.question, one.answer] for one in rows] for kind, rows in asked.items()}
+    (folder / "rows.json").write_text(json.dumps({"subsets": listed, "text": text}))
+
+
+class LocatedRows:
+    """What :func:`prepare_located` wrote."""
+
+    def __init__(self, folder: Path):
+        self.features = torch.from_numpy(np.load(folder / "features.npy"))
+        self.images = np.load(folder / "images.npy")
+        told = json.loads((folder / "rows.json").read_text())
+        self.subsets, self.text = told["subsets"], told["text"]
+        self.questions = {}
+        for kind in KINDS:
+            prompts = np.load(folder / f"{kind}.npz")
+            self.questions[kind] = Questions(*(torch.from_numpy(prompts[key]) for key in ("ids", "mask", "wanted")))
+
+    def located(self, no: str, kind: str, part: str) -> list[Located]:
+        """Questions and true answers of a part of a subset (without the names of the images)."""
+        told = [self.text[kind][asked] for _, asked in self.subsets[no][kind][part]]
+        return [Located(i, WHAT, "", question, answer, "") for i, (question, answer) in enumerate(told)]
+
+    def draw(self, amounts: dict[str, int], kind: str, *, permuted: list[str], seed: int) -> np.ndarray:
+        """Pictures and questions (N, 2) of ``amounts`` of each subset; images of ``permuted`` subsets exchanged."""
+        parts = []
+        for no, amount in amounts.items():
+            rows = np.array(self.subsets[no][kind]["train"])
+            rng = np.random.default_rng([seed, int(no)])
+            rows = rows[rng.permutation(len(rows))[:amount]]
+            parts.append(np.column_stack([rng.permutation(rows[:, 0]), rows[:, 1]]) if no in permuted else rows)
+        return np.concatenate(parts) if parts else np.zeros((0, 2), int)
+
+
+PARTS = ("target", "place", "letter")
+
+
+def _loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
+    """Loss on the target's rows plus the mean loss on related rows, located and lettered by how many there are of each."""
+    total = torch.zeros(())
+    for part in (part for part in PARTS if f"{part}_weight" in batch):
+        wanted = batch[f"{part}_wanted"]
+        logits = call(batch[f"{part}_features"], batch[f"{part}_ids"], batch[f"{part}_mask"], wanted.shape[-1])
+        total = total + batch[f"{part}_weight"] * F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+    return total
+
+
+def _slices(
+    part: str,
+    features: Tensor,
+    questions: Questions,
+    draws: Sequence[np.ndarray],
+    *,
+    batch: int,
+    seeds: Sequence[int],
+    step: int,
+) -> dict[str, Tensor]:
+    """One batch a member of one part; a member without rows gets row 0 of everything, which its weight leaves out."""
+    chosen = []
+    for rows, seed in zip(draws, seeds, strict=True):
+        rows = rows if len(rows) else np.zeros((1, 2), int)
+        order = epoch_order(count=len(rows), batch=min(batch, len(rows)), seed=seed, step=step)
+        chosen.append(rows[np.resize(order, batch)])
+    picked = torch.from_numpy(np.stack(chosen))  # (K, batch, 2)
+    pictures, asked = picked[..., 0], picked[..., 1]
+    return {
+        f"{part}_features": features[pictures],
+        f"{part}_ids": questions.ids[asked],
+        f"{part}_mask": questions.mask[asked],
+        f"{part}_wanted": questions.wanted[asked],
+    }
+
+
+def _tune(
+    models: Sequence[MultimodalLM],
+    located: LocatedRows,
+    rows: Rows,
+    jobs: Sequence[dict[str, Any]],
+    *,
+    kind: str,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+) -> None:
+    """Train the models in place, each on its job's rows."""
+    seeds, nothing = [job["seed"] for job in jobs], np.zeros((0, 2), int)
+    draws: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+    for job in jobs:
+        seed, permuted = job["seed"], job["permuted"]
+        own = {job["target"]: job["target_rows"]} if job["target_rows"] else {}
+        draws["target"].append(located.draw(own, kind, permuted=[], seed=seed))
+        draws["place"].append(located.draw(job["located"], kind, permuted=permuted, seed=seed))
+        lettered = rows.draw(job["classified"], permuted=permuted, seed=seed) if job["classified"] else None
+        draws["letter"].append(nothing if lettered is None else np.column_stack(lettered))
+    sizes = {part: np.array([len(drawn) for drawn in draws[part]]) for part in PARTS}
+    kin = np.maximum(sizes["place"] + sizes["letter"], 1)
+    weights = {"target": sizes["target"] > 0, "place": sizes["place"] / kin, "letter": sizes["letter"] / kin}
+    source = {"target": located, "place": located, "letter": rows}
+    asked = {"target": located.questions[kind], "place": located.questions[kind], "letter": rows.questions}
+
+    present = [part for part in PARTS if weights[part].any()]
+
+    def batch_of_step(step: int) -> dict[str, Tensor]:
+        made: dict[str, Tensor] = {}
+        for part in present:
+            told = {"batch": batch, "seeds": seeds, "step": step}
+            made |= _slices(part, source[part].features, asked[part], draws[part], **told)
+            made[f"{part}_weight"] = torch.as_tensor(weights[part], dtype=torch.float32)
+        return made
+
+    for model in models:
+        model.encoder.requires_grad_(False)
+    schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))
+    fit_stacked(models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, clip=1.0, schedule=schedule)
+
+
+def _overlap(checkpoint: TinyCheckpoint, located: LocatedRows, no: str, kind: str) -> float:
+    """cIoU of what the model writes for the test rows of a detection subset."""
+    tested, truth = located.subsets[no][kind]["test"], located.located(no, kind, "test")
+    pictures = located.images[[picture for picture, _ in tested]]
+    tokens = located.questions[kind].wanted.shape[1]
+    return score(checkpoint.generate(pictures, [one.question for one in truth], tokens=tokens), truth)
+
+
+def fit_located(
+    folder: Path,
+    *,
+    located: Path,
+    rows: Path,
+    base: Path,
+    kind: str,
+    jobs: list[dict[str, Any]],
+    steps: int,
+    batch: int,
+    learning_rate: float,
+) -> None:
+    """Train one model a job and write what it scores on its target.
+
+    A job: ``target`` (a detection subset: cIoU; any other: letter scores), ``target_rows`` (its examples trained on),
+    ``located`` and ``classified`` (related subset -> examples; nothing at all: the untrained model), ``permuted`` (related
+    subsets whose images are exchanged), ``seed``. ``kind``: box or mask. ``batch``: rows of each part in a step. Writes
+    ``overlap.json`` (job -> cIoU) and ``scores.npz`` (``<job>/<subset>/<what>``).
+    """
+    places, asked = LocatedRows(located), Rows(rows)
+    overlap: dict[str, float] = {}
+    scores: dict[str, np.ndarray] = {}
+    for start in range(0, len(jobs), TOGETHER):
+        part = jobs[start : start + TOGETHER]
+        checkpoints = [with_all_words(base, seed=job["seed"]) for job in part]
+        trained = [
+            (c, j)
+            for c, j in zip(checkpoints, part, strict=True)
+            if j["target_rows"] or j["located"] or j["classified"]
+        ]
+        if trained:
+            models, theirs = [c.model for c, _ in trained], [j for _, j in trained]
+            _tune(models, places, asked, theirs, kind=kind, steps=steps, batch=batch, learning_rate=learning_rate)
+        for number, (checkpoint, job) in enumerate(zip(checkpoints, part, strict=True), start=start):
+            if job["target"] in places.subsets:
+                overlap[str(number)] = _overlap(checkpoint, places, job["target"], kind)
+            else:
+                for what, values in score_letters(checkpoint, asked, job["target"]).items():
+                    scores[f"{number}/{job['target']}/{what}"] = values
+    (folder / "overlap.json").write_text(json.dumps(overlap))
+    np.savez(folder / "scores.npz", **scores)

@@ -1,0 +1,101 @@
+"""Few-shot prompting of tuned and untuned models: labelled images of the target in the prompt, no further training.
+
+A prompt is ``[image; question; letter]`` for n images of each label, in random order, then ``[image; question]``. The
+miniature's language model reads such interleaved prompts through its rotary positions, but like LLaVA-1.5 it was never
+trained with more than one image. Used by the notebook ``tab16_few_shot``.
+
+>>> fit_few_shot(folder, rows=rows, base=base, jobs=jobs, shots=[0, 4], images=48, steps=60, batch=16, learning_rate=2e-3)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.data.mat_questions import LETTERS
+from lib.models.multimodal_checkpoint import TinyCheckpoint
+from lib.studies.med_mat_fits import Rows, with_world_words
+from lib.training.mat_tuning import TOGETHER, tune
+
+
+def contexts(labels: list[str], *, shots: int, count: int, seed: int) -> np.ndarray:
+    """Rows of the examples before each of ``count`` questions: (count, shots x labels), ``shots`` of each label, shuffled."""
+    rng = np.random.default_rng([seed, shots])
+    places = [np.flatnonzero(np.array(labels) == label) for label in sorted(set(labels))]
+    drawn = [np.concatenate([rng.choice(where, shots, replace=False) for where in places]) for _ in range(count)]
+    return np.array([rng.permutation(row) for row in drawn]).reshape(count, -1)
+
+
+@torch.no_grad()
+def prompted_scores(
+    checkpoint: TinyCheckpoint, features: Tensor, ids: Tensor, mask: Tensor, answers: Tensor, *, letters: list[int]
+) -> np.ndarray:
+    """Log-likelihood (B, letters) of each letter after interleaved prompts.
+
+    ``features`` (B, E + 1, V, C), ``ids`` and ``mask`` (B, E + 1, T): E examples, then the question; ``answers`` (B, E):
+    the examples' letters. With E = 0 these are the scores of an ordinary prompt.
+    """
+    model = checkpoint.model
+    seen, words, said = model.projector(features), model.words(ids), model.words(answers)
+    parts, real = [], []
+    for place in range(ids.shape[1]):
+        parts += [seen[:, place], words[:, place]]
+        real += [torch.ones(seen.shape[0], seen.shape[2]), mask[:, place]]
+        if place < answers.shape[1]:
+            parts.append(said[:, place, None])
+            real.append(torch.ones(len(said), 1))
+    visual = seen.shape[2]  # the first image needs no mask
+    logits = model.answer(torch.cat(parts, 1), torch.cat(real, 1)[:, visual:], 1)
+    return logits[:, 0].log_softmax(-1)[:, letters].numpy()
+
+
+def shot_accuracy(checkpoint: TinyCheckpoint, rows: Rows, no: str, *, shots: int, images: int, seed: int) -> float:
+    """Accuracy on the first ``images`` test images of a subset with ``shots`` labelled images a label in the prompt."""
+    subset, q = rows.subsets[no], rows.questions
+    letters = [checkpoint.index[letter] for letter in LETTERS[: subset["options"]]]
+    order = np.random.default_rng(seed).permutation(len(subset["test"]))[:images]
+    tests = [subset["test"][i] for i in order]
+    drawn = contexts(subset["labels"], shots=shots, count=len(tests), seed=seed)
+    shown = [[subset["train"][i] for i in row] + [test] for row, test in zip(drawn, tests, strict=True)]
+    pictures = torch.tensor([[one["picture"] for one in row] for row in shown])
+    asked = torch.tensor([[one["questions"][0] for one in row] for row in shown])
+    answers = q.wanted[asked[:, :-1], 0]
+    scores = prompted_scores(checkpoint, rows.features[pictures], q.ids[asked], q.mask[asked], answers, letters=letters)
+    right = (q.wanted[asked[:, -1], 0, None] == torch.tensor(letters)).int().argmax(1).numpy()
+    return float((scores.argmax(-1) == right).mean())
+
+
+def fit_few_shot(
+    folder: Path,
+    *,
+    rows: Path,
+    base: Path,
+    jobs: list[dict[str, Any]],
+    shots: list[int],
+    images: int,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    device: str = "cpu",
+) -> None:
+    """Train one model a job (see :func:`lib.studies.med_mat_fits.fit_group`) and write its accuracy at each number of
+    shots: ``accuracy.json``, one list a job."""
+    data, found = Rows(rows), []
+    for start in range(0, len(jobs), TOGETHER):
+        part = jobs[start : start + TOGETHER]
+        checkpoints = [with_world_words(base, seed=job["seed"]) for job in part]
+        trained = [(c, job) for c, job in zip(checkpoints, part, strict=True) if job["amounts"]]
+        if trained:
+            draws = [data.draw(j["amounts"], permuted=j["permuted"], seed=j["seed"]) for _, j in trained]
+            seeds = [job["seed"] for _, job in trained]
+            kept = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seeds": seeds, "device": device}
+            tune([c.model for c, _ in trained], data.features, data.questions, draws, **kept)
+        for checkpoint, job in zip(checkpoints, part, strict=True):
+            ask = {"images": images, "seed": job["seed"]}
+            found.append([shot_accuracy(checkpoint, data, job["tests"][0], shots=n, **ask) for n in shots])
+    (folder / "accuracy.json").write_text(json.dumps(found))

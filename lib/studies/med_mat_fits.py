@@ -1,0 +1,166 @@
+"""Fits on the generated Med-MAT world as cached artefacts: rows and features once, then groups of small fits.
+
+A job says what a model is trained on and what it is tested on; a group of jobs with one number of steps is one artefact
+and one stacked pass. Used by :mod:`lib.studies.med_mat`, which names the arms.
+
+>>> prepare_rows(folder, world=world, base=base, train=256, test=96, pool=32)
+>>> fit_group(folder, rows=rows, base=base, jobs=[job(...)], steps=80, batch=16, learning_rate=3e-3)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lib.data import mat_prepared
+from lib.data.mat_questions import LETTERS, question_text, read_options
+from lib.data.mat_registry import read_registry
+from lib.data.med_mat import Record, read_image
+from lib.data.synthetic import mat_world
+from lib.models.multimodal_checkpoint import TinyCheckpoint
+from lib.training.mat_tuning import TOGETHER, Questions, letter_scores, tune
+
+
+def rotations(one: Record) -> list[tuple[str, int]]:
+    """The question of a row under every rotation of its options, and the place of the right one: each letter once."""
+    options = list(one.options.values())
+    truth = LETTERS.index(one.answer_choice)
+    turned = []
+    for shift in range(len(options)):
+        order = options[shift:] + options[:shift]
+        text = question_text(one.question, dict(zip(LETTERS, order, strict=False)))
+        turned.append((text, (truth - shift) % len(options)))
+    return turned
+
+
+def prepare_rows(
+    folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path, blind: bool = False
+) -> None:
+    """Rows, visual features and prompts of every subset of a world, for one base model.
+
+    Of each subset ``test`` label-balanced images are tested, ``pool`` others only show the model's preference for
+    letters, up to ``train`` are trained on. ``tests_of``: the world whose test images are used, another one for a new
+    test set. ``blind``: every image is given random features instead of its own, a model that cannot see. Writes
+    ``features.npy``, ``prompts.npz`` and ``rows.json``.
+    """
+    checkpoint = with_world_words(base, seed=0)
+    registry = read_registry(world / "datasets.csv")
+    listed, images, texts, answers = {}, [], [], []
+
+    def keep(root: Path, records: list[Record], *, turned: bool) -> list[dict[str, Any]]:
+        rows = []
+        for one in records:
+            images.append(read_image(root, one))
+            asked = rotations(one)[: None if turned else 1]
+            rows.append({"picture": len(images) - 1, "questions": list(range(len(texts), len(texts) + len(asked)))})
+            texts.extend(text for text, _ in asked)
+            answers.extend(LETTERS[place] for _, place in asked)
+        return rows
+
+    for subset in mat_world.cells(registry.classification):
+        share = {"test_share": 0.5, "most_tests": test, "cap": train + pool}
+        mine = mat_prepared.prepare(world, subset, registry=registry, **share)
+        other = mat_prepared.prepare(tests_of, subset, registry=registry, **share)
+        held = np.random.default_rng(int(subset.no)).permutation(len(mine.train))
+        listed[subset.no] = {
+            "train": keep(world, [mine.train[i] for i in sorted(held[pool:])], turned=False),
+            "pool": keep(world, [mine.train[i] for i in sorted(held[:pool])], turned=True),
+            "test": keep(tests_of, other.test, turned=True),
+            "labels": [mat_prepared.label(mine.train[i]) for i in sorted(held[pool:])],
+            "options": len(read_options(mine.train[0].question_choice)),
+        }
+    ids, mask, wanted = checkpoint.with_answers(texts, answers)
+    features = checkpoint.see(np.stack(images)).numpy()
+    if blind:
+        features = np.random.default_rng(0).standard_normal(features.shape, dtype=np.float32)
+    np.save(folder / "features.npy", features)
+    np.savez(folder / "prompts.npz", ids=ids.numpy(), mask=mask.numpy(), wanted=wanted.numpy())
+    (folder / "rows.json").write_text(json.dumps(listed))
+
+
+def with_world_words(base: Path, *, seed: int) -> TinyCheckpoint:
+    """The base model with the world's words added, whose vectors are drawn by ``seed``."""
+    checkpoint = TinyCheckpoint.read(base)
+    checkpoint.add_words(mat_world.words(), seed=seed)
+    return checkpoint
+
+
+class Rows:
+    """What :func:`prepare_rows` wrote."""
+
+    def __init__(self, folder: Path):
+        self.features = torch.from_numpy(np.load(folder / "features.npy"))
+        prompts = np.load(folder / "prompts.npz")
+        self.questions = Questions(*(torch.from_numpy(prompts[key]) for key in ("ids", "mask", "wanted")))
+        self.subsets: dict[str, dict[str, Any]] = json.loads((folder / "rows.json").read_text())
+
+    def draw(self, amounts: dict[str, int], *, permuted: list[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures and questions of a condition: ``amounts`` of each subset, label-balanced, images of ``permuted``
+        subsets exchanged among themselves."""
+        pictures, asked = [], []
+        for no, amount in amounts.items():
+            mine = self.subsets[no]
+            chosen = mat_prepared.balanced_cap(mine["labels"], cap=amount, seed=seed)
+            seen = np.array([mine["train"][i]["picture"] for i in chosen])
+            pictures.append(np.random.default_rng([seed, int(no)]).permutation(seen) if no in permuted else seen)
+            asked.append(np.array([mine["train"][i]["questions"][0] for i in chosen]))
+        return np.concatenate(pictures), np.concatenate(asked)
+
+    def of(self, no: str, part: str) -> tuple[torch.Tensor, Questions, int]:
+        """Features and questions of one part of a subset, (images x rotations) rows, and the number of options."""
+        rows, options = self.subsets[no][part], self.subsets[no]["options"]
+        pictures = torch.tensor([row["picture"] for row in rows for _ in row["questions"]])
+        asked = torch.tensor([question for row in rows for question in row["questions"]])
+        q = self.questions
+        return self.features[pictures], Questions(q.ids[asked], q.mask[asked], q.wanted[asked]), options
+
+
+def score(checkpoint: TinyCheckpoint, rows: Rows, no: str) -> dict[str, np.ndarray]:
+    """Letter log-likelihoods of a subset's test and pool: (images, rotations, options), and the right places."""
+    found = {}
+    for part in ("test", "pool"):
+        features, questions, options = rows.of(no, part)
+        letters = [checkpoint.index[letter] for letter in LETTERS[:options]]
+        shape = (-1, options, options)
+        found[part] = letter_scores(checkpoint.model, features, questions, letters=letters).reshape(shape)
+        right = questions.wanted[:, 0, None] == torch.tensor(letters)
+        found[f"{part}_right"] = right.int().argmax(1).numpy().reshape(-1, options)
+    return found
+
+
+def fit_group(
+    folder: Path,
+    *,
+    rows: Path,
+    base: Path,
+    jobs: list[dict[str, Any]],
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    device: str = "cpu",
+) -> None:
+    """Train one model a job and write its letter scores on the subsets it is tested on.
+
+    A job: ``amounts`` (subset -> examples; empty: the untrained model), ``permuted`` (subsets whose images are
+    exchanged), ``tests`` (subsets), ``seed``. Writes ``scores.npz`` with ``<job>/<subset>/<what>``.
+    """
+    data, scores = Rows(rows), {}
+    for start in range(0, len(jobs), TOGETHER):
+        part = jobs[start : start + TOGETHER]
+        checkpoints = [with_world_words(base, seed=job["seed"]) for job in part]
+        trained = [(c, job) for c, job in zip(checkpoints, part, strict=True) if job["amounts"]]
+        if trained:
+            draws = [data.draw(j["amounts"], permuted=j["permuted"], seed=j["seed"]) for _, j in trained]
+            tune(
+                [c.model for c, _ in trained], data.features, data.questions, draws,
+                steps=steps, batch=batch, learning_rate=learning_rate, seeds=[j["seed"] for _, j in trained], device=device,
+            )  # fmt: skip
+        for number, (checkpoint, job) in enumerate(zip(checkpoints, part, strict=True), start=start):
+            for no in job["tests"]:
+                for what, values in score(checkpoint, data, no).items():
+                    scores[f"{number}/{no}/{what}"] = values.astype(np.float16 if values.dtype.kind == "f" else np.int8)
+    np.savez(folder / "scores.npz", **scores)

@@ -1,0 +1,74 @@
+"""Low-rank tuning of a released image-text model on single-image questions, for the `full` profile of Med-MAT.
+
+Paper: LLaVA-1.5 tuned for 5 epochs at 5e-6, batch 32, whether fully or by LoRA not stated. Here: LoRA (PEFT) on the
+linear layers of the language model, the vision tower frozen. Because: it is what fits on one GPU, and LLaVA's own recipe
+for custom data. Used by :mod:`lib.studies.med_mat_released`.
+
+>>> model = with_adapters(load("llava-hf/llava-1.5-7b-hf", device="cuda"), rank=16, seed=0)
+>>> tune(model, images, questions, answers, epochs=5, batch=32, learning_rate=2e-4, seed=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.models.released_multimodal import ReleasedCheckpoint
+from lib.training.batches import epoch_order
+from lib.training.loop import train, warmup_cosine
+
+IGNORED = -100
+_LANGUAGE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+def with_adapters(checkpoint: ReleasedCheckpoint, *, rank: int, seed: int) -> ReleasedCheckpoint:
+    """The same model with fresh low-rank adapters on its language model; everything else is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=_LANGUAGE)
+    return ReleasedCheckpoint(get_peft_model(checkpoint.model, config), checkpoint.processor)
+
+
+def answer_batch(checkpoint: ReleasedCheckpoint, images: Sequence, questions: Sequence[str], answers: Sequence[str]):
+    """Model inputs with ``labels`` that count the answer only (and the end of the turn), whatever the chat form."""
+    made = checkpoint.inputs(images, questions, answers)
+    asked = checkpoint.inputs(images, questions)["attention_mask"].sum(1)
+    said = made["attention_mask"].sum(1) - asked  # padded on the left, so the answer is what comes last
+    place = torch.arange(made["input_ids"].shape[1], device=said.device)
+    counted = place >= (made["input_ids"].shape[1] - said)[:, None]
+    made["labels"] = torch.where(counted, made["input_ids"], IGNORED)
+    return made
+
+
+def tune(
+    checkpoint: ReleasedCheckpoint,
+    read: Callable[[int], np.ndarray],
+    questions: Sequence[str],
+    answers: Sequence[str],
+    *,
+    epochs: float,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    device: str = "cpu",
+    precision: str = "no",
+) -> list[float]:
+    """Train the adapters on rows (image ``read(row)``, question, answer) and return the losses of the steps."""
+    count, size = len(questions), min(batch, len(questions))
+
+    def loss_of_step(model: nn.Module, step: int) -> Tensor:
+        rows = epoch_order(count=count, batch=size, seed=seed, step=step)
+        pictures = [read(int(row)) for row in rows]
+        made = answer_batch(checkpoint, pictures, [questions[i] for i in rows], [answers[i] for i in rows])
+        return model(**made).loss
+
+    steps = max(1, round(epochs * count / size))
+    trained = [p for p in checkpoint.model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
+    schedule = warmup_cosine(steps, warmup=max(1, round(0.03 * steps)))
+    kept = {"steps": steps, "optimiser": optimiser, "clip": 1.0, "schedule": schedule}
+    return train(checkpoint.model, loss_of_step, **kept, device=device, precision=precision)

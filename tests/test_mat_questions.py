@@ -1,0 +1,142 @@
+"""Questions of Med-MAT: the letter always points to the label, letters are uniform, distractors are never the truth."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.data.errors import DataError
+from lib.data.mat_questions import (
+    LETTER_STYLES,
+    SUFFIX,
+    ask,
+    chance,
+    instructions,
+    join_labels,
+    question_text,
+    read_options,
+)
+from lib.data.mat_selection import Subset
+
+quick = settings(max_examples=80, deadline=None, derandomize=True)
+LUNG = Subset("03", "CT", "Lung", "COVID-19 classification", "State")
+
+words = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=12)
+label_sets = st.lists(
+    words.filter(str.strip), min_size=2, max_size=9, unique_by=lambda w: " ".join(w.split()).casefold()
+)
+
+
+def plain(label):
+    return " ".join(label.split())
+
+
+@quick
+@given(label_sets, st.data(), st.sampled_from(sorted(LETTER_STYLES)), st.integers(0, 9))
+def test_the_letter_points_to_the_label_and_distractors_are_other_labels(labels, data, style, seed):
+    truth = data.draw(st.sampled_from(labels))
+    question = ask(truth, labels, LUNG, image="med-mat/x/1.png", seed=seed, style=style)
+    assert question.options[question.answer] == plain(truth)
+    assert len(question.options) == min(4, len(labels)) and "".join(question.options) == "ABCD"[: len(question.options)]
+    distractors = [text.casefold() for letter, text in question.options.items() if letter != question.answer]
+    assert plain(truth).casefold() not in distractors and len(set(distractors)) == len(distractors)
+    assert set(question.options.values()) <= {plain(label) for label in labels}
+    assert question.text.startswith(question.instruction) and question.text.endswith(SUFFIX)
+    assert read_options(question.text) == question.options  # both styles read back
+
+
+@quick
+@given(label_sets, st.integers(0, 9))
+def test_a_question_depends_on_seed_and_image_only(labels, seed):
+    first = ask(labels[0], labels, LUNG, image="a.png", seed=seed)
+    assert first == ask(labels[0], labels[::-1], LUNG, image="a.png", seed=seed)
+    spaced = [*labels, f"  {labels[1]} "]  # the same label once more
+    assert first == ask(labels[0], spaced, LUNG, image="a.png", seed=seed)
+
+
+@pytest.mark.parametrize("labels", [["yes", "no"], ["a", "b", "c"], ["a", "b", "c", "d"], list("abcdefg")])
+def test_letters_instructions_and_distractors_are_uniform(labels):
+    """Chi-square against equal shares over 6,000 images; the bound is the 1 - 1e-6 quantile."""
+    from scipy.stats import chi2
+
+    asked = [ask("a" if "a" in labels else "yes", labels, LUNG, image=f"{i}.png", seed=7) for i in range(6_000)]
+    kinds = {
+        "letters": [q.answer for q in asked],
+        "instructions": [q.instruction for q in asked],
+        "distractors": [t for q in asked for letter, t in q.options.items() if letter != q.answer],
+    }
+    expected = {"letters": min(4, len(labels)), "instructions": 6, "distractors": len(labels) - 1}
+    for kind, drawn in kinds.items():
+        _, counts = np.unique(drawn, return_counts=True)
+        assert len(counts) == expected[kind], kind
+        even = len(drawn) / len(counts)
+        assert ((counts - even) ** 2 / even).sum() <= chi2.ppf(1 - 1e-6, max(1, len(counts) - 1)), kind
+
+
+def test_two_seeds_and_two_images_ask_differently():
+    asked = {
+        ask("a", list("abcdefgh"), LUNG, image=image, seed=s).text for image in ("1.png", "2.png") for s in range(8)
+    }
+    assert len(asked) > 12
+
+
+def test_six_different_instructions_with_modality_and_area():
+    found = instructions(LUNG, modality="computed tomography")
+    assert len(set(found)) == 6
+    assert all("computed tomography" in text and "lung" in text.lower() for text in found)
+    assert all("CT" in text for text in instructions(LUNG))
+
+
+def test_two_options_for_a_binary_subset_and_fewer_on_request():
+    assert len(ask("yes", ["yes", "no"], LUNG, image="1.png", seed=0).options) == 2
+    assert len(ask("a", list("abcdef"), LUNG, image="1.png", seed=0, options=3).options) == 3
+
+
+def test_several_labels_are_one_option_in_one_order():
+    assert join_labels(["Mass", "Atelectasis"]) == join_labels(["Atelectasis", "Mass ", "Mass"]) == "Atelectasis, Mass"
+    both, one = join_labels(["Mass", "Atelectasis"]), join_labels(["Mass"])
+    question = ask(both, [both, one, "normal"], LUNG, image="1.png", seed=0)
+    assert question.options[question.answer] == "Atelectasis, Mass" and one in question.options.values()
+
+
+def test_the_text_in_both_letter_styles():
+    options = {"A": "yes", "B": "no"}
+    assert question_text("Is it?", options) == f"Is it?\nA: yes\nB: no\n{SUFFIX}"
+    assert question_text("Is it?", options, style="A. text") == f"Is it?\nA. yes\nB. no\n{SUFFIX}"
+
+
+def test_chance_follows_the_number_of_options():
+    assert chance([2, 2]) == 0.5 and chance([4, 2]) == pytest.approx(0.375)
+    with pytest.raises(DataError, match="at least one question"):
+        chance([])
+
+
+BAD = {
+    "unknown label": ({"label": "c"}, "'c' (1.png) is not among its labels"),
+    "one label": ({"labels": ["a", "A "]}, "1 labels and 4 options; a question needs two of each"),
+    "five options": ({"options": 5}, "2 labels and 5 options"),
+    "one option": ({"options": 1}, "2 labels and 1 options"),
+    "style": ({"style": "(A) text"}, "There is no letter style '(A) text'; use one of A: text, A. text"),
+    "empty label": ({"labels": ["a", " "]}, "A label is empty"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_question_that_cannot_be_asked_is_told_in_one_sentence(case):
+    changed, sentence = BAD[case]
+    told = {"label": "a", "labels": ["a", "b"], "image": "1.png", "seed": 0} | changed
+    with pytest.raises(DataError) as error:
+        ask(told.pop("label"), told.pop("labels"), LUNG, **told)
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "A: only", "A: one\nC: three", "B: two\nA: one", "A: one\nA: two"])
+def test_options_that_are_not_lettered_in_order_are_refused(text):
+    with pytest.raises(DataError, match="the options are lettered"):
+        read_options(text)
+
+
+def test_no_labels_cannot_be_joined():
+    for labels in ([], ["Mass", " "]):
+        with pytest.raises(DataError, match="holds no label or an empty one"):
+            join_labels(labels)
