@@ -26,7 +26,7 @@ from lib.training.look_up_pretraining import pretrain_reader
 from lib.training.stacked_sft import finetune_stacked, member
 
 RATIOS = ((1, 0), (9, 1), (4, 1), (1, 1), (1, 4), (1, 9), (0, 1))  # general : medical; the paper's five and both ends
-STACK = 7  # fits trained in one pass: the ratios of one seed
+STACK = 14  # fits trained in one pass: the ratios of two seeds
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Study:
         """The model of every arm at every seed, tuned where missing: name -> models in seed order.
 
         Fits of one recipe are trained in stacks (``engine: stacked``) or one by one through TRL (``engine: trl``). A plain
-        ratio is always trained in the stack of all ratios at its seed, so that notebooks share it.
+        ratio is always trained in a stack of all ratios, so that notebooks share it.
         """
         found: dict[tuple[Arm, int], Path] = {}
         waiting = dict.fromkeys((arm, seed) for seed in self.run.seeds for arm in arms.values())
@@ -147,7 +147,7 @@ class Study:
         """
         names, plan = list(tuned), []
         conditions = {name: {**self.settings.get("asked", {}), **given} for name, given in conditions.items()}
-        stacks = [names[k : k + 2 * STACK] for k in range(0, len(names), 2 * STACK)]
+        stacks = [names[k : k + STACK] for k in range(0, len(names), STACK)]
         shared = {"wording": self.settings["wording"], **self.settings["replies"], "device": self.run.device}
         for stack in stacks:
             for place, seed in enumerate(self.run.seeds):

@@ -129,8 +129,9 @@ def _train(
         ids, labels = draw_documents(rng, words, batch=batch, facts=facts, options=options)
         inputs, wanted = torch.from_numpy(ids).to(model.device), torch.from_numpy(labels).to(model.device)[:, 1:]
         optimiser.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 50, (1 - done) / 0.3)
-        logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
-        loss = F.cross_entropy(logits[wanted != IGNORED], wanted[wanted != IGNORED])
+        hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1]
+        counted = wanted != IGNORED  # logits only where an answer is due: a third of the positions
+        loss = F.cross_entropy(model.lm_head(hidden[counted]), wanted[counted])
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
         optimiser.zero_grad()
@@ -173,7 +174,7 @@ def pretrain_reader(
         start = seed + 1000 * attempt
         causal_lm.write_checkpoint(
             folder, texts=texts, chat_template="plain", architecture="ministral", width=width, depth=depth, heads=heads,
-            seed=start, initializer_range=1.4 / math.sqrt(width), sliding_window=2,
+            seed=start, intermediate_size=width, initializer_range=1.4 / math.sqrt(width), sliding_window=2,
             layer_types=["sliding_attention", *["full_attention"] * (depth - 1)],
         )  # fmt: skip
         model, tokenizer = causal_lm.load(folder, device=device)
