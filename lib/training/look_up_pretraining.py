@@ -23,8 +23,6 @@ from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED
 from lib.training.loop import TrainingError
 
-LEARNT = 0.5  # nats a turn: guessing among up to six facts, or among their letters, costs more than twice as much
-
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -116,7 +114,7 @@ def _train(
     model.train()
     while stage < 2 or len(losses) < begun + c["steps"]:
         step = len(losses)
-        if stage < 2 and len(recent) == recent.maxlen and np.mean(recent) < LEARNT:
+        if stage < 2 and len(recent) == recent.maxlen and np.mean(recent) < c["learnt"]:
             stage, begun = stage + 1, step
             recent.clear()
         elif stage < 2 and step - begun == c["patience"]:
@@ -164,7 +162,8 @@ def pretrain_reader(
     ``words``: JSON with the lists general, taught, held_out (keys) and values; ``texts``: what the tokenizer must know.
     ``curriculum``: documents have 2 to ``shortest`` facts until look-ups are learnt (the loss, that of guessing among the
     facts for some hundred steps, falls within a few tens), and again until letters are, which a share ``lettered`` of the
-    steps then shows; in ``steps`` more they grow to ``longest`` facts. A step has about ``tokens`` tokens. Whether a start
+    steps then shows; in ``steps`` more they grow to ``longest`` facts. A stage is learnt when a turn costs less than ``learnt``
+    nats, mean of 20 steps; guessing costs more than one. A step has about ``tokens`` tokens. Whether a start
     learns is partly luck: one that has not within ``patience`` steps of a stage is given up for another. Raises
     :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
     """
