@@ -134,7 +134,15 @@ def test_rows_that_would_be_cut_are_refused(tmp_path, tokenizer):
 def test_a_reader_that_does_not_learn_is_told(tmp_path):
     words = tmp_path / "world.json"
     words.write_text(json.dumps({"general": KEYS[:10], "taught": KEYS[10:15], "held_out": KEYS[15:], "values": VALUES}))
-    curriculum = {"steps": 5, "tokens": 128, "shortest": 3, "longest": 4, "patience": 22, "lettered": 0.5, "learnt": 0.5}
+    curriculum = {
+        "steps": 5,
+        "tokens": 128,
+        "shortest": 3,
+        "longest": 4,
+        "patience": 22,
+        "lettered": 0.5,
+        "learnt": 0.5,
+    }
     with pytest.raises(TrainingError, match="letters were not learnt in 2 starts of 22 steps"):
         pretrain_reader(
             tmp_path / "base", words=words, letters=LETTERS, texts=TEXTS, curriculum=curriculum, attempts=2, **SIZES
