@@ -88,7 +88,7 @@ def test_nf4_holds_linear_layers_and_fused_experts_in_four_bits(tmp_path):
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        ({"architecture": "gpt9"}, "architecture 'gpt9' is not known; give one of llama, qwen3, mixtral"),
+        ({"architecture": "gpt9"}, "architecture 'gpt9' is not known; give one of llama, ministral, qwen3, mixtral"),
         ({"chat_template": "none"}, "chat_template 'none' is not known; give one of mistral, chatml, plain"),
     ],
 )
