@@ -70,7 +70,7 @@ def write_openi(root, *, texts=("Edema", "", "hernia;mass"), label_order=(2, 0, 
     files = [f"CXR{k}_IM-000{k}-1001.png" for k in range(len(texts))]
     prompts = {str(k): [f"There is {name}"] for k, name in enumerate(OPENI_FINDINGS)}
     (folder / "openi_multi_label_text.json").write_text(json.dumps(prompts))
-    (folder / "openi_multi_label_image.csv").write_text("Path\n" + "".join(f"/home/x/OpenI/{file}\n" for file in files))
+    (folder / "openi_multi_label_image.csv").write_text("Path\n" + "".join(f"/data/x/OpenI/{file}\n" for file in files))
     rows = [f'0,CXR{k},{files[k]},normal,"{texts[k]}"\n' for k in label_order]
     (folder / "custom.csv").write_text(",uid,file_name,labels_major,labels_automatic\n" + "".join(rows))
     scores = np.arange(len(texts) * 18).reshape(-1, 18) / 10
