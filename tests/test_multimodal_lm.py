@@ -226,14 +226,14 @@ def test_tuning_learns_a_rule_and_exchanged_pictures_hide_it():
     features, questions, bright = _learnable()
     rows, mixed = np.arange(64), np.random.default_rng(1).permutation(64)
     models = [_checkpoint().model, _checkpoint().model]
-    before = models[0].encoder.state_dict()["convolutions.0.weight"].clone()
+    before = models[0].encoder.state_dict()["stack.0.weight"].clone()
     tune(
         models, features, questions, [(rows, rows), (mixed, rows)], steps=60, batch=16, learning_rate=5e-3, seeds=[0, 0]
     )
     letters = [WORDS.index("A"), WORDS.index("B")]
     right = [(letter_scores(m, features, questions, letters=letters).argmax(1) == bright).mean() for m in models]
     assert right[0] > 0.95 and right[1] < 0.8
-    assert torch.equal(models[0].encoder.state_dict()["convolutions.0.weight"], before)  # the encoder stays frozen
+    assert torch.equal(models[0].encoder.state_dict()["stack.0.weight"], before)  # the encoder stays frozen
 
 
 # ---------------------------------------------------------------------- released models

@@ -13,6 +13,7 @@ by the same call.
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -29,40 +30,44 @@ class Convolutions(nn.Module):
 
     def __init__(self):
         super().__init__()
-        layers = [(1, 16, 5, 2), (16, 32, 3, 2), (32, 64, 3, 1), (64, 64, 3, 2)]
-        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, k, s, k // 2, bias=False) for i, o, k, s in layers)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o, _, _ in layers)
+        self.stack = _convolutions((1, 16, 5, 2), (16, 32, 3, 2), (32, 64, 3, 1), (64, 64, 3, 2))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = images
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.relu(norm(convolution(x)))
-        return x.flatten(2).transpose(1, 2)
+        return self.stack(images).flatten(2).transpose(1, 2)
 
 
-class Patches(nn.Module):
-    """(B, 1, 32, 32) -> (B, 16, 64): a transformer over 64 overlapping patches; each 2 x 2 of them becomes a feature."""
+class Transformer(nn.Module):
+    """(B, 1, 32, 32) -> (B, 16, 64): a transformer layer over 8 x 8 tokens; each 2 x 2 of them becomes a feature.
+
+    The tokens come from three convolutions instead of cut-out patches ("Early Convolutions Help Transformers See
+    Better", Xiao et al. 2021): from patches, two layers learn to see less in three times the time.
+    """
 
     width, cells = 64, 16
 
-    def __init__(self, *, inner: int = 32, depth: int = 2):
+    def __init__(self, *, inner: int = 32):
         super().__init__()
-        self.embed = nn.Conv2d(1, inner, 8, stride=4, padding=2)
+        self.stack = _convolutions((1, 16, 5, 2), (16, 32, 3, 2), (32, inner, 3, 1))
         self.position = nn.Parameter(0.02 * torch.randn(1, 64, inner))
-        layer = nn.TransformerEncoderLayer(
+        self.layer = nn.TransformerEncoderLayer(
             inner, 4, 2 * inner, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
-        self.layers = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.merge = nn.Linear(4 * inner, self.width)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.layers(self.embed(images).flatten(2).transpose(1, 2) + self.position)
+        x = self.layer(self.stack(images).flatten(2).transpose(1, 2) + self.position)
         batch, _, inner = x.shape
         x = x.reshape(batch, 4, 2, 4, 2, inner).permute(0, 1, 3, 2, 4, 5).reshape(batch, 16, 4 * inner)
         return F.relu(self.merge(x))
 
 
-ENCODERS = {"convolution": Convolutions, "transformer": Patches}
+def _convolutions(*layers: tuple[int, int, int, int]) -> nn.Sequential:
+    """Convolutions (channels in and out, kernel, stride), each with batch normalisation and a rectifier."""
+    parts = [(nn.Conv2d(i, o, k, s, k // 2, bias=False), nn.BatchNorm2d(o), nn.ReLU()) for i, o, k, s in layers]
+    return nn.Sequential(*chain(*parts))
+
+
+ENCODERS = {"convolution": Convolutions, "transformer": Transformer}
 
 
 class Block(nn.Module):

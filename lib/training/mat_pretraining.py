@@ -10,7 +10,8 @@ Used by :mod:`lib.studies.med_mat`; the data is what ``mat_general.write_general
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -90,14 +91,23 @@ def lettered(question: str, options: Sequence[str]) -> str:
 
 
 class Drill:
-    """Questions about pictures (row numbers) with answers of one length, as tensors; a batch is a slice of them."""
+    """Kinds of questions about pictures whose answers are equally long, in one table; a batch takes some of each kind."""
 
-    def __init__(self, checkpoint: TinyCheckpoint, prompts: Sequence[str], answers: Sequence[str], rows: Sequence[int]):
+    def __init__(self, checkpoint: TinyCheckpoint, **kinds: tuple[Sequence[str], Sequence[str], Sequence[int]]):
+        """``kinds``: name -> prompts, answers and the pictures they are about (row numbers)."""
+        prompts, answers, rows = (list(chain(*parts)) for parts in zip(*kinds.values(), strict=True))
         self.ids, self.mask, self.wanted = checkpoint.with_answers(prompts, answers)
-        self.rows = torch.as_tensor(rows)
+        self.rows = torch.tensor(rows)
+        self.counts = {kind: len(parts[0]) for kind, parts in kinds.items()}
+        self.starts = dict(zip(kinds, accumulate(self.counts.values(), initial=0), strict=False))
 
-    def loss(self, model: nn.Module, features: Tensor, *, batch: int, seed: int, step: int) -> Tensor:
-        drawn = torch.from_numpy(epoch_order(count=len(self.rows), batch=batch, seed=seed, step=step))
+    def loss(self, model: nn.Module, features: Tensor, sizes: Mapping[str, int], *, seed: int, step: int) -> Tensor:
+        """Loss of a batch with ``sizes[kind]`` questions of each kind, in one pass of the model."""
+        orders = [
+            self.starts[kind] + epoch_order(count=self.counts[kind], batch=size, seed=seed, step=step)
+            for kind, size in sizes.items()
+        ]
+        drawn = torch.from_numpy(np.concatenate(orders))
         device = features.device
         ids, mask, wanted = (part[drawn].to(device) for part in (self.ids, self.mask, self.wanted))
         return answer_loss(model(features[self.rows[drawn].to(device)], ids, mask, wanted.shape[1]), wanted)
@@ -108,8 +118,10 @@ def answer_loss(logits: Tensor, wanted: Tensor) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
 
 
-def _drills(checkpoint: TinyCheckpoint, asked: list[dict], *, names: list[str], seed: int) -> dict[str, Drill]:
-    """The five kinds of practice: quoting an option's letter, answering by letter, by word, by box, by outline."""
+def _drills(
+    checkpoint: TinyCheckpoint, asked: list[dict], *, names: list[str], seed: int
+) -> tuple[Drill, Drill, Drill]:
+    """Practice of three forms: one word (quoting an option's letter, answering by letter, by word), a box, an outline."""
     rng = np.random.default_rng([seed, 5])
     choice = [row for row, one in enumerate(asked) if "options" in one]
     place = [row for row, one in enumerate(asked) if "mask" in one]
@@ -118,13 +130,15 @@ def _drills(checkpoint: TinyCheckpoint, asked: list[dict], *, names: list[str], 
     quoted = [lettered(f"quote {options[k]}", options) for options, k in zip(shown, truth, strict=True)]
     by_letter = [lettered(asked[row]["question"], asked[row]["options"]) for row in choice]
     letters = [LETTERS[asked[row]["options"].index(asked[row]["answer"])] for row in choice]
-    return {
-        "quote": Drill(checkpoint, quoted, [LETTERS[k] for k in truth], range(len(asked))),
-        "letter": Drill(checkpoint, by_letter, letters, choice),
-        "word": Drill(checkpoint, [asked[r]["question"] for r in choice], [asked[r]["answer"] for r in choice], choice),
-        "box": Drill(checkpoint, [asked[r]["question"] for r in place], [asked[r]["answer"] for r in place], place),
-        "mask": Drill(checkpoint, [asked[r]["outline"] for r in place], [asked[r]["mask"] for r in place], place),
-    }
+    one_word = Drill(
+        checkpoint,
+        quote=(quoted, [LETTERS[k] for k in truth], range(len(asked))),
+        letter=(by_letter, letters, choice),
+        word=([asked[row]["question"] for row in choice], [asked[row]["answer"] for row in choice], choice),
+    )
+    box = ([asked[row]["question"] for row in place], [asked[row]["answer"] for row in place], place)
+    mask = ([asked[row]["outline"] for row in place], [asked[row]["mask"] for row in place], place)
+    return one_word, Drill(checkpoint, box=box), Drill(checkpoint, mask=mask)
 
 
 def _vocabulary(asked: list[dict]) -> tuple[list[str], list[str]]:
@@ -172,21 +186,21 @@ def pretrain_language(
     model.encoder.load_state_dict(load_file(weights / "encoder.safetensors"))
     model.encoder.requires_grad_(False)
     features = checkpoint.see(np.load(general / "images.npy")).to(device)
-    drills = _drills(checkpoint, asked, names=names, seed=seed)
+    one_word, boxes, outlines = _drills(checkpoint, asked, names=names, seed=seed)
     blank = torch.zeros_like(features[:1]).expand(len(features), -1, -1)
 
     def text_loss(called: nn.Module, step: int) -> Tensor:
-        return drills["quote"].loss(called, blank, batch=batch // 2, seed=seed, step=step)
+        return one_word.loss(called, blank, {"quote": batch // 2}, seed=seed, step=step)
 
     def joint_loss(called: nn.Module, step: int) -> Tensor:
+        if step % 20 == 19:
+            return outlines.loss(called, features, {"mask": batch}, seed=seed, step=step // 5)
         if step % 5 == 4:
-            kind = "mask" if step % 20 == 19 else "box"
-            return drills[kind].loss(called, features, batch=batch, seed=seed, step=step // 5)
+            return boxes.loss(called, features, {"box": batch}, seed=seed, step=step // 5)
         told = 0.6 - 0.4 * step / steps
         shares = {"word": told, "quote": 0.1, "letter": 0.9 - told}
         sizes = {kind: max(1, round(share * batch)) for kind, share in shares.items()}
-        losses = {k: drills[k].loss(called, features, batch=n, seed=seed, step=step) for k, n in sizes.items()}
-        return sum(losses[kind] * n for kind, n in sizes.items()) / sum(sizes.values())
+        return one_word.loss(called, features, sizes, seed=seed, step=step)
 
     for loss, count in ((text_loss, 0 if start else text_steps), (joint_loss, steps)):
         trained = [p for p in model.parameters() if p.requires_grad]

@@ -44,6 +44,11 @@ def _imports(source: str) -> set[str]:
     return {name for name in found if name == "lib" or name.startswith("lib.")}
 
 
+@cache
+def _file_imports(file: Path, _mtime: int, _size: int) -> set[str]:
+    return _imports(file.read_text(encoding="utf-8"))
+
+
 def _walk(names: Iterable[str]) -> list[Path]:
     files: set[Path] = set()
     waiting = list(names)
@@ -54,8 +59,9 @@ def _walk(names: Iterable[str]) -> list[Path]:
             file = _file_of(".".join(parts[:depth]))
             if file is not None and file not in files:
                 files.add(file)
+                stat = file.stat()
                 try:
-                    waiting += _imports(file.read_text(encoding="utf-8"))
+                    waiting += _file_imports(file, stat.st_mtime_ns, stat.st_size)
                 except SyntaxError as error:
                     where = f"{paths.relative(file)}, line {error.lineno}"
                     raise SourceError(f"{where} is not Python ({error.msg}); correct it") from None

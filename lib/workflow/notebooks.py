@@ -117,7 +117,8 @@ def lib_files(path: Path) -> list[Path]:
 
 
 def settings_digest(path: Path, profile: str) -> str:
-    """Hash of what the YAML files tell this notebook: its own section, the profile's settings, the claims it judges."""
+    """Hash of what the paper's folder tells this notebook: its own section, the profile's settings, the claims it judges,
+    every published number, every table (``*.csv``)."""
     slug, exhibit = path.parent.name, path.stem
     if not (path.is_relative_to(paths.NOTEBOOKS) and papers.has_experiments(slug)):
         return "none"
@@ -132,6 +133,9 @@ def settings_digest(path: Path, profile: str) -> str:
         "settings": experiments.profiles.get(profile, {}),
         "claims": [paper.claim(claim_id).model_dump() for claim_id in experiment.claims],
         "published": {name: table.model_dump() for name, table in paper.published.items()},
+        "tables": {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(paths.paper(slug).glob("*.csv"))
+        },
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

@@ -178,7 +178,7 @@ class Experiments(_Strict):
         return self
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(yaml.CSafeLoader):
     """Refuses a key written twice: YAML keeps the last one, and a published number would be lost without a word."""
 
     def construct_mapping(self, node, deep=False):

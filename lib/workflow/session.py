@@ -75,7 +75,8 @@ def _make_deterministic(device: str) -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+    # not use_deterministic_algorithms: that one imports the compiler, a second in which nothing is computed
+    torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
     if device == "cpu":
         torch.set_num_threads(1)
 
