@@ -346,7 +346,11 @@ def test_what_was_not_fetched_is_told_and_what_needs_it_is_left_out(partial, cap
     assert pairs == {"01": ["03", "06", "04"], "02": ["04", "05", "03"], "03": ["06", "03", "05"]}
     assert [s.no for s in study.role("OOD")] == ["04", "05", "06"] and study.cell(study.registry.subsets["25"]) is None
     assert set(study.options.values()) == {3}
-    for choose in (lambda: study.pairs("tab10_triples"), study.repeated, lambda: study.role("det/seg")):
+    empty = (
+        lambda: study.pairs("tab10_triples"), study.repeated, lambda: study.role("det/seg"),
+        lambda: med_mat_arms.balanced_targets(study, 5), lambda: med_mat_arms.failing_in_the_paper(study),
+    )  # fmt: skip
+    for choose in empty:
         with pytest.raises(DataError, match=r"can be run with subsets 03, 04, .* alone; fetch the others"):
             choose()
     with pytest.raises(DataError, match="has no question file of subset 01"):

@@ -87,9 +87,10 @@ class Study:
 
         Raises :class:`DataError` when none of them was fetched.
         """
-        return self._some([subset for subset in self.cells if subset.role == role], f"{role} subset")
+        return self.some([subset for subset in self.cells if subset.role == role], f"{role} subset")
 
-    def _some(self, found: list, what: str) -> list:
+    def some(self, found: list, what: str) -> list:
+        """``found``, or :class:`DataError` if nothing was: too few subsets were fetched for ``what``."""
         if not found:
             there = ", ".join(subset.no for subset in self.cells)
             raise DataError(f"No {what} can be run with subsets {there} alone; fetch the others from the release.")
@@ -125,12 +126,12 @@ class Study:
                 if key not in taken and len(key[0]) == len(mine) and target not in mine:
                     taken[key] = Pair(row.row, row.direction_type, mine, target)
                     break
-        return self._some(list(taken.values()), f"combination of {table}")
+        return self.some(list(taken.values()), f"combination of {table}")
 
     def repeated(self) -> list[Pair]:
         """The eight combinations that Tables 4, 9, 11, 12 and 15 repeat (where they are pairs of this world)."""
         again = {row.row for row in self.published if row.repeated_as}
-        return self._some([pair for pair in self.pairs() if pair.row in again], "repeated combination")
+        return self.some([pair for pair in self.pairs() if pair.row in again], "repeated combination")
 
     def _runs(self, members: Sequence[Subset], target: Subset) -> bool:
         """Whether members, target and what the combination is compared with are there; always in a generated world."""

@@ -94,7 +94,7 @@ def balanced_targets(study: Study, count: int) -> list[Subset]:
         spread = abs(len(related(target, pool)) - len(unrelated(target, pool)))
         return (target.no not in ("03", "28"), spread, target.no)
 
-    return sorted(filter(possible, pool), key=order)[:count]
+    return study.some(sorted(filter(possible, pool), key=order)[:count], "target of Figure 4")
 
 
 def breaking_arms(study: Study, targets: Sequence[Subset], *, examples: int) -> dict[str, np.ndarray]:
@@ -129,7 +129,7 @@ def one_a_type(pairs: Sequence[Pair]) -> list[Pair]:
 def failing_in_the_paper(study: Study) -> list[Pair]:
     """The pairs that Table 3 of the paper marks as failures."""
     failed = {row.row for row in study.published if not row.mark}
-    return [pair for pair in study.pairs() if pair.row in failed]
+    return study.some([pair for pair in study.pairs() if pair.row in failed], "failing combination")
 
 
 def amount_arms(study: Study, pairs: Sequence[Pair], *, sizes: Sequence[int]) -> dict[str, np.ndarray]:
