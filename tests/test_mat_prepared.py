@@ -1,5 +1,7 @@
 """Cap, balance and split of a question file, in both layouts, with and without all of its images."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,6 +75,22 @@ def test_a_subset_of_one_label_is_told_with_its_number(tmp_path):
     _write(tmp_path, "01", ["yes"] * 30 + ["no"] * 3)
     with pytest.raises(DataError, match=r"Subset 01 under .*: 1 of 2 labels have 10 images or more"):
         prepare(tmp_path, SUBSETS["01"], registry=REGISTRY)
+
+
+def test_questions_with_another_number_of_options_are_only_trained_on_and_told(tmp_path):
+    _write(tmp_path, "01", ["yes", "no", "maybe"] * 40)
+    path = tmp_path / FILES["folders"].format("01")
+    rows = json.loads(path.read_text())
+    for row in rows[:12]:  # the last option goes, where it is a distractor
+        if row["Answer-choice"] != "C":
+            lines = row["Question-choice"].splitlines()
+            row["Question-choice"] = "\n".join([*lines[:3], lines[4]])
+    path.write_text(json.dumps(rows))
+    short = sum(len(row["Question-choice"].splitlines()) == 4 for row in rows)
+    found = prepare(tmp_path, SUBSETS["01"], registry=REGISTRY)
+    assert found.said == [f"subset 01: {short} questions have not the usual 3 options, they are only trained on"]
+    assert {len(one.options) for one in found.test} == {3} and len(found.train) + len(found.test) == 120
+    assert sum(len(one.options) == 2 for one in found.train) == short > 0
 
 
 def test_a_condition_gets_its_amounts_balanced_and_reproducibly(tmp_path):

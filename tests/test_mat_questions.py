@@ -15,6 +15,7 @@ from lib.data.mat_questions import (
     join_labels,
     question_text,
     read_options,
+    rotations,
 )
 from lib.data.mat_selection import Subset
 
@@ -140,3 +141,18 @@ def test_no_labels_cannot_be_joined():
     for labels in ([], ["Mass", " "]):
         with pytest.raises(DataError, match="holds no label or an empty one"):
             join_labels(labels)
+
+
+@pytest.mark.parametrize("style", LETTER_STYLES)
+def test_rotations_move_the_options_and_nothing_else(style):
+    """The first is the question as released; each text is behind each letter once; the place follows the right text."""
+    options = {"A": "No", "B": "Yes: A", "C": "No"[::-1]}
+    text = question_text("Is C: the answer?", options, style=style)
+    turned = rotations(text, "B")
+    assert turned[0] == (text, 1) and [place for _, place in turned] == [1, 0, 2]
+    for one, place in turned:
+        lines, moved = one.splitlines(), read_options(one)
+        assert (lines[0], lines[-1]) == ("Is C: the answer?", SUFFIX) and list(moved.values())[place] == "Yes: A"
+        assert one == question_text("Is C: the answer?", moved, style=style)
+    for letter in options:
+        assert sorted(read_options(one)[letter] for one, _ in turned) == sorted(options.values())

@@ -104,7 +104,7 @@ def test_every_key_lands_in_its_field(tmp_path):
 
 
 def test_source_numbers_are_compared_without_their_zeros(tmp_path):
-    rows = [RELEASED | {"data-no": number} for number in ("03", 3, " 3")]
+    rows = [RELEASED | {"id": i, "data-no": number} for i, number in enumerate(("03", 3, " 3"))]
     assert {one.data_no for one in read_records(_put(tmp_path / "a.json", rows))} == {"3"}
 
 
@@ -164,6 +164,24 @@ def test_a_file_that_is_no_image_is_told(tmp_path):
         read_image(tmp_path, one)
 
 
+def test_a_file_that_holds_half_an_image_is_told(tmp_path):
+    one = Record(0, "Yes", "a.png", "q", "a", RELEASED["Question-choice"], "A", "3")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 30), dtype=np.uint8)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    for size in (0, 40, len(whole) // 2):
+        (tmp_path / "a.png").write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"a\.png is not an image \(.*\); fetch dataset 3 again"):
+            read_image(tmp_path, one)
+
+
+def test_sixteen_bits_a_pixel_are_scaled_not_cut_off(tmp_path):
+    one = Record(0, "Yes", "a.png", "q", "a", RELEASED["Question-choice"], "A", "3")
+    Image.fromarray(np.array([[1000, 2000], [3000, 4000]], np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path, one).tolist() == [[0, 85], [170, 255]]
+    Image.fromarray(np.full((2, 2), 7, np.uint16)).save(tmp_path / "a.png")
+    assert read_image(tmp_path, one).tolist() == [[0, 0], [0, 0]]
+
+
 def test_colour_images_keep_their_channels(tmp_path):
     one = Record(0, "Yes", "a.png", "q", "a", RELEASED["Question-choice"], "A", "3")
     Image.fromarray(np.full((3, 2, 3), (1, 2, 3), np.uint8)).save(tmp_path / "a.png")
@@ -186,6 +204,10 @@ FAULTS = {
     "a word": (RELEASED | {"Answer-choice": "Yes"}, "answers 'Yes', which is none of its options"),
     "no options": (RELEASED | {"Question-choice": "COVID?"}, "the options are lettered ''"),
     "gap in letters": (RELEASED | {"Question-choice": "COVID?\nA: No\nC: Yes"}, "the options are lettered 'AC'"),
+    "five options": (
+        RELEASED | {"Question-choice": "?\nA: a\nB: b\nC: c\nD: d\nE: e"},
+        "has 5 options; leave at most 4",
+    ),
     "absolute path": (RELEASED | {"image": "/med-mat/1.png"}, "write a path below the root"),
     "path above": (RELEASED | {"image": "med-mat/../../1.png"}, "write a path below the root"),
     "windows path": (RELEASED | {"image": "med-mat\\1.png"}, "write a path below the root"),
@@ -201,6 +223,17 @@ def test_a_malformed_row_names_file_row_and_remedy(tmp_path, case):
         read_records(path)
     said = str(error.value)
     assert said.startswith(f"{path}, row 2 ") and sentence in said and ";" in said and "\n" not in said
+
+
+def test_an_id_that_a_dataset_has_twice_names_both_rows(tmp_path):
+    other = RELEASED | {"data-no": "6"}
+    assert len(read_records(_put(tmp_path / "a.json", [RELEASED, other]))) == 2  # each dataset counts its own
+    path = _put(tmp_path / "a.json", [RELEASED, other, other | {"image": "med-mat/CT/2.png"}])
+    with pytest.raises(DataError) as error:
+        read_records(path)
+    assert str(error.value) == (
+        f"{path}, row 3 has the id 1, which row 2 of dataset 6 has already; give it another or take one of them out."
+    )
 
 
 @pytest.mark.parametrize(

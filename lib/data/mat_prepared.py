@@ -9,6 +9,7 @@ Used by the Med-MAT studies at every profile.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from lib.data.errors import DataError
 from lib.data.mat_registry import Registry
 from lib.data.mat_selection import Subset
 from lib.data.mat_volumes import SUBSET_CAP, TEST_SHARE, balanced_cap, balanced_split
-from lib.data.med_mat import Record, load_subset
+from lib.data.med_mat import AbsentError, Record, load_subset
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,33 @@ def prepare(
     """Load, split and cap one subset, in either layout.
 
     ``missing``: stop at, or skip, rows without image (:func:`lib.data.med_mat.load`). ``most_tests`` bounds the test set,
-    which stays balanced. Raises :class:`DataError` as ``load_subset`` and ``balanced_split`` do.
+    which stays balanced; its questions have the subset's usual number of options, others are only trained on. Raises
+    :class:`DataError` as ``load_subset`` does, and :class:`AbsentError` where too little is there to test.
     """
     loaded = load_subset(root, subset.no, registry=registry, images=images, missing=missing)
     rows, said = loaded.records, list(loaded.said)
+    usual = Counter(len(one.options) for one in rows).most_common(1)[0][0]
+    odd = [one for one in rows if len(one.options) != usual]
+    if odd:
+        said.append(
+            f"subset {subset.no}: {len(odd)} questions have not the usual {usual} options, they are only trained on"
+        )
+    rows = [one for one in rows if len(one.options) == usual]
     labels = [label(one) for one in rows]
     if most_tests is not None:
         test_share = min(test_share, most_tests / len({one.image for one in rows}))
     try:
         split = balanced_split(labels, [one.image for one in rows], test_share=test_share, fewest=fewest, seed=seed)
     except DataError as error:
-        raise DataError(f"Subset {subset.no} under {root}: {error}") from None
+        raise AbsentError(f"Subset {subset.no} under {root}: {error}") from None
     if split.untested:
         rare = ", ".join(f"{name} ({count})" for name, count in split.untested.items())
         said.append(f"subset {subset.no}: labels with fewer than {fewest} images are only trained on: {rare}")
-    kept = balanced_cap([labels[i] for i in split.train], cap=cap, seed=seed)
-    return Prepared(subset, [rows[split.train[i]] for i in kept], [rows[i] for i in split.test], said)
+    test = [rows[i] for i in split.test]
+    tested = {one.image for one in test}
+    train = [rows[i] for i in split.train] + [one for one in odd if one.image not in tested]
+    kept = balanced_cap([label(one) for one in train], cap=cap, seed=seed)
+    return Prepared(subset, [train[i] for i in kept], test, said)
 
 
 def without_tested(one: Prepared, test: Sequence[Record]) -> Prepared:

@@ -134,6 +134,21 @@ def read_options(text: str) -> dict[str, str]:
     return dict(found)
 
 
+def rotations(text: str, answer: str) -> list[tuple[str, int]]:
+    """A question under every rotation of its options, as it is first, and the place of the right one: each letter once.
+
+    Only the texts of the options move; instruction, letter style and last sentence stay as they are written.
+    """
+    lines, options = text.splitlines(), list(read_options(text).values())
+    places = [i for i, line in enumerate(lines) if _OPTION.match(line.strip())]
+    truth, turned = LETTERS.index(answer), [text]
+    for shift in range(1, len(options)):
+        for place, old, new in zip(places, options, options[shift:] + options[:shift], strict=True):
+            lines[place] = text.splitlines()[place].rstrip().removesuffix(old.rstrip()) + new
+        turned.append("\n".join(lines))
+    return [(one, (truth - shift) % len(options)) for shift, one in enumerate(turned)]
+
+
 def chance(option_counts: Sequence[int]) -> float:
     """Accuracy of a guess: the mean of 1 / number of options."""
     if not len(option_counts) or min(option_counts) < 1:

@@ -23,7 +23,7 @@ from typing import TypeVar
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_questions import Question, read_options
+from lib.data.mat_questions import MOST_OPTIONS, Question, read_options
 from lib.data.mat_registry import Registry
 from lib.data.tables import one_line, write_atomic
 
@@ -33,6 +33,10 @@ SUBSET_FILES = ("Aggregated_Subsets/Subset--{no}-train.json", "Subset-{no}-train
 ORIGINAL_FILES = ("Original_Medical_Datasets/ori--{no}-train.json", "Original_Medical_Datasets/Ori--{no}-train.json")
 
 Row = TypeVar("Row")
+
+
+class AbsentError(DataError):
+    """A subset that cannot be used because its files, or too many of its images, are not there."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,18 @@ def _found(root: Path, candidates: Sequence[str], what: str) -> Path:
     for name in candidates:
         if (root / name).is_file():
             return root / name
-    raise DataError(
+    raise AbsentError(
         f"{root} has no {what}; it was looked for as {' and '.join(candidates)}: fetch it from the release."
     )
 
 
 def subset_file(root: Path, no: str) -> Path:
-    """The question file of subset ``no`` ("03") in either layout; :class:`DataError` names the places looked at."""
+    """The question file of subset ``no`` ("03") in either layout; :class:`AbsentError` names the places looked at."""
     return _found(Path(root), [name.format(no=no) for name in SUBSET_FILES], f"question file of subset {no}")
 
 
 def original_file(root: Path, no: str) -> Path:
-    """The question file of source dataset ``no`` ("6" or "06"); :class:`DataError` names the places looked at."""
+    """The question file of source dataset ``no`` ("6" or "06"); :class:`AbsentError` names the places looked at."""
     names = [name.format(no=no.zfill(2)) for name in ORIGINAL_FILES]
     return _found(Path(root), names, f"question file of dataset {no}")
 
@@ -117,6 +121,8 @@ def _record(row: dict) -> Record:
     options = read_options(row["Question-choice"])
     if letter not in options:
         raise DataError(f"answers '{letter}', which is none of its options {', '.join(options)}; correct the letter")
+    if len(options) > MOST_OPTIONS:
+        raise DataError(f"has {len(options)} options; leave at most {MOST_OPTIONS}, the right one among them")
     return Record(
         id=row["id"],
         caption=row["caption"],
@@ -168,9 +174,17 @@ def read_records(path: Path) -> list[Record]:
     """Every row of one question file, in order.
 
     Raises :class:`DataError` (see :func:`read_rows`) also for a missing or wrong key, an image path that leaves the root,
-    and an answer that is none of its options.
+    an answer that is none of its options, and an id that its dataset has already.
     """
-    return read_rows(path, _record)
+    records, seen = read_rows(path, _record), {}
+    for number, one in enumerate(records, start=1):
+        first = seen.setdefault((one.data_no, one.id), number)
+        if first != number:
+            raise DataError(
+                f"{path}, row {number} has the id {one.id}, which row {first} of dataset {one.data_no} has already; "
+                "give it another or take one of them out."
+            )
+    return records
 
 
 def record(question: Question, *, id: int, caption: str, image: str, data_no: str) -> Record:
@@ -188,7 +202,8 @@ def load(path: Path, *, registry: Registry, images: Path, missing: str = "stop")
     """Rows of a question file whose images lie under ``images``.
 
     ``missing="stop"`` raises :class:`DataError` at the first image that is not there, naming dataset and source URL and
-    how many more are missing; ``"skip"`` leaves those rows out and says so, one sentence a dataset.
+    how many more are missing; ``"skip"`` leaves those rows out and says so, one sentence a dataset
+    (:class:`AbsentError` where none is left).
     """
     if missing not in ("stop", "skip"):
         raise DataError(f"missing is '{missing}'; use 'stop' or 'skip'.")
@@ -215,7 +230,7 @@ def load(path: Path, *, registry: Registry, images: Path, missing: str = "stop")
     lost = set(gone)
     kept = [one for i, one in enumerate(records) if i not in lost]
     if not kept:
-        raise DataError(f"{path}: none of its {len(records)} images is under {images}; {said[0]}.")
+        raise AbsentError(f"{path}: none of its {len(records)} images is under {images}; {said[0]}.")
     return Loaded(kept, dict(counts), said)
 
 
@@ -227,14 +242,20 @@ def load_subset(
 
 
 def read_image(root: Path, one: Record) -> np.ndarray:
-    """The image of a row: (H, W) or (H, W, 3) uint8. Raises :class:`DataError` for a file that is no image."""
-    from PIL import Image, UnidentifiedImageError
+    """The image of a row: (H, W) or (H, W, 3) uint8; more than 8 bits a pixel are scaled to the image's own range.
+
+    Raises :class:`DataError` for a file that is no image or not all of one.
+    """
+    from PIL import Image
 
     path = Path(root) / one.image
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("L" if picture.mode in ("L", "1", "I;16") else "RGB"))
+            if picture.mode.startswith(("I", "F")):  # PIL would cut such radiographs off at 255
+                deep = np.asarray(picture, np.float64)
+                return np.uint8(np.round(255 * (deep - deep.min()) / max(np.ptp(deep), 1e-9)))
+            return np.asarray(picture.convert("L" if picture.mode in ("L", "1") else "RGB"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; fetch dataset {one.data_no} or load with missing='skip'.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not an image ({one_line(error)}); fetch dataset {one.data_no} again.") from None

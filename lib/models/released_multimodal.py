@@ -35,8 +35,11 @@ class ReleasedCheckpoint:
                 turn.append({"role": "assistant", "content": [{"type": "text", "text": answers[row]}]})
             asked.append(self.processor.apply_chat_template(turn, add_generation_prompt=answers is None))
         pictures = [[Image.fromarray(image).convert("RGB")] for image in images]
-        self.processor.tokenizer.padding_side = "left"
-        made = self.processor(text=asked, images=pictures, padding=True, return_tensors="pt")
+        tokenizer = self.processor.tokenizer
+        tokenizer.padding_side = "left"
+        begun = bool(tokenizer.bos_token) and asked[0].startswith(tokenizer.bos_token)  # by the chat form: not twice
+        how = {"padding": True, "return_tensors": "pt", "add_special_tokens": not begun}
+        made = self.processor(text=asked, images=pictures, **how)
         return made.to(self.model.device)
 
     @torch.no_grad()
@@ -67,7 +70,7 @@ def load(source: str | Path, *, device: str = "cpu", dtype: str = "float32") -> 
     try:
         processor = AutoProcessor.from_pretrained(source)
         model = AutoModelForImageTextToText.from_pretrained(source, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
         raise CheckpointError(f"{source} is no image-text checkpoint ({reason}); give a folder or a hub id") from None
     return ReleasedCheckpoint(model.to(device), processor)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.errors import DataError
 from lib.data.mat_published import PublishedRow, read_combinations
 from lib.data.mat_registry import Registry, read_registry
 from lib.data.mat_selection import Subset, select
@@ -61,9 +62,9 @@ class Scored:
 class Study:
     """Subsets, base model and how it is fitted, for one run. ``settings`` is the profile's section of ``experiments.yml``.
 
-    ``cells``: the subsets there are; ``available``: training examples of each, ``tests``: test images, ``options``: of its
-    questions. ``fitter`` is told ``source`` besides its jobs. ``world``, ``base`` and ``rows``: artefacts of a generated
-    world, else ``None``.
+    ``cells``: the subsets there are (of released ones those that were fetched); ``available``: training examples of
+    each, ``tests``: test images, ``options``: of its questions. ``fitter`` is told ``source`` besides its jobs.
+    ``world``, ``base`` and ``rows``: artefacts of a generated world, else ``None``.
     """
 
     run: Any
@@ -82,37 +83,73 @@ class Study:
 
     # ------------------------------------------------------------------ structure
     def role(self, role: str) -> list[Subset]:
-        """Subsets that are trained on in the multi-task experiment (``ID``) or only tested there (``OOD``)."""
-        return [subset for subset in self.cells if subset.role == role]
+        """Subsets that are trained on in the multi-task experiment (``ID``) or only tested there (``OOD``).
 
-    def cell(self, subset: Subset) -> Subset:
-        """The subset itself, or the one of the generated world with its triplet: there equal triplets are one subset."""
+        Raises :class:`DataError` when none of them was fetched.
+        """
+        return self.some([subset for subset in self.cells if subset.role == role], f"{role} subset")
+
+    def some(self, found: list, what: str) -> list:
+        """``found``, or :class:`DataError` if nothing was: too few subsets were fetched for ``what``."""
+        if not found:
+            there = ", ".join(subset.no for subset in self.cells)
+            raise DataError(f"No {what} can be run with subsets {there} alone; fetch the others from the release.")
+        return found
+
+    def cell(self, subset: Subset) -> Subset | None:
+        """The subset itself, or the one of the generated world with its triplet: there equal triplets are one subset.
+
+        ``None`` for a released subset that was not fetched.
+        """
         if subset in self.cells:
             return subset
+        if self.world is None:
+            return None
         same = (subset.modality, subset.area, rule(subset))
         return next(c for c in self.cells if (c.modality, c.area, rule(c)) == same)
 
     def pairs(self, table: str = "tab3_combinations") -> list[Pair]:
         """The printed combinations of a table laid onto the world, each pair of members once a target.
 
-        Where a printed name fits several subsets, the first choice that no earlier row has taken.
+        Where a printed name fits several subsets, the first choice that no earlier row has taken. Combinations of
+        released subsets that cannot be run (:meth:`left_out`) are not among them; :class:`DataError` if that leaves none.
         """
         taken: dict[tuple, Pair] = {}
         for row in self.published:
             if row.table != table:
                 continue
             for members in row.fits:
+                if not self._runs(members, row.target):
+                    continue
                 mine, target = tuple(self.cell(m) for m in members), self.cell(row.target)
                 key = (frozenset(m.no for m in mine), target.no)
                 if key not in taken and len(key[0]) == len(mine) and target not in mine:
                     taken[key] = Pair(row.row, row.direction_type, mine, target)
                     break
-        return list(taken.values())
+        return self.some(list(taken.values()), f"combination of {table}")
 
     def repeated(self) -> list[Pair]:
         """The eight combinations that Tables 4, 9, 11, 12 and 15 repeat (where they are pairs of this world)."""
         again = {row.row for row in self.published if row.repeated_as}
-        return [pair for pair in self.pairs() if pair.row in again]
+        return self.some([pair for pair in self.pairs() if pair.row in again], "repeated combination")
+
+    def _runs(self, members: Sequence[Subset], target: Subset) -> bool:
+        """Whether members, target and what the combination is compared with are there; always in a generated world."""
+        if self.world is not None:
+            return True
+        if not all(self.cell(subset) for subset in (*members, target)):
+            return False
+        try:
+            for condition in ("baseline_plus", "task_only")[: 2 if len(members) == 2 else 1]:
+                select(condition, target, self.cells)
+        except DataError:
+            return False
+        return True
+
+    def left_out(self, table: str) -> list[str]:
+        """The printed combinations of a table of which no choice of subsets can be run, by row."""
+        rows = [row for row in self.published if row.table == table and row.fits]
+        return [row.row for row in rows if not any(self._runs(members, row.target) for members in row.fits)]
 
     # ------------------------------------------------------------------ jobs
     def job(
@@ -174,8 +211,7 @@ class Study:
         tuning, size = dict(self.settings["tuning"]), volume or self.volume
         steps = steps or max(1, round(tuning.pop("epochs") * size / tuning["batch"]))
         tuning.pop("epochs", None)
-        length = {"steps": steps} if self.rows else {"epochs": steps * tuning["batch"] / size}
-        return {**self.source, **length, **tuning}
+        return {**self.source, "steps": steps, **tuning}
 
 
 def _read(folder: Path, jobs: list[Job]) -> list[dict[str, Scored]]:
@@ -219,7 +255,7 @@ def prepare(
     settings, registry = run.settings, read_registry(facts / "datasets.csv")
     published = read_combinations(facts / "combinations.csv", registry)
     if "released" in settings:
-        return _released(run, registry, published, facts / "datasets.csv")
+        return _released(run, registry, published, facts, encoder=encoder, blind=blind, tests=tests)
     table = (facts / "datasets.csv").read_text(encoding="utf-8")
     base = pretrained(run, encoder)
     wanted = [settings["world"]] + ([] if tests is None else [{key: tests[key] for key in ("seed", "images")}])
@@ -238,19 +274,22 @@ def prepare(
     )  # fmt: skip
 
 
-def _released(run: Any, registry: Registry, published: list[PublishedRow], table: Path) -> Study:
+def _released(run: Any, registry: Registry, published: list[PublishedRow], facts: Path, **how: Any) -> Study:
     """A study of a released model on the released question files (profile `full`): same jobs, same scores."""
-    given = dict(run.settings["released"])
-    root = Path(given.pop("root"))
-    sizes = {key: given[key] for key in ("missing", "cap", "tests", "pool")}
-    prepared = med_mat_released.prepare_all(root, registry, **sizes)
-    return Study(
-        run, run.settings, registry, published, registry.classification,
-        available={no: min(given["cap"], len(ready.train)) for no, ready in prepared.items()},
-        tests={no: len(ready.test) for no, ready in prepared.items()},
-        options={no: max(len(row.options) for row in ready.test) for no, ready in prepared.items()},
-        fitter=med_mat_released.fit_released, source={"root": root, "table": table, "device": run.device, **given},
+    source = med_mat_released.source_of(run, facts, **how)
+    sizes = {key: source[key] for key in ("missing", "cap", "tests", "pool")}
+    ready = med_mat_released.prepare_all(source["root"], registry, **sizes)
+    study = Study(
+        run, run.settings, registry, published, [subset for subset in registry.classification if subset.no in ready],
+        available={no: min(source["cap"], len(one.rows.train)) for no, one in ready.items()},
+        tests={no: len(one.rows.test) for no, one in ready.items()},
+        options={no: one.options for no, one in ready.items()},
+        fitter=med_mat_released.fit_released, source=source,
     )  # fmt: skip
+    for table in ("tab3_combinations", "tab10_triples"):
+        if lost := study.left_out(table):
+            print(f"{table}: {len(lost)} printed combinations need a subset that is left out, and are left out too")
+    return study
 
 
 def pretrained(run: Any, encoder: str = "convolution") -> Path:

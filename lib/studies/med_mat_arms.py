@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from lib.data.errors import DataError
 from lib.data.mat_selection import DIRECTION_TYPES, ELEMENTS, Subset, related, select, shared, unrelated
 from lib.data.mat_volumes import equalise
 from lib.studies import med_mat_few_shot
@@ -93,7 +94,7 @@ def balanced_targets(study: Study, count: int) -> list[Subset]:
         spread = abs(len(related(target, pool)) - len(unrelated(target, pool)))
         return (target.no not in ("03", "28"), spread, target.no)
 
-    return sorted(filter(possible, pool), key=order)[:count]
+    return study.some(sorted(filter(possible, pool), key=order)[:count], "target of Figure 4")
 
 
 def breaking_arms(study: Study, targets: Sequence[Subset], *, examples: int) -> dict[str, np.ndarray]:
@@ -128,7 +129,7 @@ def one_a_type(pairs: Sequence[Pair]) -> list[Pair]:
 def failing_in_the_paper(study: Study) -> list[Pair]:
     """The pairs that Table 3 of the paper marks as failures."""
     failed = {row.row for row in study.published if not row.mark}
-    return [pair for pair in study.pairs() if pair.row in failed]
+    return study.some([pair for pair in study.pairs() if pair.row in failed], "failing combination")
 
 
 def amount_arms(study: Study, pairs: Sequence[Pair], *, sizes: Sequence[int]) -> dict[str, np.ndarray]:
@@ -178,6 +179,12 @@ def repeat_arms(study: Study, pairs: Sequence[Pair], *, repeats: int, test: int)
     """Spread of ``repeats`` runs, (seeds, pairs): with one test set of ``test`` images, with a new one for each run, and
     the binomial standard error of the test set. The study's test sets must hold ``repeats`` times ``test`` images.
     """
+    for pair in pairs:
+        if (there := study.tests[pair.target.no]) < repeats * test:
+            raise DataError(
+                f"Subset {pair.target.no} has {there} test images, not {repeats} times {test}; give the notebook "
+                f"test={there // repeats} or fewer."
+            )
     runs = [seed * repeats + run for seed in study.run.seeds for run in range(repeats)]
     found = study.fit({"run": lambda run: [study.member_job(pair, seed=run) for pair in pairs]}, seeds=runs)["run"]
     order = np.random.default_rng(CHOICE_SEED).permutation(repeats * test)  # the rows are sorted by label
@@ -209,6 +216,10 @@ def few_shot_arms(study: Study, pairs: Sequence[Pair], *, shots: Sequence[int], 
         "related_pair": lambda seed: [study.member_job(pair, seed=seed) for pair in pairs],
         "permuted_pair": lambda seed: [study.member_job(pair, seed=seed, permuted="all") for pair in pairs],
     }
+    if study.rows is None:
+        raise DataError(
+            "Few-shot prompting is written for the generated world only; run tab16_few_shot at mini or gpu."
+        )
     shared = study.recipe() | {"shots": list(shots), "images": images}
     groups = [(name, jobs(seed)) for name, jobs in arms.items() for seed in study.run.seeds]
     folders = study.run.build_all(med_mat_few_shot.fit_few_shot, [{**shared, "jobs": jobs} for _, jobs in groups])

@@ -1,62 +1,166 @@
 """Fits of released models on the released (or generated) question files: the `full` profile, same jobs, same scores.
 
-One job at a time: fresh low-rank adapters on the loaded model, trained on the job's rows, scored on its targets by the
-likelihood of the option letters under every rotation of the options. Used by :mod:`lib.studies.med_mat`.
+The model is loaded once; each job gets fresh low-rank adapters, is trained on its rows, scored on its targets by the
+likelihood of the option letters under every rotation of the options, and its adapters are taken off again. Used by
+:mod:`lib.studies.med_mat`.
 
 >>> fit_released(folder, source="llava-hf/llava-1.5-7b-hf", root=Path("data/med-mat"), table=csv, jobs=[...], ...)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+import os
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lib.data.errors import DataError
 from lib.data.mat_prepared import Prepared, draw, prepare, without_tested
-from lib.data.mat_questions import LETTERS
-from lib.data.mat_registry import Registry
-from lib.data.med_mat import Record, read_image
+from lib.data.mat_questions import LETTERS, rotations
+from lib.data.mat_registry import Registry, read_registry
+from lib.data.med_mat import AbsentError, Record, read_image
+from lib.models.multimodal_checkpoint import CheckpointError
 from lib.models.released_multimodal import ReleasedCheckpoint, load
-from lib.studies.med_mat_fits import rotations
-from lib.training.multimodal_lora import tune, with_adapters
+from lib.training.multimodal_lora import tune, with_adapters, without_adapters
+
+WEIGHTS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
+DONE = "checkpoint"  # what a killed fit leaves behind: the scores of the jobs it had finished
+Read = Callable[[Record], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Training and test rows of a subset, and the pool: other rows, on which a model shows its preference for letters."""
+
+    rows: Prepared
+    pool: list[Record]
+
+    @property
+    def options(self) -> int:
+        """Options of each tested question."""
+        return len(self.rows.test[0].options)
 
 
 def prepare_all(
-    root: Path, registry: Registry, *, missing: str, cap: int, tests: int, pool: int
-) -> dict[str, Prepared]:
-    """Every classification subset whose question file is under ``root``: capped training rows, balanced tests.
+    root: Path,
+    registry: Registry,
+    *,
+    missing: str,
+    cap: int,
+    tests: int,
+    pool: int,
+    only: Collection[str] | None = None,
+    tell: Callable[[str], None] = print,
+) -> dict[str, Ready]:
+    """The classification subsets under ``root`` (of the numbers in ``only``): capped training rows, balanced tests, pool.
 
-    ``missing``: ``stop`` at the first image that is not there, naming its dataset and address, or ``skip`` such rows and
-    print one sentence a dataset.
+    ``missing``: ``stop`` at the first question file or image that is not there, naming the dataset and its address, or
+    ``skip`` such rows, and subsets of which too little is left; ``tell`` hears one sentence about each. Raises
+    :class:`DataError` for a file that cannot be used as it is, and when no subset is left.
     """
     found = {}
     for subset in registry.classification:
-        ready = prepare(root, subset, registry=registry, missing=missing, cap=cap + pool, most_tests=tests)
-        for sentence in ready.said:
-            print(sentence)
-        found[subset.no] = ready
+        if only is not None and subset.no not in only:
+            continue
+        try:
+            rows = prepare(root, subset, registry=registry, missing=missing, cap=cap + pool, most_tests=tests)
+        except AbsentError as error:
+            if missing != "skip":
+                raise
+            tell(f"subset {subset.no} is left out: {error}")
+            continue
+        for sentence in rows.said:
+            tell(sentence)
+        found[subset.no] = _with_pool(rows, pool)
+    if not found:
+        raise DataError(f"{root} has no subset that can be used; fetch question files and images from the release.")
     return found
 
 
-def _score(checkpoint: ReleasedCheckpoint, root: Path, rows: Sequence[Record], *, batch: int) -> dict[str, np.ndarray]:
-    """Letter log-likelihoods (images, rotations, options) and right places; rows with fewer options are filled with -inf."""
-    asked = [(row, text, place) for row in rows for text, place in rotations(row)]
-    options = max(len(row.options) for row in rows)
-    values = np.full((len(asked), options), -np.inf)
+def _with_pool(rows: Prepared, pool: int) -> Ready:
+    """``rows`` less the pool: random ones of the test's number of options, at most a quarter."""
+    usual = len(rows.test[0].options)
+    fitting = [i for i, row in enumerate(rows.train) if len(row.options) == usual]
+    size = max(1, min(pool, len(fitting) // 4))
+    held = set(np.random.default_rng(int(rows.subset.no)).permutation(fitting)[:size].tolist())
+    kept = [row for i, row in enumerate(rows.train) if i not in held]
+    return Ready(replace(rows, train=kept), [rows.train[i] for i in sorted(held)])
+
+
+def source_of(run: Any, facts: Path, *, encoder: str, blind: bool, tests: dict[str, int] | None) -> dict[str, Any]:
+    """What every fit of a run is told besides jobs and steps, from the profile's settings ``released``.
+
+    A relative ``root`` is one below the repository (``facts`` is its papers/med_mat). A second ``encoder`` is a second
+    model, ``second_source``; ``tests``: other bounds on the test sets (``test``).
+    """
+    given = {"second_source": "", **run.settings["released"]}
+    root, second = facts.parents[1] / given.pop("root"), given.pop("second_source")
+    if encoder != "convolution":
+        if not second:
+            raise DataError(
+                f"The profile '{run.profile}' names one model; name another, a folder or hub id, under 'released: "
+                "second_source:' in experiments.yml."
+            )
+        given["source"] = second
+    if tests:
+        given["tests"] = tests["test"]
+    return {"root": root, "table": facts / "datasets.csv", "device": run.device, "blind": blind, **given}
+
+
+# ---------------------------------------------------------------------- one job
+def _score(checkpoint: ReleasedCheckpoint, read: Read, rows: Sequence[Record], *, batch: int) -> dict[str, np.ndarray]:
+    """Letter log-likelihoods (images, rotations, options) and right places (images, rotations) of equally long questions."""
+    options = len(rows[0].options)
+    asked = [(row, *turned) for row in rows for turned in rotations(row.question_choice, row.answer_choice)]
+    again = lru_cache(maxsize=1)(read)  # the rotations of an image come one after the other
+    values = []
     for start in range(0, len(asked), batch):
         part = asked[start : start + batch]
-        images = [read_image(root, row) for row, _, _ in part]
-        scores = checkpoint.letter_scores(images, [text for _, text, _ in part], letters=LETTERS[:options])
-        for line, (row, _, _) in enumerate(part):
-            values[start + line, : len(row.options)] = scores[line, : len(row.options)]
-    whole = [row for row in rows if len(row.options) == options]  # rows of one shape; others are one option short
-    kept = [i for i, (row, _, _) in enumerate(asked) if len(row.options) == options]
-    shape = (len(whole), options, options)
-    right = np.array([asked[i][2] for i in kept]).reshape(shape[:2])
-    return {"test": values[kept].reshape(shape).astype(np.float32), "test_right": right.astype(np.int8)}
+        images, texts = [again(row) for row, _, _ in part], [text for _, text, _ in part]
+        values.append(checkpoint.letter_scores(images, texts, letters=LETTERS[:options]))
+    shape = (len(rows), options)
+    right = np.array([place for _, _, place in asked], np.int8).reshape(shape)
+    return {"test": np.concatenate(values).reshape(*shape, options).astype(np.float32), "test_right": right}
+
+
+def _train(
+    checkpoint: ReleasedCheckpoint, read: Read, ready: Mapping[str, Ready], job: dict[str, Any], **how: Any
+) -> None:
+    """Tune the adapters of ``checkpoint`` on the job's rows; a job asks for what is there, less what it is tested on."""
+    # an image set may be in two subsets (dataset 44 is in 18 and 22): what is tested is not trained on
+    tested = [row for no in job["tests"] for row in ready[no].rows.test]
+    clean = {no: without_tested(ready[no].rows, tested) for no in job["amounts"]}
+    amounts = {no: min(amount, len(clean[no].train)) for no, amount in job["amounts"].items()}
+    rows = draw(clean, amounts, permuted=job["permuted"], seed=job["seed"])
+    if not rows:
+        raise DataError(
+            f"subsets {', '.join(amounts)} hold only images that subsets {', '.join(job['tests'])} test on; "
+            "fetch more of their images."
+        )
+    questions, answers = [row.question_choice for row in rows], [row.answer_choice for row in rows]
+    tune(checkpoint, lambda i: read(rows[i]), questions, answers, seed=job["seed"], **how)
+
+
+def _noise(one: Record) -> np.ndarray:
+    """A picture (32, 32, 3) that has to do with the image's name only."""
+    return np.random.default_rng(zlib.crc32(one.image.encode())).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+
+
+# ---------------------------------------------------------------------- all jobs
+@lru_cache(maxsize=1)
+def _loaded(source: str, device: str, precision: str) -> ReleasedCheckpoint:
+    """The released model, kept for the next group of jobs: jobs leave it as it was."""
+    if precision not in WEIGHTS:
+        raise CheckpointError(f"precision is '{precision}'; use one of {', '.join(WEIGHTS)}")
+    checkpoint = load(source, device=device, dtype=WEIGHTS[precision])
+    if not isinstance(checkpoint, ReleasedCheckpoint):
+        raise CheckpointError(f"{source} is a model of the generated world; give a released one, folder or hub id")
+    return checkpoint
 
 
 def fit_released(
@@ -71,35 +175,45 @@ def fit_released(
     tests: int,
     pool: int,
     rank: int,
-    epochs: float,
+    steps: int,
     batch: int,
     learning_rate: float,
     device: str,
     precision: str,
+    blind: bool = False,
 ) -> None:
-    """Train adapters for each job (see :func:`lib.studies.med_mat_fits.fit_group`) and write ``scores.npz``."""
-    from lib.data.mat_registry import read_registry
+    """Train adapters for each job (see :func:`lib.studies.med_mat_fits.fit_group`) and write ``scores.npz``.
 
-    prepared = prepare_all(root, read_registry(table), missing=missing, cap=cap, tests=tests, pool=pool)
-    pools = {no: ready.train[cap:] or ready.train[:pool] for no, ready in prepared.items()}
-    known = {no: Prepared(r.subset, r.train[:cap], r.test, r.said) for no, r in prepared.items()}
-    read = cache(lambda path: read_image(root, path))
-    scores = {}
+    ``blind``: a random picture stands for each image, a model that cannot see. A fit that was killed goes on after the
+    last finished job.
+    """
+    wanted = {no for job in jobs for no in (*job["amounts"], *job["tests"])}
+    sizes = {"missing": missing, "cap": cap, "tests": tests, "pool": pool}
+    ready = prepare_all(root, read_registry(table), **sizes, only=wanted, tell=lambda said: None)  # the study told it
+    read = _noise if blind else lambda one: read_image(root, one)
+    base = _loaded(source, device, precision)
+    (folder / DONE).mkdir(exist_ok=True)
     for number, job in enumerate(jobs):
-        dtype = {"bf16": "bfloat16", "fp16": "float16"}.get(precision, "float32")
-        checkpoint = load(source, device=device, dtype=dtype)
-        if job["amounts"]:
-            # an image set may be in two subsets (dataset 44 is in 18 and 22): what is tested is not trained on
-            tested = [row for no in job["tests"] for row in prepared[no].test]
-            clean = {no: without_tested(known[no], tested) for no in job["amounts"]}
-            amounts = {no: min(amount, len(clean[no].train)) for no, amount in job["amounts"].items()}
-            rows = draw(clean, amounts, permuted=job["permuted"], seed=job["seed"])
-            checkpoint = with_adapters(checkpoint, rank=rank, seed=job["seed"])
-            kept = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": job["seed"]}
-            questions, answers = [row.question_choice for row in rows], [row.answer_choice for row in rows]
-            tune(checkpoint, lambda row, rows=rows: read(rows[row]), questions, answers, **kept, device=device)
-        for no in job["tests"]:
-            found = _score(checkpoint, root, prepared[no].test, batch=batch)
-            found["pool"] = _score(checkpoint, root, pools[no], batch=batch)["test"]
-            scores |= {f"{number}/{no}/{what}": values for what, values in found.items()}
+        part = folder / DONE / f"{number}.npz"
+        if part.exists():
+            continue
+        checkpoint = with_adapters(base, rank=rank, seed=job["seed"]) if job["amounts"] else base
+        try:
+            if job["amounts"]:
+                how = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "device": device}
+                _train(checkpoint, read, ready, job, **how)
+            scores = {}
+            for no in job["tests"]:
+                found = _score(checkpoint, read, ready[no].rows.test, batch=batch)
+                found["pool"] = _score(checkpoint, read, ready[no].pool, batch=batch)["test"]
+                scores |= {f"{number}/{no}/{what}": values for what, values in found.items()}
+        finally:
+            if job["amounts"]:
+                without_adapters(checkpoint)
+        np.savez(part.with_suffix(".part.npz"), **scores)
+        os.replace(part.with_suffix(".part.npz"), part)
+    scores = {}
+    for number in range(len(jobs)):
+        with np.load(folder / DONE / f"{number}.npz") as stored:
+            scores |= dict(stored)
     np.savez(folder / "scores.npz", **scores)

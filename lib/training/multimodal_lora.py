@@ -5,7 +5,7 @@ linear layers of the language model, the vision tower frozen. Because: it is wha
 for custom data. Used by :mod:`lib.studies.med_mat_released`.
 
 >>> model = with_adapters(load("llava-hf/llava-1.5-7b-hf", device="cuda"), rank=16, seed=0)
->>> tune(model, images, questions, answers, epochs=5, batch=32, learning_rate=2e-4, seed=0)
+>>> tune(model, read, questions, answers, steps=470, batch=32, learning_rate=2e-4, seed=0); without_adapters(model)
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.models.multimodal_checkpoint import CheckpointError
 from lib.models.released_multimodal import ReleasedCheckpoint
 from lib.training.batches import epoch_order
 from lib.training.loop import train, warmup_cosine
@@ -25,12 +26,25 @@ _LANGUAGE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj
 
 
 def with_adapters(checkpoint: ReleasedCheckpoint, *, rank: int, seed: int) -> ReleasedCheckpoint:
-    """The same model with fresh low-rank adapters on its language model; everything else is frozen."""
+    """The same model with fresh low-rank adapters on its language model; everything else is frozen.
+
+    The adapters sit inside ``checkpoint``'s own layers until :func:`without_adapters` takes them off. Raises
+    :class:`CheckpointError` for a model whose language layers have other names.
+    """
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=_LANGUAGE)
-    return ReleasedCheckpoint(get_peft_model(checkpoint.model, config), checkpoint.processor)
+    try:
+        return ReleasedCheckpoint(get_peft_model(checkpoint.model, config), checkpoint.processor)
+    except ValueError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise CheckpointError(f"adapters cannot be put on {type(checkpoint.model).__name__} ({reason})") from None
+
+
+def without_adapters(checkpoint: ReleasedCheckpoint) -> ReleasedCheckpoint:
+    """The model that :func:`with_adapters` was given, bit by bit: the adapters and what they learnt are dropped."""
+    return ReleasedCheckpoint(checkpoint.model.unload(), checkpoint.processor)
 
 
 def answer_batch(checkpoint: ReleasedCheckpoint, images: Sequence, questions: Sequence[str], answers: Sequence[str]):
@@ -50,14 +64,17 @@ def tune(
     questions: Sequence[str],
     answers: Sequence[str],
     *,
-    epochs: float,
+    steps: int,
     batch: int,
     learning_rate: float,
     seed: int,
     device: str = "cpu",
     precision: str = "no",
 ) -> list[float]:
-    """Train the adapters on rows (image ``read(row)``, question, answer) and return the losses of the steps."""
+    """Train the adapters on rows (image ``read(row)``, question, answer) and return the losses of the steps.
+
+    Images are read when their batch is due and not kept; few rows are gone through again epoch by epoch.
+    """
     count, size = len(questions), min(batch, len(questions))
 
     def loss_of_step(model: nn.Module, step: int) -> Tensor:
@@ -66,7 +83,6 @@ def tune(
         made = answer_batch(checkpoint, pictures, [questions[i] for i in rows], [answers[i] for i in rows])
         return model(**made).loss
 
-    steps = max(1, round(epochs * count / size))
     trained = [p for p in checkpoint.model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
     schedule = warmup_cosine(steps, warmup=max(1, round(0.03 * steps)))
