@@ -10,7 +10,6 @@ import torch
 from lib.data.mat_published import read_combinations
 from lib.data.mat_registry import read_registry
 from lib.data.mat_selection import DIRECTION_TYPES, ELEMENTS, shared, tied_pairs
-from lib.data.med_mat import Record
 from lib.data.synthetic import mat_world
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
@@ -147,15 +146,6 @@ def test_choices_are_drawn_and_not_picked(study):
 
 
 # ---------------------------------------------------------------------- rows
-def test_every_rotation_asks_the_same_question():
-    text = "What?\nA: cyst\nB: node\nC: plaque\nD: fissure\nAnswer with the option's letter from the given choices directly."
-    one = Record(1, "node", "med-mat/a.png", "What?", "node", text, "B", "1")
-    turned = med_mat_fits.rotations(one)
-    assert turned[0] == (text, 1) and sorted(place for _, place in turned) == [0, 1, 2, 3]
-    for asked, place in turned:
-        assert asked.splitlines()[1 + place] == f"{'ABCD'[place]}: node"
-
-
 def test_drawn_rows_pair_pictures_with_their_questions_and_exchanged_ones_do_not(study):
     rows = med_mat_fits.Rows(study.rows)
     amounts = {"02": 12, "13": 12}

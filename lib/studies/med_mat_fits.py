@@ -17,24 +17,12 @@ import numpy as np
 import torch
 
 from lib.data import mat_prepared
-from lib.data.mat_questions import LETTERS, question_text, read_options
+from lib.data.mat_questions import LETTERS, read_options, rotations
 from lib.data.mat_registry import read_registry
 from lib.data.med_mat import Record, read_image
 from lib.data.synthetic import mat_world
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.training.mat_tuning import TOGETHER, Questions, letter_scores, tune
-
-
-def rotations(one: Record) -> list[tuple[str, int]]:
-    """The question of a row under every rotation of its options, and the place of the right one: each letter once."""
-    options = list(one.options.values())
-    truth = LETTERS.index(one.answer_choice)
-    turned = []
-    for shift in range(len(options)):
-        order = options[shift:] + options[:shift]
-        text = question_text(one.question, dict(zip(LETTERS, order, strict=False)))
-        turned.append((text, (truth - shift) % len(options)))
-    return turned
 
 
 def prepare_rows(
@@ -55,7 +43,7 @@ def prepare_rows(
         rows = []
         for one in records:
             images.append(read_image(root, one))
-            asked = rotations(one)[: None if turned else 1]
+            asked = rotations(one.question_choice, one.answer_choice)[: None if turned else 1]
             rows.append({"picture": len(images) - 1, "questions": list(range(len(texts), len(texts) + len(asked)))})
             texts.extend(text for text, _ in asked)
             answers.extend(LETTERS[place] for _, place in asked)
