@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
-from lib.training.sft import full_precision, memory_left_unfilled
+from lib.training.sft import full_precision, less_housekeeping
 
 REFERENCES = ("base", "tuned")
 STATE = "checkpoint"
@@ -88,7 +88,7 @@ def prefer(
         )
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
-        with memory_left_unfilled():
+        with less_housekeeping():
             trainer.train()
     history = [
         {"loss": entry["loss"], "accuracy": entry["rewards/accuracies"], "margin": entry["rewards/margins"]}
