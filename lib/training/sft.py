@@ -165,6 +165,7 @@ def finetune(
     and ``epochs``. ``adapter``: continue this one. ``precision``: no, fp16 or bf16 (autocast). ``keep``: steps after which
     a copy goes to ``step_<n>``. With ``checkpoint_every`` a killed fit resumes, to the bit on one CPU thread.
     A mixture of experts is tuned without load-balancing loss, which TRL would add (no paper here has it in tuning).
+    On a card a quantised base saves memory by computing activations twice; on a CPU that would only cost time.
     Raises :class:`TrainingError` at the first loss that is not finite.
     """
     from transformers import PrinterCallback, set_seed
