@@ -1,6 +1,8 @@
 """Fine-tuning through TRL: packing without cross-contamination, resuming, batch arithmetic, adapters on 4-bit bases."""
 
+import gc
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -163,3 +165,21 @@ def test_an_adapter_can_be_continued(place, tmp_path):
     fresh = _tune(place, tmp_path / "fresh", lora=LORA)
     assert losses[0] < fresh[0]
     assert (tmp_path / "second" / "adapter_model.safetensors").is_file()
+
+
+def test_less_housekeeping_changes_no_weight_and_is_put_back(place, tmp_path, monkeypatch):
+    options = {"base": "mixtral", "lora": {**LORA, "dropout": 0.1}, "quantisation": "nf4"}
+    torch.use_deterministic_algorithms(True)
+    try:
+        quick = _tune(place, tmp_path / "quick", **options)
+        monkeypatch.setattr(sft, "less_housekeeping", nullcontext)
+        assert _tune(place, tmp_path / "usual", **options) == quick
+    finally:
+        torch.use_deterministic_algorithms(False)
+    one, other = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in ("quick", "usual"))
+    assert one == other
+    monkeypatch.undo()
+    with pytest.raises(TrainingError), sft.less_housekeeping():
+        assert gc.get_freeze_count() and not torch.utils.deterministic.fill_uninitialized_memory
+        raise TrainingError("stopped")
+    assert not gc.get_freeze_count() and torch.utils.deterministic.fill_uninitialized_memory

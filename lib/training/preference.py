@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
-from lib.training.sft import full_precision
+from lib.training.sft import full_precision, less_housekeeping
 
 REFERENCES = ("base", "tuned")
 STATE = "checkpoint"
@@ -88,7 +88,8 @@ def prefer(
         )
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
-        trainer.train()
+        with less_housekeeping():
+            trainer.train()
     history = [
         {"loss": entry["loss"], "accuracy": entry["rewards/accuracies"], "margin": entry["rewards/margins"]}
         for entry in trainer.state.log_history
