@@ -27,7 +27,7 @@ from lib.data.med_mat import read_image
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
 from lib.studies.med_mat_detection import WHAT, load_located, score
-from lib.studies.med_mat_fits import Rows, with_world_words
+from lib.studies.med_mat_fits import Rows, read_rows, with_world_words
 from lib.studies.med_mat_fits import score as score_letters
 from lib.training.batches import epoch_order
 from lib.training.loop import warmup_cosine
@@ -216,7 +216,7 @@ def fit_located(
     subsets whose images are exchanged), ``seed``. ``kind``: box or mask. ``batch``: rows of each part in a step. Writes
     ``overlap.json`` (job -> cIoU) and ``scores.npz`` (``<job>/<subset>/<what>``).
     """
-    places, asked = LocatedRows(located), Rows(rows)
+    places, asked = LocatedRows(located), read_rows(rows)
     overlap: dict[str, float] = {}
     scores: dict[str, np.ndarray] = {}
     for start in range(0, len(jobs), TOGETHER):

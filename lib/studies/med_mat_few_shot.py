@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lib.data.mat_questions import LETTERS
 from lib.models.multimodal_checkpoint import TinyCheckpoint
-from lib.studies.med_mat_fits import Rows, with_world_words
+from lib.studies.med_mat_fits import Rows, read_rows, with_world_words
 from lib.training.mat_tuning import TOGETHER, tune
 
 
@@ -85,7 +85,7 @@ def fit_few_shot(
 ) -> None:
     """Train one model a job (see :func:`lib.studies.med_mat_fits.fit_group`) and write its accuracy at each number of
     shots: ``accuracy.json``, one list a job."""
-    data, found = Rows(rows), []
+    data, found = read_rows(rows), []
     for start in range(0, len(jobs), TOGETHER):
         part = jobs[start : start + TOGETHER]
         checkpoints = [with_world_words(base, seed=job["seed"]) for job in part]

@@ -10,6 +10,7 @@ and one stacked pass. Used by :mod:`lib.studies.med_mat`, which names the arms.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,12 @@ class Rows:
         return self.features[pictures], Questions(q.ids[asked], q.mask[asked], q.wanted[asked]), options
 
 
+@lru_cache(maxsize=1)
+def read_rows(folder: Path) -> Rows:
+    """Rows, kept in memory for the next group: those of a notebook mostly share them."""
+    return Rows(folder)
+
+
 def score(checkpoint: TinyCheckpoint, rows: Rows, no: str) -> dict[str, np.ndarray]:
     """Letter log-likelihoods of a subset's test and pool: (images, rotations, options), and the right places."""
     found = {}
@@ -136,7 +143,7 @@ def fit_group(
     A job: ``amounts`` (subset -> examples; empty: the untrained model), ``permuted`` (subsets whose images are
     exchanged), ``tests`` (subsets), ``seed``. Writes ``scores.npz`` with ``<job>/<subset>/<what>``.
     """
-    data, scores = Rows(rows), {}
+    data, scores = read_rows(rows), {}
     for start in range(0, len(jobs), TOGETHER):
         part = jobs[start : start + TOGETHER]
         checkpoints = [with_world_words(base, seed=job["seed"]) for job in part]

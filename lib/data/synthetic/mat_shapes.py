@@ -64,11 +64,14 @@ def draw_ellipses(parts: np.ndarray) -> np.ndarray:
 
 def blur(images: np.ndarray, sigma: float | np.ndarray) -> np.ndarray:
     """Gaussian blur of (N, SIDE, SIDE) in Fourier space; ``sigma`` in pixels, one for all or one an image."""
-    frequency = np.fft.fftfreq(2 * SIDE)[:, None] ** 2 + np.fft.rfftfreq(2 * SIDE)[None] ** 2
-    kernel = np.exp(-2 * (np.pi**2) * frequency * np.reshape(np.square(sigma), (-1, 1, 1)))
-    padded = np.pad(images, ((0, 0), (SIDE // 2, SIDE // 2), (SIDE // 2, SIDE // 2)), mode="edge")
-    done = np.fft.irfft2(np.fft.rfft2(padded) * kernel, s=padded.shape[1:])
-    return done[:, SIDE // 2 : -SIDE // 2, SIDE // 2 : -SIDE // 2].astype(np.float32)
+    from scipy import fft
+
+    frequency = fft.fftfreq(2 * SIDE)[:, None] ** 2 + fft.rfftfreq(2 * SIDE)[None] ** 2
+    kernel = np.exp(-2 * (np.pi**2) * frequency * np.reshape(np.square(sigma), (-1, 1, 1))).astype(np.float32)
+    around = ((0, 0), (SIDE // 2, SIDE // 2), (SIDE // 2, SIDE // 2))
+    padded = np.pad(np.asarray(images, np.float32), around, mode="edge")
+    done = fft.irfft2(fft.rfft2(padded) * kernel, s=padded.shape[1:])
+    return done[:, SIDE // 2 : -SIDE // 2, SIDE // 2 : -SIDE // 2]
 
 
 def clouds(rng: np.random.Generator, count: int, sigma: float) -> np.ndarray:
