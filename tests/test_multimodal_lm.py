@@ -9,7 +9,7 @@ import torch
 from lib.models.multimodal_checkpoint import CheckpointError, TinyCheckpoint, padded_length, pieces
 from lib.models.multimodal_lm import ENCODERS, GRID, MultimodalLM
 from lib.models.released_multimodal import load
-from lib.training.mat_tuning import Questions, letter_scores, tune
+from lib.training.mat_tuning import TOGETHER, Questions, letter_scores, passes, tune
 
 WORDS = ["<pad>", "A", "B", "C", "D", *(f"<{i}>" for i in range(17)), "lung", "brain", "normal", "abnormal", "cyst"]
 SETTINGS = {"encoder": "convolution", "vocabulary": len(WORDS), "width": 24, "depth": 3}
@@ -241,3 +241,10 @@ def test_a_source_that_is_neither_kind_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="is no image-text checkpoint") as error:
         load(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, TOGETHER, TOGETHER + 1, 42])
+def test_every_fit_is_in_one_pass_and_passes_are_even(count):
+    parts = passes(count)
+    assert [fit for part in parts for fit in part] == list(range(count)) and len(parts) == -(-count // TOGETHER)
+    assert not parts or max(map(len, parts)) - min(map(len, parts)) <= 1

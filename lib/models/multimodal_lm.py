@@ -106,7 +106,7 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
 class MultimodalLM(nn.Module):
     """See the module's docstring. ``width`` and ``depth`` are the two dials; all else is derived."""
 
-    def __init__(self, *, encoder: str, vocabulary: int, width: int = 48, depth: int = 3, heads: int = 4):
+    def __init__(self, *, encoder: str, vocabulary: int, width: int = 48, depth: int = 2, heads: int = 4):
         super().__init__()
         self.encoder = ENCODERS[encoder]()
         features = self.encoder.width * self.encoder.cells // GRID**2

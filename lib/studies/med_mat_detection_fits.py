@@ -31,7 +31,7 @@ from lib.studies.med_mat_fits import Rows, read_rows, with_world_words
 from lib.studies.med_mat_fits import score as score_letters
 from lib.training.batches import epoch_order
 from lib.training.loop import warmup_cosine
-from lib.training.mat_tuning import TOGETHER, WARMUP, Questions
+from lib.training.mat_tuning import WARMUP, Questions, passes
 from lib.training.stacked import fit_stacked
 
 WORDS = ("Where", "Outline", WHAT)
@@ -219,8 +219,8 @@ def fit_located(
     places, asked = LocatedRows(located), read_rows(rows)
     overlap: dict[str, float] = {}
     scores: dict[str, np.ndarray] = {}
-    for start in range(0, len(jobs), TOGETHER):
-        part = jobs[start : start + TOGETHER]
+    for numbers in passes(len(jobs)):
+        part = [jobs[number] for number in numbers]
         checkpoints = [with_all_words(base, seed=job["seed"]) for job in part]
         trained = [
             (c, j)
@@ -230,7 +230,7 @@ def fit_located(
         if trained:
             models, theirs = [c.model for c, _ in trained], [j for _, j in trained]
             _tune(models, places, asked, theirs, kind=kind, steps=steps, batch=batch, learning_rate=learning_rate)
-        for number, (checkpoint, job) in enumerate(zip(checkpoints, part, strict=True), start=start):
+        for number, checkpoint, job in zip(numbers, checkpoints, part, strict=True):
             if job["target"] in places.subsets:
                 overlap[str(number)] = _overlap(checkpoint, places, job["target"], kind)
             else:

@@ -20,7 +20,7 @@ from torch import Tensor
 from lib.data.mat_questions import LETTERS
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.studies.med_mat_fits import Rows, read_rows, with_world_words
-from lib.training.mat_tuning import TOGETHER, tune
+from lib.training.mat_tuning import passes, tune
 
 
 def contexts(labels: list[str], *, shots: int, count: int, seed: int) -> np.ndarray:
@@ -86,8 +86,8 @@ def fit_few_shot(
     """Train one model a job (see :func:`lib.studies.med_mat_fits.fit_group`) and write its accuracy at each number of
     shots: ``accuracy.json``, one list a job."""
     data, found = read_rows(rows), []
-    for start in range(0, len(jobs), TOGETHER):
-        part = jobs[start : start + TOGETHER]
+    for numbers in passes(len(jobs)):
+        part = [jobs[number] for number in numbers]
         checkpoints = [with_world_words(base, seed=job["seed"]) for job in part]
         trained = [(c, job) for c, job in zip(checkpoints, part, strict=True) if job["amounts"]]
         if trained:

@@ -23,7 +23,7 @@ from lib.data.mat_registry import read_registry
 from lib.data.med_mat import Record, read_image
 from lib.data.synthetic import mat_world
 from lib.models.multimodal_checkpoint import TinyCheckpoint
-from lib.training.mat_tuning import TOGETHER, Questions, letter_scores, tune
+from lib.training.mat_tuning import Questions, letter_scores, passes, tune
 
 
 def prepare_rows(
@@ -144,8 +144,8 @@ def fit_group(
     exchanged), ``tests`` (subsets), ``seed``. Writes ``scores.npz`` with ``<job>/<subset>/<what>``.
     """
     data, scores = read_rows(rows), {}
-    for start in range(0, len(jobs), TOGETHER):
-        part = jobs[start : start + TOGETHER]
+    for numbers in passes(len(jobs)):
+        part = [jobs[number] for number in numbers]
         checkpoints = [with_world_words(base, seed=job["seed"]) for job in part]
         trained = [(c, job) for c, job in zip(checkpoints, part, strict=True) if job["amounts"]]
         if trained:
@@ -154,7 +154,7 @@ def fit_group(
                 [c.model for c, _ in trained], data.features, data.questions, draws,
                 steps=steps, batch=batch, learning_rate=learning_rate, seeds=[j["seed"] for _, j in trained], device=device,
             )  # fmt: skip
-        for number, (checkpoint, job) in enumerate(zip(checkpoints, part, strict=True), start=start):
+        for number, checkpoint, job in zip(numbers, checkpoints, part, strict=True):
             for no in job["tests"]:
                 for what, values in score(checkpoint, data, no).items():
                     scores[f"{number}/{no}/{what}"] = values.astype(np.float16 if values.dtype.kind == "f" else np.int8)

@@ -23,7 +23,7 @@ from lib.training.loop import warmup_cosine
 from lib.training.stacked import fit_stacked
 
 WARMUP = 0.1  # share of the steps
-TOGETHER = 8  # members of one stacked pass; see notebooks/performance/stacked_training
+TOGETHER = 12  # most members of one stacked pass; more are no faster (notebooks/performance/stacked_training)
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Questions:
     ids: Tensor
     mask: Tensor
     wanted: Tensor
+
+
+def passes(count: int) -> list[list[int]]:
+    """Which of ``count`` fits go side by side: as few passes as :data:`TOGETHER` allows, as even as can be."""
+    return [part.tolist() for part in np.array_split(np.arange(count), -(-count // TOGETHER))] if count else []
 
 
 def _loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
