@@ -31,7 +31,7 @@ check: .venv/.installed lint  ## lint and unit tests, < 90 s
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check lib tests
+	$(BIN)/ruff format --check lib papers benchmarks tests
 	$(BIN)/lint-imports --config pyproject.toml --no-cache
 	$(W) lint
 
@@ -40,7 +40,7 @@ nbval: .venv/.installed  ## re-execute and compare every committed notebook (REP
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix-only -q .
-	$(BIN)/ruff format -q lib tests
+	$(BIN)/ruff format -q lib papers benchmarks tests
 	$(W) format
 
 tables cache: .venv/.installed

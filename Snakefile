@@ -1,5 +1,6 @@
-# One job a notebook. Inputs: the notebook and exactly the lib files it imports, directly or not. They are `ancient`: `digest`
-# (the content hash, with the notebook's part of the paper's YAML) says whether they changed, a date or a comment does not.
+# One job a notebook. Inputs: the notebook and exactly the files of lib, papers and benchmarks that it imports, directly or not.
+# They are `ancient`: `digest` (the content hash, with the notebook's part of the paper's YAML) says whether they changed, a
+# date or a comment does not.
 # Run through `make run` (or `python -m lib.workflow run --help`); a cluster profile is in profiles/.
 import sys
 

@@ -21,6 +21,14 @@ FILES = {
     "lib/training/contrastive.py": "import lib.models.vit as encoder\n",
     "lib/training/ring_a.py": "import lib.training.ring_b\n",
     "lib/training/ring_b.py": "import lib.training.ring_a\n",
+    "papers/__init__.py": "",
+    "papers/toy/__init__.py": "",
+    "papers/toy/study.py": "from lib.models import bank\nfrom papers.toy.world import herbs\n",
+    "papers/toy/world/__init__.py": "",
+    "papers/toy/world/herbs.py": "HERBS = 2\n",
+    "benchmarks/__init__.py": "",
+    "benchmarks/banks.py": "from papers.toy import study as toy\n",
+    "tests/helper.py": "from lib.models import bank\n",
 }
 
 
@@ -35,9 +43,13 @@ def project(tmp_path, monkeypatch):
 
 
 def _names(files) -> set[str]:
-    return {str(file.relative_to(paths.ROOT / "lib")) for file in files}
+    """Paths below the root; those of lib below lib, since most of the cases are about lib alone."""
+    return {str(file.relative_to(paths.ROOT)).removeprefix("lib/") for file in files}
 
 
+TOY = {
+    f"papers/{name}.py" for name in ("__init__", "toy/__init__", "toy/study", "toy/world/__init__", "toy/world/herbs")
+}
 BASE = {"__init__.py", "models/__init__.py"}
 TRAINING = {"__init__.py", "training/__init__.py", "training/loop.py"}
 
@@ -53,6 +65,9 @@ TRAINING = {"__init__.py", "training/__init__.py", "training/loop.py"}
         ("lib.training.contrastive", BASE | TRAINING | {"training/contrastive.py", "models/vit.py", "models/bank.py"}),
         ("lib.training.ring_a", TRAINING | {"training/ring_a.py", "training/ring_b.py"}),
         ("lib.nothing", {"__init__.py"}),
+        ("papers.toy.study", BASE | TOY | {"models/bank.py"}),  # a paper, its subfolder, and what it takes from lib
+        ("benchmarks.banks", BASE | TOY | {"models/bank.py", "benchmarks/__init__.py", "benchmarks/banks.py"}),
+        ("tests.helper", set()),  # in the repository, but not what a result is made of
     ],
 )
 def test_the_walk_finds_direct_and_indirect_imports(project, module, expected):
@@ -67,6 +82,8 @@ def test_the_walk_finds_direct_and_indirect_imports(project, module, expected):
         ("from lib.models import bank, vit", BASE | {"models/bank.py", "models/vit.py"}),
         ("if x:\n    from lib.training.loop import train", TRAINING),
         ("import library_of_somebody.lib.models", set()),
+        ("from papers.toy import study as toy", BASE | TOY | {"models/bank.py"}),
+        ("from papers_of_somebody import study", set()),
     ],
 )
 def test_the_walk_of_a_notebook(project, source, expected):
@@ -189,8 +206,8 @@ def test_where_a_file_lies_and_the_extra_texts_count(project):
     assert base != closure.source_hash(closure.modules("lib.models.vit2"))
 
 
-def test_lib_imports_absolutely():
-    """The walk follows absolute imports only, so lib must have no other."""
-    for file in sorted((paths.ROOT / "lib").rglob("*.py")):
+def test_the_project_imports_absolutely():
+    """The walk follows absolute imports only, so there must be no other."""
+    for file in sorted(file for package in closure.PACKAGES for file in (paths.ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{paths.relative(file)}, line {node.lineno}"

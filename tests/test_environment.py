@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from lib.workflow import paths
+from lib.workflow import closure, paths
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = (paths.ROOT / "environment.yml").read_text()
@@ -92,12 +92,11 @@ def test_every_import_of_the_project_is_a_direct_dependency():
     distributions = packages_distributions()
     # comes with what it serves: nbformat with papermill, jinja2 with the chat templates of transformers ...
     carried = {"nbformat", "jinja2", "ipython", "requests", "packaging", "psutil", "pillow", "huggingface-hub"}
-    for file in [*(paths.ROOT / "lib").rglob("*.py"), *(paths.ROOT / "tests").glob("*.py")]:
+    own = {*closure.PACKAGES, *(file.stem for file in (paths.ROOT / "tests").rglob("*.py"))}
+    for file in (file for folder in (*closure.PACKAGES, "tests") for file in (paths.ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
-            for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"lib"}:
-                if (file.parent / f"{name}.py").exists() and file.parent.name == "tests":
-                    continue
+            for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - own:
                 owners = {canonicalize_name(owner) for owner in distributions.get(name, [name])}
                 assert owners & (set(DIRECT) | carried), f"{paths.relative(file)} imports {name}, not in pyproject.toml"

@@ -1,11 +1,11 @@
-"""The arrows between the rooms of lib, and what importing a room must not load."""
+"""The arrows between benchmarks, papers and the rooms of lib, and what importing a module must not load."""
 
 import subprocess
 import sys
 
 import pytest
 
-from lib.workflow import paths
+from lib.workflow import closure, paths
 
 HEAVY = {
     "monai",
@@ -20,9 +20,10 @@ HEAVY = {
     "bokeh",
     "papermill",
 }
-ROOMS = sorted(
-    "lib." + ".".join(file.relative_to(paths.ROOT / "lib").with_suffix("").parts)
-    for file in (paths.ROOT / "lib").rglob("*.py")
+MODULES = sorted(
+    ".".join(file.relative_to(paths.ROOT).with_suffix("").parts)
+    for package in closure.PACKAGES
+    for file in (paths.ROOT / package).rglob("*.py")
     if file.name not in ("__init__.py", "__main__.py")
 )
 
@@ -41,11 +42,11 @@ def test_the_import_contracts_are_kept():
 
 
 def test_importing_every_module_loads_no_heavy_library():
-    """One process for all of lib; who is to blame is looked for only when something was loaded."""
+    """One process for all of them; who is to blame is looked for only when something was loaded."""
     report = f"import sys; print(*sorted({HEAVY!r} & set(sys.modules)))"
-    if not (loaded := _python(f"import {', '.join(ROOMS)}; {report}").split()):
+    if not (loaded := _python(f"import {', '.join(MODULES)}; {report}").split()):
         return
-    guilty = [room for room in ROOMS if _python(f"import {room}; {report}").split()]
+    guilty = [module for module in MODULES if _python(f"import {module}; {report}").split()]
     pytest.fail(f"importing {', '.join(guilty)} loads {', '.join(loaded)}; import it inside the function that needs it")
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from lib.workflow import jobs, notebooks, papers, paths
+from lib.workflow import closure, jobs, notebooks, papers, paths
 
 LARGEST = 1_500_000  # bytes of one file
 TEXT = {".py", ".md", ".yml", ".yaml", ".toml", ".ipynb", ".json", ".lock", ".cff", ".txt", ".csv", ""}
@@ -65,14 +65,14 @@ def test_no_file_is_what_a_run_leaves():
         assert file.name == "requirements.lock" or not left.search(file.name), paths.relative(file)
 
 
-def test_no_code_of_lib_branches_on_the_name_of_a_profile():
+def test_no_code_branches_on_the_name_of_a_profile():
     """A profile is data in experiments.yml. paths.COMMITTED_PROFILES only says whose results are committed."""
     names = {"smoke", "mini", "gpu", "full"}
 
     def texts(node) -> set[str]:
         return {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
-    for file in sorted((paths.ROOT / "lib").rglob("*.py")):
+    for file in sorted(file for package in closure.PACKAGES for file in (paths.ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             about = isinstance(node, ast.Compare | ast.Match)
             profile = about and "profile" in ast.unparse(node)

@@ -80,8 +80,8 @@ def describe(function: Callable, arguments: dict[str, Any]) -> tuple[dict[str, A
     sources = closure.modules(function.__module__)
     if not sources or "<" in function.__qualname__:
         raise CacheError(
-            f"{function.__module__}.{function.__qualname__} cannot be cached: only a function at the top of a lib module "
-            f"can, so that a change of its source is noticed; move it there"
+            f"{function.__module__}.{function.__qualname__} cannot be cached: only a function at the top of a module "
+            f"of lib or papers can, so that a change of its source is noticed; move it there"
         )
     recipe = {
         "function": f"{function.__module__}.{function.__qualname__}",

@@ -1,8 +1,8 @@
-"""Which ``lib`` files a notebook or a function depends on, and a hash of them that comments do not change.
+"""Which files of the project a notebook or a function depends on, and a hash of them that comments do not change.
 
 Used by the Snakefile (a job's inputs), the cache (an artefact's key) and the freshness test (a notebook's hash).
 
->>> closure.modules("lib.training.contrastive")   # that file and every lib file it imports, directly or not
+>>> closure.modules("lib.training.contrastive")   # that file and every file of PACKAGES it imports, directly or not
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from pathlib import Path
 
 from lib.workflow import paths
 
+PACKAGES = ("lib", "papers", "benchmarks")  # top-level packages of the project: followed and hashed, all others are not
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 
 
 class SourceError(ValueError):
-    """A ``lib`` file that is not Python; the message names file and line."""
+    """A file of the project that is not Python; the message names file and line."""
 
 
 def _file_of(module: str) -> Path | None:
+    if module.partition(".")[0] not in PACKAGES:
+        return None
     base = paths.ROOT.joinpath(*module.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
         if candidate.is_file():
@@ -33,7 +36,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _imports(source: str) -> set[str]:
-    """Names under ``lib`` that ``source`` imports anywhere, also inside functions (heavy imports live there)."""
+    """Names under ``PACKAGES`` that ``source`` imports anywhere, also inside functions (heavy imports live there)."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -41,7 +44,7 @@ def _imports(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}  # `from lib.models import vit3d`
-    return {name for name in found if name == "lib" or name.startswith("lib.")}
+    return {name for name in found if name.partition(".")[0] in PACKAGES}
 
 
 @cache
@@ -69,7 +72,7 @@ def _walk(names: Iterable[str]) -> list[Path]:
 
 
 def modules(*names: str) -> list[Path]:
-    """Files of the named modules and of every ``lib`` module they import, sorted."""
+    """Files of the named modules and of every module of the project they import, sorted; none of a foreign module."""
     return _walk(names)
 
 
