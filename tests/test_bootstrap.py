@@ -15,6 +15,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
+from benchmarks.bootstrap import generated_scores, loop_bootstrap_auc, measure_bootstrap
 from lib.evaluation.bootstrap import (
     BLOCK,
     OVERALL_AVERAGED,
@@ -23,7 +24,6 @@ from lib.evaluation.bootstrap import (
     bootstrap_metrics,
     summarise_bootstrap,
 )
-from lib.evaluation.bootstrap_benchmark import generated_scores, loop_bootstrap_auc, measure_bootstrap
 from lib.evaluation.checks import EvaluationError
 from lib.evaluation.classification import auc_per_class, precision_at_3, recall_at_1, roc_corner_thresholds
 

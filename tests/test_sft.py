@@ -88,7 +88,7 @@ def test_packing_keeps_every_label_but_never_predicts_over_a_boundary(place):
 
 
 def test_packed_and_padded_epochs_have_the_same_loss(place):
-    from lib.training.packing_benchmark import measure_packing
+    from benchmarks.packing import measure_packing
 
     timing = measure_packing(place / "llama", place / "rows.jsonl", batch=8, max_length=32, repeats=1)
     assert timing.rows == 24 and timing.tokens < timing.padded_length and timing.loss_difference < 1e-5
