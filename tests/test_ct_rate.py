@@ -435,7 +435,7 @@ def test_a_failing_writer_keeps_the_old_file(tree, monkeypatch):
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lib.data.tables.os.replace", full_disk)
+    monkeypatch.setattr("lib.data.files.os.replace", full_disk)
     with pytest.raises(OSError, match="No space left"):
         ct_rate.write_volume(tree, NAMES[0], stored_volume(9), spacing=SPACING, slope=1, intercept=0)
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 2  # the scan's two reconstructions

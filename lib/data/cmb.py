@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.errors import DataError
+from lib.data.files import write_json
 from lib.data.json_rows import check_keys, check_text, read_json_list
-from lib.data.tables import write_json
 
 LETTERS = "ABCDEFG"
 SINGLE, MULTIPLE = "单项选择题", "多项选择题"

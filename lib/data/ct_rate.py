@@ -40,7 +40,7 @@ from lib.data.ct_rate_layout import (
 )
 from lib.data.ct_rate_text import read_prompts, read_training_json, write_prompts, write_training_json
 from lib.data.errors import DataError
-from lib.data.tables import one_line, read_table, table_bytes, write_atomic
+from lib.data.files import one_line, read_table, table_bytes, write_atomic
 from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, check_spacing, preprocess_volume, slope_already_applied
 
 __all__ = [

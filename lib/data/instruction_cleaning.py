@@ -30,9 +30,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.data.errors import DataError
+from lib.data.files import write_atomic
 from lib.data.instructions import Row, turns_of
 from lib.data.language import cjk_share
-from lib.data.tables import write_atomic
 
 REASONS = ("no turn", "empty text", "truncated answer", "other language", "exact duplicate", "near duplicate")
 _OPEN = set(",，、（([{《〈「『【“‘")  # with a letter, what an answer that was cut off ends in

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.errors import DataError
+from lib.data.files import write_atomic
 from lib.data.json_rows import check_keys, check_text, read_json_lines, read_json_list, write_json_lines
-from lib.data.tables import write_atomic
 
 Row = dict[str, list[dict[str, str]]]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.errors import DataError
-from lib.data.tables import one_line, write_atomic
+from lib.data.files import one_line, write_atomic
 
 
 class _Repeated(dict):

@@ -17,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.data.errors import DataError
+from lib.data.files import write_atomic
 from lib.data.mat_selection import Subset
 from lib.data.strict_csv import read_strict
-from lib.data.tables import write_atomic
 
 COLUMNS = (
     *("record_type", "no", "name", "modality_code", "area", "task", "subset_no", "member_dataset_nos", "role"),

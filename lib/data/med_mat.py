@@ -23,9 +23,9 @@ from typing import TypeVar
 import numpy as np
 
 from lib.data.errors import DataError
+from lib.data.files import one_line, write_atomic
 from lib.data.mat_questions import MOST_OPTIONS, Question, read_options
 from lib.data.mat_registry import Registry
-from lib.data.tables import one_line, write_atomic
 
 KEYS = ("id", "caption", "image", "Question", "Answer", "Question-choice", "Answer-choice", "data-no")
 

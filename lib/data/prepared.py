@@ -16,8 +16,8 @@ import numpy as np
 
 from lib.data import ct_rate, rad_chestct
 from lib.data.errors import DataError
+from lib.data.files import write_json
 from lib.data.summaries import RuleSummariser
-from lib.data.tables import write_json
 from lib.data.volumes import normalise
 
 VOLUMES, NAMES, PAIRS = "volumes.npy", "names.json", "pairs.json"

@@ -24,7 +24,7 @@ import pandas as pd
 
 from lib.data.ct_rate_layout import CT_RATE_LABELS
 from lib.data.errors import DataError
-from lib.data.tables import one_line, read_table, table_bytes, write_atomic
+from lib.data.files import one_line, read_table, table_bytes, write_atomic
 from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, preprocess_volume
 
 ASSUMED_SPACING = (0.8, 0.8, 0.8)  # mm; the released volumes were resampled to it and do not repeat it

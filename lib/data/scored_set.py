@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.errors import DataError
+from lib.data.files import read_json
 from lib.data.strict_csv import positions, read_strict, to_numbers
-from lib.data.tables import read_json
 
 _PROMPT = re.compile(r"there is (?:no )?(\S.*?)\.?", re.IGNORECASE)
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from lib.data import cmb
 from lib.data.errors import DataError
+from lib.data.files import write_json
 from lib.data.instructions import dialogue, write_alpaca
-from lib.data.tables import write_json
 
 
 def _words(text: str) -> list[str]:

@@ -83,7 +83,7 @@ def write_pretraining(folder: Path, world: World, *, chat: int, replies_in_a: fl
     """``documents.jsonl`` and ``chat.jsonl``: the rows the base model is pretrained on."""
     import json
 
-    from lib.data.tables import write_atomic
+    from lib.data.files import write_atomic
 
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in pretraining_texts(world)]
     write_atomic(Path(folder) / "documents.jsonl", ("\n".join(lines) + "\n").encode())
