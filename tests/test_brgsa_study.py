@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 from test_chat_summariser import completion, server
 
 from lib.data import ct_rate, prepared, rad_chestct, volumes
+from lib.data.chest_ct import world as chest_ct_world
+from lib.data.chest_ct.findings import LEXICON
 from lib.data.errors import DataError
 from lib.data.summaries import RuleSummariser
-from lib.data.synthetic import chest_ct_world
-from lib.data.synthetic.chest_findings import LEXICON
 from lib.models.brgsa import score_variants
 from lib.studies import brgsa
 from lib.workflow import paths

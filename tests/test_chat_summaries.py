@@ -4,7 +4,7 @@ import pytest
 from test_chat_summariser import completion, server
 
 from lib.data import ct_rate
-from lib.data.synthetic import chest_ct_world
+from lib.data.chest_ct import world as chest_ct_world
 from lib.models.chat import ChatError
 from lib.studies.chat_summaries import summarise_by_chat
 

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 
 from lib.data import ct_rate, rad_chestct
-from lib.data.errors import DataError
-from lib.data.summaries import RuleSummariser
-from lib.data.synthetic.chest_ct_world import (
+from lib.data.chest_ct.findings import FINDINGS, LEXICON
+from lib.data.chest_ct.world import (
     LT_COLUMNS,
     lt_labels_path,
     plan_scans,
@@ -19,7 +18,8 @@ from lib.data.synthetic.chest_ct_world import (
     write_internal,
     write_training_json_from,
 )
-from lib.data.synthetic.chest_findings import FINDINGS, LEXICON
+from lib.data.errors import DataError
+from lib.data.summaries import RuleSummariser
 
 GRID = {"shape": (24, 24, 12), "spacing": (15.0, 15.0, 30.0)}
 PREPROCESS = {"target_spacing": (15.0, 15.0, 30.0), "shape": (24, 24, 12)}

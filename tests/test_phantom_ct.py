@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from lib.data.chest_ct.findings import FINDINGS, LEXICON, LOCATION_WORDS
+from lib.data.chest_ct.scanner import Anatomy, Observation, observe, reconstruct, render_scan
+from lib.data.chest_ct.shapes import Grid, ball, capsule, disc, ellipsoid, half_space, paint, shell
 from lib.data.ct_rate import CT_RATE_LABELS, CT_RATE_LT_LABELS
-from lib.data.synthetic.chest_findings import FINDINGS, LEXICON, LOCATION_WORDS
-from lib.data.synthetic.phantom_ct import Anatomy, Observation, observe, reconstruct, render_scan
-from lib.data.synthetic.phantom_shapes import Grid, ball, capsule, disc, ellipsoid, half_space, paint, shell
 
 EVERY_ZONE = [(name, zone) for name, finding in FINDINGS.items() for zone in finding.zones]
 

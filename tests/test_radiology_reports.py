@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lib.data import summaries
+from lib.data.chest_ct import reports as radiology_reports
+from lib.data.chest_ct.findings import FINDINGS, LEXICON
+from lib.data.chest_ct.reports import CLEAR, CLOSING, NORMAL_IMPRESSIONS, OPENING, write_report
+from lib.data.chest_ct.scanner import observe
 from lib.data.summaries import NORMAL_STATEMENT, RuleSummariser
-from lib.data.synthetic import radiology_reports
-from lib.data.synthetic.chest_findings import FINDINGS, LEXICON
-from lib.data.synthetic.phantom_ct import observe
-from lib.data.synthetic.radiology_reports import CLEAR, CLOSING, NORMAL_IMPRESSIONS, OPENING, write_report
 
 
 def make_reports(count, *, boost=1.0):

@@ -105,6 +105,6 @@ def write_summaries(folder: Path, *, tree: Path, split: str, summariser: Callabl
 
 def summarise_by_rule(folder: Path, *, tree: Path, split: str, drop: float = 0.0, insert: float = 0.0) -> None:
     """Summaries by rule with the generated world's lexicon; ``drop`` and ``insert`` make it imperfect."""
-    from lib.data.synthetic.chest_findings import LEXICON
+    from lib.data.chest_ct.findings import LEXICON
 
     write_summaries(folder, tree=tree, split=split, summariser=RuleSummariser(LEXICON, drop=drop, insert=insert))

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data import ct_rate, prepared, rad_chestct, volumes
-from lib.data.synthetic import chest_ct_world
+from lib.data.chest_ct import world as chest_ct_world
 from lib.evaluation.classification import auc_per_class
 from lib.training import alignment, masked_pretraining
 

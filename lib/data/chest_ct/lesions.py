@@ -1,12 +1,12 @@
-"""How each kind of finding looks: from its row, zone and severity to painted shapes. Called by `phantom_ct` only.
+"""How each kind of finding looks: from its row, zone and severity to painted shapes. Called by `scanner` only.
 
 draw_finding(hu, rng, FINDINGS["Lung mass"], "right upper lung", 0.5, anatomy, grid, lungs, mask)
 """
 
 import numpy as np
 
-from lib.data.synthetic.chest_findings import Finding
-from lib.data.synthetic.phantom_shapes import Grid, Shape, ball, capsule, disc, ellipsoid, half_space, paint, shell
+from lib.data.chest_ct.findings import Finding
+from lib.data.chest_ct.shapes import Grid, Shape, ball, capsule, disc, ellipsoid, half_space, paint, shell
 
 LUMEN_HU = -980  # air inside a cyst, a cavity or a dilated bronchus
 
@@ -15,7 +15,7 @@ def draw_finding(hu, rng, finding: Finding, zone: str, severity: float, anatomy,
     """Paints one finding into `hu` (X,Y,Z) and its voxels into `mask` (X,Y,Z) bool, both in place.
 
     `severity` in [0, 1] picks the size between the row's two and the contrast between 75 and 100 %. `lungs` (X,Y,Z in
-    [0,1]) is the lungs' covered fraction; `anatomy` is a `phantom_ct.Anatomy`.
+    [0,1]) is the lungs' covered fraction; `anatomy` is a `scanner.Anatomy`.
     """
     size = finding.size_mm[0] + (finding.size_mm[1] - finding.size_mm[0]) * severity
     count = int(rng.integers(finding.count[0], finding.count[1] + 1))

@@ -2,10 +2,10 @@
 
 The names are exactly the 18 CT-RATE and the 15 CT-RATE-LT labels. Frequencies fall Zipf-like through both groups, so
 the CT-RATE-LT findings are the long tail; they borrow shapes, zones and words from frequent findings (a lung mass is
-a big nodule, a pericardial calcification is a dense pericardial effusion). Used by `phantom_ct` (shape, zone, hu,
-size), `radiology_reports` (severity words, phrases) and `chest_ct_world` (frequencies).
+a big nodule, a pericardial calcification is a dense pericardial effusion). Used by `scanner` (shape, zone, hu,
+size), `reports` (severity words, phrases) and `world` (frequencies).
 
-    from lib.data.synthetic.chest_findings import FINDINGS; FINDINGS["Lung mass"].prevalence
+    from lib.data.chest_ct.findings import FINDINGS; FINDINGS["Lung mass"].prevalence
 """
 
 import math

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from lib.data import ct_rate, rad_chestct
+from lib.data.chest_ct.findings import FINDINGS
+from lib.data.chest_ct.reports import write_report
+from lib.data.chest_ct.scanner import SHAPE, SPACING, Anatomy, Observation, Scan, observe, reconstruct, render_scan
 from lib.data.errors import DataError
 from lib.data.files import table_bytes, write_atomic
-from lib.data.synthetic.chest_findings import FINDINGS
-from lib.data.synthetic.phantom_ct import SHAPE, SPACING, Anatomy, Observation, Scan, observe, reconstruct, render_scan
-from lib.data.synthetic.radiology_reports import write_report
 
 SPLITS = {"train": 0, "valid": 1, "external": 2}  # the number is part of every scan's random stream
 LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-RATE-LT-label.csv's own order

@@ -2,7 +2,7 @@
 
 A report opens and closes with boilerplate; between, in random order, one sentence for each finding that is present
 (most often under another name than its label) and four to eight sentences that deny findings that are absent.
-Used by `chest_ct_world`; `lib.data.summaries.RuleSummariser` turns the text back into statements.
+Used by `world`; `lib.data.summaries.RuleSummariser` turns the text back into statements.
 
     rng = np.random.default_rng(0); write_report(rng, [observe(rng, "Lung mass")]).findings
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lib.data.synthetic.chest_findings import FINDINGS, LOCATION_WORDS
+from lib.data.chest_ct.findings import FINDINGS, LOCATION_WORDS
 
 CANONICAL_RATE = 0.15  # mentions that use the label's own name; the rest use another phrase
 LENGTH = (8, 14)  # sentences
@@ -81,7 +81,7 @@ NORMAL_IMPRESSIONS = (
 
 
 class Observed(Protocol):
-    """What a report needs of a `phantom_ct.Observation`: which finding, where, and how severe in [0, 1]."""
+    """What a report needs of a `scanner.Observation`: which finding, where, and how severe in [0, 1]."""
 
     name: str
     zone: str

@@ -2,7 +2,7 @@
 
 Geometry is in millimetres (LPS, origin at the centre of a field of view of about 360 mm), so the same scan can be drawn
 on any grid. A finding is drawn from its own random stream: leaving it out changes nothing else, noise included.
-Used by `chest_ct_world`; the table of findings is `chest_findings`.
+Used by `world`; the table of findings is `findings`.
 
     rng = np.random.default_rng(0); scan = render_scan(rng, [observe(rng, "Lung mass")]); scan.hu.shape  # (48, 48, 24)
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.data.synthetic.chest_findings import FINDINGS
-from lib.data.synthetic.phantom_findings import draw_finding
-from lib.data.synthetic.phantom_shapes import Grid, Shape, ball, capsule, ellipsoid, paint
+from lib.data.chest_ct.findings import FINDINGS
+from lib.data.chest_ct.lesions import draw_finding
+from lib.data.chest_ct.shapes import Grid, Shape, ball, capsule, ellipsoid, paint
 
 SHAPE, SPACING = (48, 48, 24), (7.5, 7.5, 15.0)  # 360 mm in every direction
 AIR, FAT, TISSUE, BONE = -1000, -90, 45, 260
