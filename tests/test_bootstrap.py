@@ -24,8 +24,8 @@ from lib.evaluation.bootstrap import (
     bootstrap_metrics,
     summarise_bootstrap,
 )
-from lib.evaluation.checks import EvaluationError
 from lib.evaluation.classification import auc_per_class, precision_at_3, recall_at_1, roc_corner_thresholds
+from lib.evaluation.inputs import EvaluationError
 
 
 def common_findings(rows):

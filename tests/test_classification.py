@@ -17,7 +17,6 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from lib.evaluation.checks import EvaluationError
 from lib.evaluation.classification import (
     auc_per_class,
     average_precision_per_class,
@@ -30,6 +29,7 @@ from lib.evaluation.classification import (
     roc_corner_thresholds,
     threshold_metrics,
 )
+from lib.evaluation.inputs import EvaluationError
 
 
 def example(*, seed=0, rows=400, classes=6, decimals=None):

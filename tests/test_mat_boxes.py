@@ -22,7 +22,7 @@ from lib.data.mat_boxes import (
 )
 from lib.data.mat_selection import Subset
 from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
-from lib.evaluation.checks import EvaluationError
+from lib.evaluation.inputs import EvaluationError
 
 quick = settings(max_examples=80, deadline=None, derandomize=True)
 

@@ -13,7 +13,6 @@ from lib.data.errors import DataError
 from lib.data.mat_published import is_triple, read_combinations
 from lib.data.mat_registry import read_registry
 from lib.data.mat_selection import direction_types, related, select, shared, tied_pairs, unrelated
-from lib.evaluation.checks import EvaluationError
 from lib.evaluation.compositional import (
     accuracy_error,
     gain_error,
@@ -22,6 +21,7 @@ from lib.evaluation.compositional import (
     passes,
     shuffled_successes,
 )
+from lib.evaluation.inputs import EvaluationError
 from lib.studies import med_mat_audit as audit
 from lib.workflow import papers, paths
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.evaluation.checks import EvaluationError
+from lib.evaluation.inputs import EvaluationError
 from lib.evaluation.retrieval import (
     chance_recall,
     measure_retrieval,

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from lib.evaluation.checks import EvaluationError
+from lib.evaluation.inputs import EvaluationError
 from lib.evaluation.text_metrics import character_bleu, rouge, text_scores
 from lib.workflow import paths
 

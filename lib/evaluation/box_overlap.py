@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.checks import EvaluationError
+from lib.evaluation.inputs import EvaluationError
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 

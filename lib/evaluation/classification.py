@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.checks import EvaluationError, finite, labels_and_scores
+from lib.evaluation.inputs import EvaluationError, finite, labels_and_scores
 
 ZSCORE_EPSILON = 1e-8  # added to the standard deviation in the released BrgSA evaluation
 

@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from lib.evaluation.checks import EvaluationError
 from lib.evaluation.exam_prompts import LETTERS, Question
+from lib.evaluation.inputs import EvaluationError
 
 
 class _Exam(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lib.evaluation.checks import EvaluationError
+from lib.evaluation.inputs import EvaluationError
 
 LETTERS = ("A", "B", "C", "D")
 

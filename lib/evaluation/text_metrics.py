@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.evaluation.checks import EvaluationError
+from lib.evaluation.inputs import EvaluationError
 
 ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.checks import EvaluationError, finite
+from lib.evaluation.inputs import EvaluationError, finite
 
 
 def _grid(values: ArrayLike, *, points: int | None = None) -> np.ndarray:
