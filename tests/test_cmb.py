@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from lib.data import cmb
 from lib.data.errors import DataError
-from lib.evaluation.cmb_scoring import accuracy_gap, average, exam_accuracy, released_letters, strict_letters
 from lib.evaluation.inputs import EvaluationError
+from papers.long_context import cmb
+from papers.long_context.cmb_scoring import accuracy_gap, average, exam_accuracy, released_letters, strict_letters
 
 NAMES = {"exam_type": "医师考试", "exam_class": "执业医师", "exam_subject": "内科"}
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data import cmb
 from lib.data.errors import DataError
 from lib.models import causal_lm
-from lib.studies import long_context, open_book
-from lib.studies.long_context import Arm
 from lib.workflow import paths
 from lib.workflow.session import start
+from papers.long_context import cmb, open_book
+from papers.long_context import study as long_context
+from papers.long_context.study import Arm
 
 WORDING = {
     "open": "{knowledge}\n{question}",

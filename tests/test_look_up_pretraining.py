@@ -8,10 +8,10 @@ import torch
 
 from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED, encode
-from lib.training.look_up_pretraining import draw_documents, pretrain_reader, read_vocabulary
 from lib.training.loop import TrainingError
 from lib.training.stacked import fit_stacked, language_loss
 from lib.training.stacked_sft import encode_all, finetune_stacked, member
+from papers.long_context.look_up import draw_documents, pretrain_reader, read_vocabulary
 
 KEYS = [f"key{i}" for i in range(20)]
 VALUES = [f"Value{i}" for i in range(12)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.training.mixing import MixError, apportion, mix_datasets
+from papers.long_context.mixing import MixError, apportion, mix_datasets
 
 GENERAL, MEDICAL = [("g", i) for i in range(300)], [("m", i) for i in range(300)]
 

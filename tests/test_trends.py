@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation.inputs import EvaluationError
-from lib.evaluation.trends import kendall_tau, peak_against_last, peak_of_permuted
+from papers.long_context.trends import kendall_tau, peak_against_last, peak_of_permuted
 
 
 def test_tau_of_each_seed():

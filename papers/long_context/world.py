@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data import cmb
 from lib.data.errors import DataError
 from lib.data.files import write_json
 from lib.data.instructions import dialogue, write_alpaca
+from papers.long_context import cmb
 
 
 def _words(text: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The open-book exam: a question behind its supplied knowledge, asked of many models and marked in several ways.
 
 A condition says what stands in the prompt: which exam, which knowledge file (none: closed book), how many passages, where
-the one that answers stands, whether the options are listed. Used by :mod:`lib.studies.long_context`.
+the one that answers stands, whether the options are listed. Used by :mod:`papers.long_context.study`.
 
 >>> run.build(score, models=[...], exams={"held_out": folder}, conditions={"open_12": {"size": 12}}, wording={...})
 """
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.data import cmb
 from lib.data.errors import DataError
-from lib.evaluation import cmb_scoring, exams
+from lib.evaluation import exams
 from lib.models import causal_lm
+from papers.long_context import cmb, cmb_scoring
 
 OPEN = {
     "exam": "held_out",

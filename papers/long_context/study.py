@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.synthetic import herb_world
-from lib.studies import open_book
-from lib.studies.instruction_mixes import mix_rows
 from lib.training import sft
-from lib.training.look_up_pretraining import pretrain_reader
 from lib.training.stacked_sft import finetune_stacked, member
+from papers.long_context import open_book
+from papers.long_context import world as herb_world
+from papers.long_context.look_up import pretrain_reader
+from papers.long_context.mixes import mix_rows
 
 RATIOS = ((1, 0), (9, 1), (4, 1), (1, 1), (1, 4), (1, 9), (0, 1))  # general : medical; the paper's five and both ends
 STACK = 14  # fits trained in one pass: the ratios of two seeds
