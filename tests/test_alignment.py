@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from lib.models.brgsa import BrgSA, frozen_tokens, score_variants
 from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training import alignment
 from lib.training.batches import epoch_order, merged_statements
 from lib.training.loop import TrainingError
+from papers.brgsa import training as alignment
 
 REPORTS = 16
 SIDES = (8, 6, 9)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lib.models.attention_maps import gradient_rollout
 from lib.models.brgsa import BrgSA
 from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.vision_transformer_3d import VisionTransformer3D
+from papers.brgsa.attention import gradient_rollout
 
 GRID = (4, 3, 2)
 

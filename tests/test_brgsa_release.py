@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from lib.data.errors import DataError
 from lib.data.scored_set import ScoredSet
-from lib.studies import brgsa_release
+from papers.brgsa import release as brgsa_release
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,17 @@ import torch
 from sklearn.metrics import roc_auc_score
 from test_chat_summariser import completion, server
 
-from lib.data import ct_rate, prepared, rad_chestct, volumes
+from lib.data import ct_rate, rad_chestct, volumes
 from lib.data.chest_ct import world as chest_ct_world
 from lib.data.chest_ct.findings import LEXICON
 from lib.data.errors import DataError
-from lib.data.summaries import RuleSummariser
 from lib.models.brgsa import score_variants
-from lib.studies import brgsa
 from lib.workflow import paths
 from lib.workflow.cache import CacheError
 from lib.workflow.session import start
+from papers.brgsa import prepare as prepared
+from papers.brgsa import study as brgsa
+from papers.brgsa.summaries import RuleSummariser
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data import summaries
-from lib.models import chat_summariser
 from lib.models.chat import ChatError, LocalChat, RemoteChat
-from lib.models.chat_summariser import NORMAL_STATEMENT, PROMPT, ChatSummariser, parse_statements
+from papers.brgsa import chat_summariser, summaries
+from papers.brgsa.chat_summariser import NORMAL_STATEMENT, PROMPT, ChatSummariser, parse_statements
 
 REPORT = "Heart size is increased. Bilateral pleural effusion. No nodule."
 ANSWER = "1. There is cardiomegaly.\n2. There is pleural effusion.\n3. There is no lung nodule."

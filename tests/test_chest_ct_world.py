@@ -19,7 +19,7 @@ from lib.data.chest_ct.world import (
     write_training_json_from,
 )
 from lib.data.errors import DataError
-from lib.data.summaries import RuleSummariser
+from papers.brgsa.summaries import RuleSummariser
 
 GRID = {"shape": (24, 24, 12), "spacing": (15.0, 15.0, 30.0)}
 PREPROCESS = {"target_spacing": (15.0, 15.0, 30.0), "shape": (24, 24, 12)}

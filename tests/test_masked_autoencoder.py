@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from lib.models.masked_autoencoder import MaskedAutoencoder3D
 from lib.models.vision_transformer_3d import VisionTransformer3D, interpolate_positions
 from lib.training.loop import TrainingError
-from lib.training.masked_pretraining import centre_tokens, pretrain_image_encoder, report_words
+from papers.brgsa.pretraining import centre_tokens, pretrain_image_encoder, report_words
 
 PATCH, GRID = (2, 3, 4), (4, 3, 2)
 SIDES = (8, 9, 8)
@@ -215,7 +215,7 @@ def test_the_voxel_weight_counts(data, tmp_path):
 
 def test_a_killed_pretraining_goes_on_where_it_was(data, tmp_path, monkeypatch):
     whole = pretrain(tmp_path / "whole", data, checkpoint_every=2)
-    from lib.training import masked_pretraining
+    from papers.brgsa import pretraining as masked_pretraining
 
     crop_batch, calls = masked_pretraining.crop_batch, []
 

@@ -10,9 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data import ct_rate, prepared, rad_chestct
+from lib.data import ct_rate, rad_chestct
 from lib.data.errors import DataError
-from lib.data.prepared import (
+from lib.data.volumes import normalise
+from lib.training.batches import crop_batch
+from papers.brgsa import prepare as prepared
+from papers.brgsa.prepare import (
     prepare_ct_rate,
     prepare_rad_chestct,
     read_volumes,
@@ -21,8 +24,6 @@ from lib.data.prepared import (
     write_pairs,
     write_summaries,
 )
-from lib.data.volumes import normalise
-from lib.training.batches import crop_batch
 
 SPACING, SHAPE = (2.0, 3.0, 4.0), (9, 8, 7)
 NAMES = ["train_2_a_1.nii.gz", "train_1_a_2.nii.gz", "train_1_a_1.nii.gz"]  # not sorted: the metadata's order counts
@@ -223,7 +224,7 @@ def test_a_raw_report_of_single_words_is_told(folder, tmp_path):
 
 
 def test_the_file_names_of_a_prepared_folder_are_those_training_reads(folder):
-    """lib.training may not import lib.data, so it spells them out."""
+    """The training modules spell them out and do not import the module that prepares."""
     assert (prepared.VOLUMES, prepared.NAMES, prepared.PAIRS) == ("volumes.npy", "names.json", "pairs.json")
     assert {file.name for file in folder.iterdir()} == {prepared.VOLUMES, prepared.NAMES}
 

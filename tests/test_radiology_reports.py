@@ -5,12 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from lib.data import summaries
 from lib.data.chest_ct import reports as radiology_reports
 from lib.data.chest_ct.findings import FINDINGS, LEXICON
 from lib.data.chest_ct.reports import CLEAR, CLOSING, NORMAL_IMPRESSIONS, OPENING, write_report
 from lib.data.chest_ct.scanner import observe
-from lib.data.summaries import NORMAL_STATEMENT, RuleSummariser
+from papers.brgsa import summaries
+from papers.brgsa.summaries import NORMAL_STATEMENT, RuleSummariser
 
 
 def make_reports(count, *, boost=1.0):

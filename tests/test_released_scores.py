@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from lib.data.ct_rate import CT_RATE_LABELS, CT_RATE_LT_LABELS
 from lib.data.errors import DataError
 from lib.data.rad_chestct import RAD_LABELS
-from lib.data.released_scores import (
+from lib.data.scored_set import ScoredSet
+from papers.brgsa.released_scores import (
     RESOLUTIONS,
     VARIANTS,
     load_ct_rate,
@@ -19,7 +20,6 @@ from lib.data.released_scores import (
     load_rad_chestct,
     load_rad_chestct_rest,
 )
-from lib.data.scored_set import ScoredSet
 
 RAD = "Rad_ChestCT_resolution0.8"
 

@@ -170,7 +170,7 @@ def _zipf(rows: tuple[Finding, ...], first: float, last: float) -> dict[str, Fin
 
 
 FINDINGS: dict[str, Finding] = _zipf(_FREQUENT, 0.35, 0.10) | _zipf(_LONG_TAIL, 0.06, 0.012)
-# Every phrase without its article: what `lib.data.summaries.RuleSummariser` looks for.
+# Every phrase without its article: what a summariser of rules looks for.
 LEXICON: dict[str, tuple[str, ...]] = {
     name: tuple(p[2:] if p.startswith("a ") else p[3:] if p.startswith("an ") else p for p in f.phrases)
     for name, f in FINDINGS.items()

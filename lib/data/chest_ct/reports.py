@@ -2,7 +2,7 @@
 
 A report opens and closes with boilerplate; between, in random order, one sentence for each finding that is present
 (most often under another name than its label) and four to eight sentences that deny findings that are absent.
-Used by `world`; `lib.data.summaries.RuleSummariser` turns the text back into statements.
+Used by `world`; a summariser of rules turns the text back into statements with `findings.LEXICON`.
 
     rng = np.random.default_rng(0); write_report(rng, [observe(rng, "Lung mass")]).findings
 """

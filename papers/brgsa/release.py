@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data import released_scores
 from lib.data.errors import DataError
 from lib.data.scored_set import ScoredSet
 from lib.evaluation.bootstrap import OVERALL_MACRO, bootstrap_auc, summarise_bootstrap
 from lib.evaluation.classification import macro_auc
+from papers.brgsa import released_scores
 
 VARIANTS = ("mean", "vt", "v^t", "vt^", "v^t^")
 RESOLUTIONS = ("112x112x64", "112x112x112", "224x224x64", "224x224x112")

@@ -17,8 +17,8 @@ import numpy as np
 from lib.data import ct_rate, rad_chestct
 from lib.data.errors import DataError
 from lib.data.files import write_json
-from lib.data.summaries import RuleSummariser
 from lib.data.volumes import normalise
+from papers.brgsa.summaries import RuleSummariser
 
 VOLUMES, NAMES, PAIRS = "volumes.npy", "names.json", "pairs.json"
 

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.data import ct_rate, prepared, rad_chestct, volumes
+from lib.data import ct_rate, rad_chestct, volumes
 from lib.data.chest_ct import world as chest_ct_world
 from lib.evaluation.classification import auc_per_class
-from lib.training import alignment, masked_pretraining
+from papers.brgsa import prepare as prepared
+from papers.brgsa import pretraining as masked_pretraining
+from papers.brgsa import training as alignment
 
 NCE = {"alpha": 0.0, "beta": 1.0, "gamma": 0.0}  # ordinary alignment: InfoNCE between raw embeddings only
 NCE_MSE = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
@@ -229,7 +231,7 @@ class Study:
         import torch
 
         from lib.evaluation.localisation import resize_map
-        from lib.models.attention_maps import gradient_rollout
+        from papers.brgsa.attention import gradient_rollout
 
         model, found = self.load(arm), []
         grid = self.settings["grid"]
@@ -261,7 +263,7 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
 def _summary(run: Any, tree: Path, split: str, style: str, settings: dict[str, Any]) -> Path:
     knobs = settings["noise"] if style == "noisy" else {}
     if settings.get("chat") and style == "summary":
-        from lib.studies.chat_summaries import summarise_by_chat
+        from papers.brgsa.chat_summaries import summarise_by_chat
 
         return run.build(summarise_by_chat, tree=tree, split=split, **settings["chat"])
     return run.build(prepared.summarise_by_rule, tree=tree, split=split, **knobs)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib.data.prepared import write_summaries
 from lib.models.chat import ChatError, LocalChat, RemoteChat
-from lib.models.chat_summariser import ChatSummariser
+from papers.brgsa.chat_summariser import ChatSummariser
+from papers.brgsa.prepare import write_summaries
 
 
 def summarise_by_chat(
@@ -24,7 +24,7 @@ def summarise_by_chat(
     model: str | None = None,
     device: str = "cpu",
 ) -> None:
-    """``training.json`` as :func:`lib.data.prepared.write_summaries` writes it; ``answers`` keeps every answer.
+    """``training.json`` as :func:`papers.brgsa.prepare.write_summaries` writes it; ``answers`` keeps every answer.
 
     Give either ``checkpoint`` (folder or hub id, with ``revision``) or ``url`` and ``model`` of an OpenAI-compatible
     server. A run that stops goes on with the reports that have no answer yet.
