@@ -11,16 +11,17 @@ import pytest
 import torch
 
 from lib.data.instructions import dialogue, turns_of, write_messages
-from lib.data.synthetic import two_language_files as files
-from lib.data.synthetic.two_language_world import make_world
 from lib.models import causal_lm
-from lib.studies import aurora, aurora_artefacts
-from lib.studies.aurora_measures import expert_usage, measure_model, prompt_ids, total_variation
 from lib.training.loop import TrainingError
 from lib.training.preference import prefer
 from lib.training.pretraining import pretrain
 from lib.training.sft import finetune
 from lib.workflow import paths
+from papers.aurora import artefacts as aurora_artefacts
+from papers.aurora import study as aurora
+from papers.aurora import world_files as files
+from papers.aurora.measures import expert_usage, measure_model, prompt_ids, total_variation
+from papers.aurora.world import make_world
 
 WORLD = {"seed": 0, "entities": 8}
 SIZE = {
@@ -157,7 +158,7 @@ def test_a_base_without_adapter_and_one_that_does_nothing_measure_the_same(base,
 def test_letters_are_scored_as_by_hand_with_exemplars_of_one_draw(base, tmp_path):
     from lib.data.exams import LETTERS, read_exam
     from lib.evaluation.exam_prompts import ENGLISH, chat_turns
-    from lib.studies.aurora_letters import score_letters
+    from papers.aurora.letters import score_letters
 
     options = {"checkpoint": base[2], "revision": None, "adapter": None, "exams": base[1] / "exams", "shots": 2}
     score_letters(
@@ -244,7 +245,7 @@ def test_tuning_and_measuring_print_nothing(base, tuned, pairs, tmp_path):
     code = f"""
 import torch
 from pathlib import Path
-from lib.studies.aurora_measures import measure_model
+from papers.aurora.measures import measure_model
 from lib.training.preference import prefer
 from lib.training.sft import finetune
 from lib.workflow import paths

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from lib.data.exams import FOLDERS, LETTERS, read_exam
-from lib.data.instruction_cleaning import Rules, clean
 from lib.data.instructions import count_empty, read_alpaca, read_comparisons, read_messages, read_sharegpt, turns_of
-from lib.data.language import cjk_share
-from lib.data.synthetic import two_language_files as files
-from lib.data.synthetic.two_language_world import RELATIONS, make_world
 from lib.models.causal_lm import pieces
+from papers.aurora import world_files as files
+from papers.aurora.cleaning import Rules, clean
+from papers.aurora.language import cjk_share
+from papers.aurora.world import RELATIONS, make_world
 
 RULES = Rules(complete_after=4, least_cjk=0.3, near=0.8)
 

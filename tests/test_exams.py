@@ -15,7 +15,7 @@ from released_files import released
 
 from lib.data.errors import DataError
 from lib.data.exams import CATEGORIES, LAYOUTS, LETTERS, MEDICAL, Exam, Question, Subject, read_exam, write_exam
-from lib.data.released_exam_loader import MISSING, read_mmlu_as_released
+from papers.aurora.released_loader import MISSING, read_mmlu_as_released
 
 FOLDERS = {"MMLU": "mmlu", "C-Eval": "ceval", "CMMLU": "cmmlu"}
 ROWS = {  # fact sheet of Aurora, section 3.3

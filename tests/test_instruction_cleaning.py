@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data import instruction_cleaning as ic
 from lib.data.errors import DataError
 from lib.data.instructions import dialogue
-from lib.data.language import cjk_share, is_cjk
+from papers.aurora import cleaning as ic
+from papers.aurora.language import cjk_share, is_cjk
 
 OFF = ic.Rules(complete_after=None, least_cjk=None, exact=False, near=None)
 WORDS = [

@@ -1,6 +1,6 @@
 """The files of the Aurora study as cached artefacts: world, initial weights, tuning sets, training rows, pairs.
 
-Apart from the plan (:mod:`lib.studies.aurora`), so that a new arm or table trains nothing again.
+Apart from the plan (:mod:`papers.aurora.study`), so that a new arm or table trains nothing again.
 
 >>> run.build(write_rows, sets=sets, use=["alpaca_zh"], rules={"near": 0.8}, shuffle=False, seed=0)
 """
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from lib.data import instruction_cleaning
 from lib.data.instructions import (
     Row,
     dialogue,
@@ -24,10 +23,11 @@ from lib.data.instructions import (
     turns_of,
     write_messages,
 )
-from lib.data.synthetic import two_language_files as files
-from lib.data.synthetic.two_language_world import make_world
 from lib.models import causal_lm
-from lib.studies import aurora_letters
+from papers.aurora import cleaning as instruction_cleaning
+from papers.aurora import letters as aurora_letters
+from papers.aurora import world_files as files
+from papers.aurora.world import make_world
 
 
 def write_world(folder: Path, *, world: dict[str, Any], chat: int, replies_in_a: float) -> None:

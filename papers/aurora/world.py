@@ -3,7 +3,7 @@
 Each entity has one value in each of eight relations: 60 x 8 facts. All of them are told in A and a share, chosen by
 the seed, also in B. The base model reads facts in both languages, exam questions, and a chat in which prompts in B get
 replies in A nine times of ten: the fault that Aurora cures. Tuning rows and exam questions are about different
-entities. Used by the Aurora notebooks through :mod:`lib.data.synthetic.two_language_files`.
+entities. Used by the Aurora notebooks through :mod:`papers.aurora.world_files`.
 
 >>> world = make_world(seed=0); world.tell(world.facts[0], "A")
 'The job of Belor is baker.'

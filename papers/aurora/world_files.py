@@ -28,7 +28,7 @@ from lib.data.instructions import (
     write_messages,
     write_sharegpt,
 )
-from lib.data.synthetic.two_language_world import RELATIONS, Fact, World
+from papers.aurora.world import RELATIONS, Fact, World
 
 # set -> (file, style of its answers); names as in the release's dataset_info.json
 SETS = {

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from lib.data.exams import CATEGORIES, FOLDERS, GRADED, Exam, read_exam
-from lib.data.released_exam_loader import read_mmlu_as_released
-from lib.evaluation.exam_forensics import counts_behind, trivial_baselines
 from lib.evaluation.statistics import binomial_interval
+from papers.aurora.forensics import counts_behind, trivial_baselines
+from papers.aurora.released_loader import read_mmlu_as_released
 
 
 @dataclass(frozen=True)

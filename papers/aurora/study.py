@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.data.synthetic import two_language_files as files
-from lib.data.synthetic.two_language_world import World, make_world
-from lib.studies import aurora_letters
-from lib.studies import aurora_measures as measures
-from lib.studies.aurora_artefacts import write_initial, write_pairs, write_rows, write_sets, write_world
 from lib.training.preference import prefer
 from lib.training.pretraining import pretrain
 from lib.training.sft import finetune
+from papers.aurora import letters as aurora_letters
+from papers.aurora import measures
+from papers.aurora import world_files as files
+from papers.aurora.artefacts import write_initial, write_pairs, write_rows, write_sets, write_world
+from papers.aurora.world import World, make_world
 
 BASE = "untuned_base"
 CHINESE, ENGLISH = "tuned_on_chinese_chat", "tuned_on_english_chat"

@@ -32,7 +32,7 @@ import pandas as pd
 from lib.data.errors import DataError
 from lib.data.files import write_atomic
 from lib.data.instructions import Row, turns_of
-from lib.data.language import cjk_share
+from papers.aurora.language import cjk_share
 
 REASONS = ("no turn", "empty text", "truncated answer", "other language", "exact duplicate", "near duplicate")
 _OPEN = set(",，、（([{《〈「『【“‘")  # with a letter, what an answer that was cut off ends in
