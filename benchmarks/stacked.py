@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from lib.models.multimodal_lm import GRID, SIDE, MultimodalLM
 from lib.training.batches import epoch_order
 from lib.training.loop import warmup_cosine
-from lib.training.mat_tuning import WARMUP, Questions, tune
+from papers.med_mat.fits.tuning import WARMUP, Questions, tune
 
 VOCABULARY, WORDS, ROWS = 110, 12, 256  # a prompt of 12 words and 4 visual tokens, as in the Med-MAT miniature
 
@@ -49,7 +49,7 @@ def _model(seed: int) -> MultimodalLM:
 
 
 def _tune_alone(model: MultimodalLM, features, questions: Questions, *, steps: int, batch: int, rate: float, seed: int):
-    """The same fit as :func:`lib.training.mat_tuning.tune`, in the ordinary way."""
+    """The same fit as :func:`papers.med_mat.fits.tuning.tune`, in the ordinary way."""
     trained = [p for name, p in model.named_parameters() if not name.startswith("encoder")]
     optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
     schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))

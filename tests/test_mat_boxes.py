@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data.errors import DataError
-from lib.data.mat_boxes import (
+from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
+from lib.evaluation.inputs import EvaluationError
+from papers.med_mat.data.boxes import (
     Located,
     ask_where,
     box_of_mask,
@@ -20,9 +22,7 @@ from lib.data.mat_boxes import (
     text_of_steps,
     write_located,
 )
-from lib.data.mat_selection import Subset
-from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
-from lib.evaluation.inputs import EvaluationError
+from papers.med_mat.data.selection import Subset
 
 quick = settings(max_examples=80, deadline=None, derandomize=True)
 

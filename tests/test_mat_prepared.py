@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from lib.data.errors import DataError
-from lib.data.mat_prepared import draw, label, permute_images, prepare, without_tested
-from lib.data.mat_questions import ask
-from lib.data.mat_registry import Registry, Source
-from lib.data.mat_selection import Subset
-from lib.data.mat_volumes import equalise
-from lib.data.med_mat import record, write_records
+from papers.med_mat.data.files import record, write_records
+from papers.med_mat.data.prepare import draw, label, permute_images, prepare, without_tested
+from papers.med_mat.data.questions import ask
+from papers.med_mat.data.registry import Registry, Source
+from papers.med_mat.data.selection import Subset
+from papers.med_mat.data.volumes import equalise
 
 SUBSETS = {no: Subset(no, "CT", area, "finding", "State") for no, area in (("01", "lung"), ("02", "brain"))}
 REGISTRY = Registry(

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.synthetic.mat_general import draw_general, write_general
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import ENCODERS, MultimodalLM
-from lib.studies import med_mat_general
-from lib.training import mat_pretraining
-from lib.training.mat_pretraining import Drill, lettered, pretrain_encoder, pretrain_language
+from papers.med_mat.fits import general as med_mat_general
+from papers.med_mat.fits import pretraining as mat_pretraining
+from papers.med_mat.fits.pretraining import Drill, lettered, pretrain_encoder, pretrain_language
+from papers.med_mat.world.general import draw_general, write_general
 
 SIZES = {"width": 24, "depth": 2, "text_steps": 6, "steps": 21, "batch": 20, "learning_rate": 2e-3, "seed": 0}
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data.errors import DataError
-from lib.data.mat_questions import (
+from papers.med_mat.data.questions import (
     LETTER_STYLES,
     SUFFIX,
     ask,
@@ -17,7 +17,7 @@ from lib.data.mat_questions import (
     read_options,
     rotations,
 )
-from lib.data.mat_selection import Subset
+from papers.med_mat.data.selection import Subset
 
 quick = settings(max_examples=80, deadline=None, derandomize=True)
 LUNG = Subset("03", "CT", "Lung", "COVID-19 classification", "State")

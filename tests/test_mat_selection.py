@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lib.data.errors import DataError
-from lib.data.mat_selection import (
+from papers.med_mat.data.selection import (
     CONDITIONS,
     DIRECTION_TYPES,
     ELEMENTS,
@@ -23,7 +23,7 @@ from lib.data.mat_selection import (
     triples,
     unrelated,
 )
-from lib.data.mat_volumes import allocate, balanced_cap, balanced_split, equalise, share_out
+from papers.med_mat.data.volumes import allocate, balanced_cap, balanced_split, equalise, share_out
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 

@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.data.mat_prepared import label, prepare
-from lib.data.mat_questions import _FRAMES
-from lib.data.mat_registry import read_registry
-from lib.data.med_mat import read_image
-from lib.data.synthetic import mat_general, mat_shapes, mat_world
-from lib.data.synthetic.mat_shapes import PHYSICS, SHAPES, SIDE
-from lib.data.synthetic.mat_world import AREAS, TASKS, render
 from lib.models.multimodal_checkpoint import pieces
+from papers.med_mat.data.files import read_image
+from papers.med_mat.data.prepare import label, prepare
+from papers.med_mat.data.questions import _FRAMES
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.world import general as mat_general
+from papers.med_mat.world import shapes as mat_shapes
+from papers.med_mat.world import world as mat_world
+from papers.med_mat.world.shapes import PHYSICS, SHAPES, SIDE
+from papers.med_mat.world.world import AREAS, TASKS, render
 
 FACTS = Path(__file__).parents[1] / "papers" / "med_mat"
 TABLE = (FACTS / "datasets.csv").read_text()

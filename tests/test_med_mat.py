@@ -7,10 +7,7 @@ import pytest
 from PIL import Image
 
 from lib.data.errors import DataError
-from lib.data.mat_questions import SUFFIX, ask
-from lib.data.mat_registry import COLUMNS, Registry, Source, read_registry, write_registry
-from lib.data.mat_selection import Subset
-from lib.data.med_mat import (
+from papers.med_mat.data.files import (
     KEYS,
     Record,
     load,
@@ -22,6 +19,9 @@ from lib.data.med_mat import (
     subset_file,
     write_records,
 )
+from papers.med_mat.data.questions import SUFFIX, ask
+from papers.med_mat.data.registry import COLUMNS, Registry, Source, read_registry, write_registry
+from papers.med_mat.data.selection import Subset
 
 LUNG = Subset("03", "CT", "Lung", "COVID-19 classification", "State", ("COVID", "State"))
 REGISTRY = Registry(

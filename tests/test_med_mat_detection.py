@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from lib.data.errors import DataError
-from lib.data.mat_boxes import read_box, read_mask
-from lib.data.mat_registry import read_registry
-from lib.data.med_mat import read_image
-from lib.data.synthetic.mat_general import BINS
-from lib.data.synthetic.mat_shapes import PHYSICS, SIDE
-from lib.studies.med_mat_detection import blind_answer, load_located, score, write_detection
 from lib.workflow import paths
+from papers.med_mat.data.boxes import read_box, read_mask
+from papers.med_mat.data.files import read_image
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.detection import blind_answer, load_located, score, write_detection
+from papers.med_mat.world.general import BINS
+from papers.med_mat.world.shapes import PHYSICS, SIDE
 
 TABLE = paths.paper("med_mat") / "datasets.csv"
 REGISTRY = read_registry(TABLE)

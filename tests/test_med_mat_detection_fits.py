@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.mat_registry import read_registry
-from lib.data.synthetic import mat_world
-from lib.data.synthetic.mat_general import BINS
 from lib.models.multimodal_checkpoint import PAD, TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
-from lib.studies.med_mat_detection import write_detection
-from lib.studies.med_mat_detection_fits import LocatedRows, _tune, fit_located, prepare_located, with_all_words
-from lib.studies.med_mat_fits import Rows, prepare_rows
 from lib.workflow import paths
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.detection import write_detection
+from papers.med_mat.fits.arms import Rows, prepare_rows
+from papers.med_mat.fits.detection import LocatedRows, _tune, fit_located, prepare_located, with_all_words
+from papers.med_mat.world import world as mat_world
+from papers.med_mat.world.general import BINS
 
 TABLE = paths.paper("med_mat") / "datasets.csv"
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from lib.data.errors import DataError
-from lib.data.mat_published import is_triple, read_combinations
-from lib.data.mat_registry import read_registry
-from lib.data.mat_selection import direction_types, related, select, shared, tied_pairs, unrelated
-from lib.evaluation.compositional import (
+from lib.evaluation.inputs import EvaluationError
+from lib.workflow import papers, paths
+from papers.med_mat import audit
+from papers.med_mat.compositional import (
     accuracy_error,
     gain_error,
     gains,
@@ -21,9 +21,9 @@ from lib.evaluation.compositional import (
     passes,
     shuffled_successes,
 )
-from lib.evaluation.inputs import EvaluationError
-from lib.studies import med_mat_audit as audit
-from lib.workflow import papers, paths
+from papers.med_mat.data.published import is_triple, read_combinations
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.data.selection import direction_types, related, select, shared, tied_pairs, unrelated
 
 FOLDER = paths.paper("med_mat")
 REGISTRY = read_registry(FOLDER / "datasets.csv")

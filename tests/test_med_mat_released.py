@@ -18,15 +18,17 @@ from PIL import Image
 from tiny_llava import write_tiny_llava
 
 from lib.data.errors import DataError
-from lib.data.mat_questions import ask
-from lib.data.mat_registry import Registry, Source, read_registry, write_registry
-from lib.data.mat_selection import Subset
-from lib.data.med_mat import SUBSET_FILES, record, write_records
 from lib.models.multimodal_checkpoint import CheckpointError
 from lib.models.released_multimodal import load
-from lib.studies import med_mat, med_mat_arms, med_mat_released
-from lib.studies.med_mat_released import fit_released, prepare_all
 from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters
+from papers.med_mat import arms as med_mat_arms
+from papers.med_mat import released as med_mat_released
+from papers.med_mat import study as med_mat
+from papers.med_mat.data.files import SUBSET_FILES, record, write_records
+from papers.med_mat.data.questions import ask
+from papers.med_mat.data.registry import Registry, Source, read_registry, write_registry
+from papers.med_mat.data.selection import Subset
+from papers.med_mat.released import fit_released, prepare_all
 
 ROOT = Path(__file__).parents[1]
 FACTS = ROOT / "papers" / "med_mat"

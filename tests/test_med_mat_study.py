@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.mat_published import read_combinations
-from lib.data.mat_registry import read_registry
-from lib.data.mat_selection import DIRECTION_TYPES, ELEMENTS, shared, tied_pairs
-from lib.data.synthetic import mat_world
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
-from lib.studies import med_mat_arms, med_mat_few_shot, med_mat_fits, med_mat_tables
-from lib.studies.med_mat import Scored, Study, accuracies, over_targets
-from lib.training.mat_tuning import letter_scores
+from papers.med_mat import arms as med_mat_arms
+from papers.med_mat import tables as med_mat_tables
+from papers.med_mat.data.published import read_combinations
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.data.selection import DIRECTION_TYPES, ELEMENTS, shared, tied_pairs
+from papers.med_mat.fits import arms as med_mat_fits
+from papers.med_mat.fits import few_shot as med_mat_few_shot
+from papers.med_mat.fits.tuning import letter_scores
+from papers.med_mat.study import Scored, Study, accuracies, over_targets
+from papers.med_mat.world import world as mat_world
 
 FACTS = Path(__file__).parents[1] / "papers" / "med_mat"
 ROWS = {"train": 16, "test": 8, "pool": 4}

@@ -9,7 +9,7 @@ import torch
 from lib.models.multimodal_checkpoint import CheckpointError, TinyCheckpoint, padded_length, pieces
 from lib.models.multimodal_lm import ENCODERS, GRID, MultimodalLM
 from lib.models.released_multimodal import load
-from lib.training.mat_tuning import TOGETHER, Questions, letter_scores, passes, tune
+from papers.med_mat.fits.tuning import TOGETHER, Questions, letter_scores, passes, tune
 
 WORDS = ["<pad>", "A", "B", "C", "D", *(f"<{i}>" for i in range(17)), "lung", "brain", "normal", "abnormal", "cyst"]
 SETTINGS = {"encoder": "convolution", "vocabulary": len(WORDS), "width": 24, "depth": 3}

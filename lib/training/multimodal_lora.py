@@ -2,7 +2,7 @@
 
 Paper: LLaVA-1.5 tuned for 5 epochs at 5e-6, batch 32, whether fully or by LoRA not stated. Here: LoRA (PEFT) on the
 linear layers of the language model, the vision tower frozen. Because: it is what fits on one GPU, and LLaVA's own recipe
-for custom data. Used by :mod:`lib.studies.med_mat_released`.
+for custom data. Used by :mod:`papers.med_mat.released`.
 
 >>> model = with_adapters(load("llava-hf/llava-1.5-7b-hf", device="cuda"), rank=16, seed=0)
 >>> tune(model, read, questions, answers, steps=470, batch=32, learning_rate=2e-4, seed=0); without_adapters(model)

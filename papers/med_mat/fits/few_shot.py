@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.mat_questions import LETTERS
 from lib.models.multimodal_checkpoint import TinyCheckpoint
-from lib.studies.med_mat_fits import Rows, read_rows, with_world_words
-from lib.training.mat_tuning import passes, tune
+from papers.med_mat.data.questions import LETTERS
+from papers.med_mat.fits.arms import Rows, read_rows, with_world_words
+from papers.med_mat.fits.tuning import passes, tune
 
 
 def contexts(labels: list[str], *, shots: int, count: int, seed: int) -> np.ndarray:
@@ -83,7 +83,7 @@ def fit_few_shot(
     learning_rate: float,
     device: str = "cpu",
 ) -> None:
-    """Train one model a job (see :func:`lib.studies.med_mat_fits.fit_group`) and write its accuracy at each number of
+    """Train one model a job (see :func:`papers.med_mat.fits.arms.fit_group`) and write its accuracy at each number of
     shots: ``accuracy.json``, one list a job."""
     data, found = read_rows(rows), []
     for numbers in passes(len(jobs)):

@@ -21,18 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.data.mat_boxes import Located
-from lib.data.mat_registry import read_registry
-from lib.data.med_mat import read_image
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
-from lib.studies.med_mat_detection import WHAT, load_located, score
-from lib.studies.med_mat_fits import Rows, read_rows, with_world_words
-from lib.studies.med_mat_fits import score as score_letters
 from lib.training.batches import epoch_order
 from lib.training.loop import warmup_cosine
-from lib.training.mat_tuning import WARMUP, Questions, passes
 from lib.training.stacked import fit_stacked
+from papers.med_mat.data.boxes import Located
+from papers.med_mat.data.files import read_image
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.detection import WHAT, load_located, score
+from papers.med_mat.fits.arms import Rows, read_rows, with_world_words
+from papers.med_mat.fits.arms import score as score_letters
+from papers.med_mat.fits.tuning import WARMUP, Questions, passes
 
 WORDS = ("Where", "Outline", WHAT)
 KINDS = ("box", "mask")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.data.mat_published import PublishedRow
-from lib.data.mat_registry import Registry
-from lib.data.mat_selection import related, unrelated
-from lib.evaluation.compositional import accuracy_error, gain_error, gains, implied_test_size, passes
+from papers.med_mat.compositional import accuracy_error, gain_error, gains, implied_test_size, passes
+from papers.med_mat.data.published import PublishedRow
+from papers.med_mat.data.registry import Registry
+from papers.med_mat.data.selection import related, unrelated
 
 # Section 2 of the paper names 13:11 and 11:13 for subsets 03 and 28. Subset -> family where a reading of the printed
 # labels departs from the family column, which follows Appendix B.1 (COVID, cancer and tuberculosis are States).

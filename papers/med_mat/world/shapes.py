@@ -1,7 +1,7 @@
 """Shapes, silhouettes and image physics of the generated Med-MAT world: arrays in, arrays out, no labels.
 
 Every function draws N images at once. Positions and radii are in pixels of a SIDE x SIDE image, grey levels in 0..1.
-Used by :mod:`lib.data.synthetic.mat_world` (medical cells) and :mod:`lib.data.synthetic.mat_general` (general stage).
+Used by :mod:`papers.med_mat.world.world` (medical cells) and :mod:`papers.med_mat.world.general` (general stage).
 
 >>> alpha = draw_shapes(np.array(["disc", "star"]), x=[9, 20], y=[9, 20], radius=[3, 4], angle=[0, 0])  # (2, 32, 32)
 """

@@ -2,7 +2,7 @@
 
 A detection subset shows one large lesion; what is a lesion, and not an artefact or a normal structure, depends on
 modality and area as in every other subset. Each image has two rows: where (a box) and outline (a mask), both as text.
-Used by ``tab5_tab6_detection``; training is :mod:`lib.studies.med_mat`'s.
+Used by ``tab5_tab6_detection``; training is :mod:`papers.med_mat.study`'s.
 
 >>> write_detection(folder, table=table, numbers=["38", "39"], count=600, seed=0)
 >>> skin = load_located(folder, registry.subsets["38"], mask=False); len(skin.train)
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_boxes import (
+from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
+from papers.med_mat.data.boxes import (
     Located,
     ask_where,
     box_of_mask,
@@ -29,14 +30,13 @@ from lib.data.mat_boxes import (
     text_of_steps,
     write_located,
 )
-from lib.data.mat_registry import Registry, read_registry
-from lib.data.mat_selection import Subset
-from lib.data.mat_volumes import TEST_SHARE
-from lib.data.med_mat import SUBSET_FILES, subset_file
-from lib.data.synthetic.mat_general import BINS
-from lib.data.synthetic.mat_shapes import SIDE
-from lib.data.synthetic.mat_world import render
-from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
+from papers.med_mat.data.files import SUBSET_FILES, subset_file
+from papers.med_mat.data.registry import Registry, read_registry
+from papers.med_mat.data.selection import Subset
+from papers.med_mat.data.volumes import TEST_SHARE
+from papers.med_mat.world.general import BINS
+from papers.med_mat.world.shapes import SIDE
+from papers.med_mat.world.world import render
 
 WHAT = "lesion"
 SHOWN, LARGE = "Level", (2, 3)  # the family whose lesions are drawn, and its two largest; see README, "What we tried"

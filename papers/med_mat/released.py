@@ -2,7 +2,7 @@
 
 The model is loaded once; each job gets fresh low-rank adapters, is trained on its rows, scored on its targets by the
 likelihood of the option letters under every rotation of the options, and its adapters are taken off again. Used by
-:mod:`lib.studies.med_mat`.
+:mod:`papers.med_mat.study`.
 
 >>> fit_released(folder, source="llava-hf/llava-1.5-7b-hf", root=Path("data/med-mat"), table=csv, jobs=[...], ...)
 """
@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_prepared import Prepared, draw, prepare, without_tested
-from lib.data.mat_questions import LETTERS, rotations
-from lib.data.mat_registry import Registry, read_registry
-from lib.data.med_mat import AbsentError, Record, read_image
 from lib.models.multimodal_checkpoint import CheckpointError
 from lib.models.released_multimodal import ReleasedCheckpoint, load
 from lib.training.multimodal_lora import tune, with_adapters, without_adapters
+from papers.med_mat.data.files import AbsentError, Record, read_image
+from papers.med_mat.data.prepare import Prepared, draw, prepare, without_tested
+from papers.med_mat.data.questions import LETTERS, rotations
+from papers.med_mat.data.registry import Registry, read_registry
 
 WEIGHTS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 DONE = "checkpoint"  # what a killed fit leaves behind: the scores of the jobs it had finished
@@ -182,7 +182,7 @@ def fit_released(
     precision: str,
     blind: bool = False,
 ) -> None:
-    """Train adapters for each job (see :func:`lib.studies.med_mat_fits.fit_group`) and write ``scores.npz``.
+    """Train adapters for each job (see :func:`papers.med_mat.fits.arms.fit_group`) and write ``scores.npz``.
 
     ``blind``: a random picture stands for each image, a model that cannot see. A fit that was killed goes on after the
     last finished job.

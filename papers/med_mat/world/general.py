@@ -2,7 +2,7 @@
 
 It stands for what a released multimodal model has learnt before it sees Med-MAT (LLaVA's data is almost free of medical
 images): shapes, brightness, counts, sizes, places, and how to answer by word, by letter and by box. Nothing here says
-what a modality shows or what is normal in an area. Used by :mod:`lib.training.mat_pretraining` through files.
+what a modality shows or what is normal in an area. Used by :mod:`papers.med_mat.fits.pretraining` through files.
 
 >>> write_general(folder, count=24_000, seed=0)       # images.npy, objects.npy, questions.json
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.mat_boxes import box_of_mask, box_text, mask_text
-from lib.data.synthetic.mat_shapes import SHAPES, SIDE, blur, clouds, draw_ellipses, draw_shapes
+from papers.med_mat.data.boxes import box_of_mask, box_text, mask_text
+from papers.med_mat.world.shapes import SHAPES, SIDE, blur, clouds, draw_ellipses, draw_shapes
 
 NAMES = ("circle", "hoop", "stick", "plus", "asterisk")  # of SHAPES, in order
 TONES = ("pale", "inky")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.data.mat_selection import Subset
 from lib.evaluation.statistics import binomial_interval, sign_flip_test
-from lib.studies.med_mat import Pair, Study, accuracies
+from papers.med_mat.data.selection import Subset
+from papers.med_mat.study import Pair, Study, accuracies
 
 ARMS = ("baseline", "baseline_plus", "related_pair", "permuted_partner", "task_only")
 

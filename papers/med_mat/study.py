@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_published import PublishedRow, read_combinations
-from lib.data.mat_registry import Registry, read_registry
-from lib.data.mat_selection import Subset, select
-from lib.data.mat_volumes import allocate
-from lib.data.synthetic import mat_general, mat_world
-from lib.data.synthetic.mat_world import rule
-from lib.studies import med_mat_fits, med_mat_released
-from lib.training import mat_pretraining
+from papers.med_mat import released as med_mat_released
+from papers.med_mat.data.published import PublishedRow, read_combinations
+from papers.med_mat.data.registry import Registry, read_registry
+from papers.med_mat.data.selection import Subset, select
+from papers.med_mat.data.volumes import allocate
+from papers.med_mat.fits import arms as med_mat_fits
+from papers.med_mat.fits import pretraining as mat_pretraining
+from papers.med_mat.world import general as mat_general
+from papers.med_mat.world import world as mat_world
+from papers.med_mat.world.world import rule
 
 Job = dict[str, Any]
 
@@ -179,7 +181,7 @@ class Study:
     def condition_job(
         self, condition: str, target: Subset, *, seed: int, total: int | None = None, like: str = "", pool=None
     ) -> Job:
-        """Training on one of the conditions of :func:`lib.data.mat_selection.select`, ``total`` examples."""
+        """Training on one of the conditions of :func:`papers.med_mat.data.selection.select`, ``total`` examples."""
         chosen = select(condition, target, pool or self.cells, like=like, seed=seed)
         return self.job(self.share(chosen, total=total or self.volume, seed=seed), [target], seed=seed)
 

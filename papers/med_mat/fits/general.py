@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from lib.data.synthetic.mat_general import draw_general
 from lib.models.multimodal_checkpoint import TinyCheckpoint
-from lib.training.mat_pretraining import LETTERS, lettered
+from papers.med_mat.fits.pretraining import LETTERS, lettered
+from papers.med_mat.world.general import draw_general
 
 TEST_SEED = 999  # of pictures no general stage is trained with
 

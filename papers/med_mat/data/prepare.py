@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_registry import Registry
-from lib.data.mat_selection import Subset
-from lib.data.mat_volumes import SUBSET_CAP, TEST_SHARE, balanced_cap, balanced_split
-from lib.data.med_mat import AbsentError, Record, load_subset
+from papers.med_mat.data.files import AbsentError, Record, load_subset
+from papers.med_mat.data.registry import Registry
+from papers.med_mat.data.selection import Subset
+from papers.med_mat.data.volumes import SUBSET_CAP, TEST_SHARE, balanced_cap, balanced_split
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def prepare(
 ) -> Prepared:
     """Load, split and cap one subset, in either layout.
 
-    ``missing``: stop at, or skip, rows without image (:func:`lib.data.med_mat.load`). ``most_tests`` bounds the test set,
+    ``missing``: stop at, or skip, rows without image (:func:`papers.med_mat.data.files.load`). ``most_tests`` bounds the test set,
     which stays balanced; its questions have the subset's usual number of options, others are only trained on. Raises
     :class:`DataError` as ``load_subset`` does, and :class:`AbsentError` where too little is there to test.
     """

@@ -1,7 +1,7 @@
 """Fits on the generated Med-MAT world as cached artefacts: rows and features once, then groups of small fits.
 
 A job says what a model is trained on and what it is tested on; a group of jobs with one number of steps is one artefact
-and one stacked pass. Used by :mod:`lib.studies.med_mat`, which names the arms.
+and one stacked pass. Used by :mod:`papers.med_mat.study`, which names the arms.
 
 >>> prepare_rows(folder, world=world, base=base, train=256, test=96, pool=32)
 >>> fit_group(folder, rows=rows, base=base, jobs=[job(...)], steps=80, batch=16, learning_rate=3e-3)
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.data import mat_prepared
-from lib.data.mat_questions import LETTERS, read_options, rotations
-from lib.data.mat_registry import read_registry
-from lib.data.med_mat import Record, read_image
-from lib.data.synthetic import mat_world
 from lib.models.multimodal_checkpoint import TinyCheckpoint
-from lib.training.mat_tuning import Questions, letter_scores, passes, tune
+from papers.med_mat.data import prepare as mat_prepared
+from papers.med_mat.data.files import Record, read_image
+from papers.med_mat.data.questions import LETTERS, read_options, rotations
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.fits.tuning import Questions, letter_scores, passes, tune
+from papers.med_mat.world import world as mat_world
 
 
 def prepare_rows(

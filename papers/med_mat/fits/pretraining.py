@@ -2,7 +2,7 @@
 
 Three steps, as in LLaVA: an image encoder learns to tell what is where (CLIP's part), a language model learns to answer
 by letter without pictures (Vicuna's part), and then both are joined on questions about pictures, the encoder frozen.
-Used by :mod:`lib.studies.med_mat`; the data is what ``mat_general.write_general`` wrote.
+Used by :mod:`papers.med_mat.study`; the data is what ``world.general.write_general`` wrote.
 
 >>> pretrain_encoder(folder, general=data, encoder="convolution", steps=2500, batch=64, learning_rate=0.02, seed=0)
 """

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_selection import Subset
+from papers.med_mat.data.selection import Subset
 
 LETTERS = "ABCD"
 MOST_OPTIONS = len(LETTERS)

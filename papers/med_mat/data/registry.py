@@ -18,8 +18,8 @@ import pandas as pd
 
 from lib.data.errors import DataError
 from lib.data.files import write_atomic
-from lib.data.mat_selection import Subset
 from lib.data.strict_csv import read_strict
+from papers.med_mat.data.selection import Subset
 
 COLUMNS = (
     *("record_type", "no", "name", "modality_code", "area", "task", "subset_no", "member_dataset_nos", "role"),

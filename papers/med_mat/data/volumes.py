@@ -1,6 +1,6 @@
 """How many examples of which subset, and which: equal volumes, label-balanced caps, label-balanced test splits.
 
-Used with ``mat_selection``: that says which subsets a condition holds, this how much of each. Everything is a function
+Used with ``selection``: that says which subsets a condition holds, this how much of each. Everything is a function
 of its seed.
 
 >>> equalise({"all_related": kin, "all_unrelated": rest}, {"02": 3000, "07": 800}, total=15_000)
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_selection import Subset
+from papers.med_mat.data.selection import Subset
 
 SUBSET_CAP = 3_000  # training examples of one subset (section 2.1)
 CONDITION_CAP = 15_000  # training examples of one condition in Figure 4

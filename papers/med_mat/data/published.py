@@ -14,9 +14,9 @@ from itertools import product
 from pathlib import Path
 
 from lib.data.errors import DataError
-from lib.data.mat_registry import Registry
-from lib.data.mat_selection import DIRECTION_TYPES, Subset, direction_types, tied_pairs
 from lib.data.strict_csv import read_strict
+from papers.med_mat.data.registry import Registry
+from papers.med_mat.data.selection import DIRECTION_TYPES, Subset, direction_types, tied_pairs
 
 KINDS = (*DIRECTION_TYPES, "triple")
 COLUMNS = ("table", "row", "direction_type", "first", "second", "third", "target", "mark", "repeated_as", "note")

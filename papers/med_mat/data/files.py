@@ -24,8 +24,8 @@ import numpy as np
 
 from lib.data.errors import DataError
 from lib.data.files import one_line, write_atomic
-from lib.data.mat_questions import MOST_OPTIONS, Question, read_options
-from lib.data.mat_registry import Registry
+from papers.med_mat.data.questions import MOST_OPTIONS, Question, read_options
+from papers.med_mat.data.registry import Registry
 
 KEYS = ("id", "caption", "image", "Question", "Answer", "Question-choice", "Answer-choice", "data-no")
 

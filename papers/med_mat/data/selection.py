@@ -1,7 +1,7 @@
 """Which subsets a condition of Med-MAT trains on: related, unrelated, pairs, triples, and everything with one element left out.
 
 Pure functions on (Modality, Area, Task) triplets, the same for the paper's 53 subsets and for a generated world. A
-condition never holds its target. Used by the Med-MAT notebooks and by ``mat_published``; amounts are ``mat_volumes``.
+condition never holds its target. Used by the Med-MAT notebooks and by ``published``; amounts are ``volumes``.
 
 >>> pairs = combinations(target, pool); select("without_area", target, pool)
 """

@@ -5,7 +5,7 @@ three: the *modality* says whether a lesion is brighter or darker than the tissu
 *area* says which structures are normal (they have the sign and the shapes of lesions), the *task* says which lesions count
 and what they are called. Nothing but the lesions depends on the label.
 
-Used by :mod:`lib.studies.med_mat_data`, which writes the images and their questions in the layout of the release.
+Used by :mod:`papers.med_mat.study`; images and questions are written in the layout of the release.
 
 >>> images, masks = render("CT", "Lung", "Level", np.array([0, 3, 1]), np.random.default_rng(0))   # (3, 32, 32) uint8, bool
 """
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.mat_questions import ask
-from lib.data.mat_registry import read_registry
-from lib.data.mat_selection import Subset
-from lib.data.med_mat import record, write_records
-from lib.data.synthetic.mat_shapes import PHYSICS, SHAPES, SIDE, apply_physics, blur, draw_ellipses, draw_shapes
+from papers.med_mat.data.files import record, write_records
+from papers.med_mat.data.questions import ask
+from papers.med_mat.data.registry import read_registry
+from papers.med_mat.data.selection import Subset
+from papers.med_mat.world.shapes import PHYSICS, SHAPES, SIDE, apply_physics, blur, draw_ellipses, draw_shapes
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def write_world(folder: Path, *, table: str, images: int, seed: int) -> None:
     """Write a world in the layout of the release: ``images`` pictures a cell, their questions, the table of subsets.
 
     ``table``: the CSV text of the subsets whose triplets the world populates. Pictures of different seeds have nothing
-    in common. Read back by :func:`lib.data.mat_prepared.prepare` like the release.
+    in common. Read back by :func:`papers.med_mat.data.prepare.prepare` like the release.
     """
     from PIL import Image
 

@@ -1,6 +1,6 @@
 """The plan of Tables 5, 6, 13 and 14 on the generated world: which subsets, which arms, what is measured.
 
-Used by ``tab5_tab6_detection``; data is :mod:`lib.studies.med_mat_detection`, fits ``med_mat_detection_fits``.
+Used by ``tab5_tab6_detection``; data is :mod:`papers.med_mat.detection`, fits :mod:`papers.med_mat.fits.detection`.
 
 >>> detection = prepare_detection(study); rows = detection.classification_rows()
 >>> scores = detection.classification(rows); overlaps = detection.overlaps(mask=False)
@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.data.mat_selection import Subset
-from lib.studies import med_mat_detection, med_mat_detection_fits
-from lib.studies.med_mat import Scored, Study
+from papers.med_mat import detection as med_mat_detection
+from papers.med_mat.data.selection import Subset
+from papers.med_mat.fits import detection as med_mat_detection_fits
+from papers.med_mat.study import Scored, Study
 
 # Table 5 and 6: detection target <- the detection subset of the other, and classification in the target's modality and area
 PLACES = {"39": ("38", "13"), "38": ("39", "08")}

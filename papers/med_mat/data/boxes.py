@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lib.data.errors import DataError
-from lib.data.mat_selection import Subset
-from lib.data.med_mat import check_row, read_rows, source_number, write_rows
+from papers.med_mat.data.files import check_row, read_rows, source_number, write_rows
+from papers.med_mat.data.selection import Subset
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; right and bottom are past the last pixel
 BINS = 100  # MiniGPT-v2
@@ -159,7 +159,7 @@ def _located(row: dict) -> Located:
 
 
 def read_located(path: Path) -> list[Located]:
-    """Every row of a detection file; faults as in :func:`lib.data.med_mat.read_rows`."""
+    """Every row of a detection file; faults as in :func:`papers.med_mat.data.files.read_rows`."""
     return read_rows(path, _located)
 
 
