@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -38,7 +39,8 @@ def test_the_import_contracts_are_kept():
     lint = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()"]
     done = subprocess.run([*lint, "--no-cache"], cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 broken" in done.stdout and "5 kept" in done.stdout
+    contracts = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert f"{len(contracts)} kept, 0 broken" in done.stdout
 
 
 def test_importing_every_module_loads_no_heavy_library():

@@ -6,7 +6,7 @@ import pytest
 from released_files import released
 
 from lib.data.errors import DataError
-from lib.data.opencompass import (
+from papers.machine_mindset.opencompass import (
     BENCHMARKS,
     GAOKAO_POINTS,
     agrees,

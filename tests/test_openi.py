@@ -8,7 +8,7 @@ from released_files import released
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
 from lib.data.errors import DataError
-from lib.data.openi import OPENI_FINDINGS, label_report, load_openi
+from papers.carzero.openi import OPENI_FINDINGS, label_report, load_openi
 
 # Positives and AUC of each class, from the fact sheet of CARZero (recomputed there from the same files).
 POSITIVES = [711, 493, 346, 174, 13, 157, 158, 44, 144, 193, 39, 68, 97, 189, 819, 7, 416, 781]

@@ -8,7 +8,7 @@ import pytest
 from released_files import released
 from scipy.stats import permutation_test
 
-from lib.evaluation.personality import AXES, letter_contrasts, matched_pairs
+from papers.machine_mindset.personality import AXES, letter_contrasts, matched_pairs
 
 TYPES = ["".join(letters) for letters in itertools.product(*AXES.values())]
 
@@ -35,7 +35,7 @@ def random_table(seed=0, columns=("one", "two")):
 
 
 def test_28_contrasts_of_the_released_table():
-    from lib.data.opencompass import read_results, written_table
+    from papers.machine_mindset.opencompass import read_results, written_table
 
     table = written_table(read_results(released("machine_mindset") / "results"))
     ps = []
