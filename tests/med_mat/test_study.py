@@ -1,6 +1,5 @@
 """The plan of the Med-MAT experiments: pairs on the world, jobs, scores, and what is read from them."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
+from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms
 from papers.med_mat import tables as med_mat_tables
 from papers.med_mat.data.published import read_combinations
@@ -20,7 +20,7 @@ from papers.med_mat.fits.tuning import letter_scores
 from papers.med_mat.study import Scored, Study, accuracies, over_targets
 from papers.med_mat.world import world as mat_world
 
-FACTS = Path(__file__).parents[1] / "papers" / "med_mat"
+FACTS = paths.paper("med_mat")
 ROWS = {"train": 16, "test": 8, "pool": 4}
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lib.models.knowledge_bank import KnowledgeBank
 from lib.training.contrastive import SCALE, brgsa_loss, gather_with_gradient, info_nce
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def vectors(batch=6, width=5, *, seed=0, length=1.0):

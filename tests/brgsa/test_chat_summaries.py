@@ -1,7 +1,7 @@
 """Summaries of a split by a chat model, against a server stub on the loopback."""
 
 import pytest
-from test_chat_summariser import completion, server
+from chat_server import completion, server
 
 from lib.data import ct_rate
 from lib.data.chest_ct import world as chest_ct_world

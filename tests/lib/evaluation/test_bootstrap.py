@@ -1,4 +1,4 @@
-"""The bootstrap against the released loop (scikit-learn, copied rows), its clusters, its summary, its speed."""
+"""The bootstrap against the released loop (scikit-learn, copied rows), its clusters, its summary."""
 
 import warnings
 
@@ -15,7 +15,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from benchmarks.bootstrap import generated_scores, loop_bootstrap_auc, measure_bootstrap
+from benchmarks.bootstrap import generated_scores, loop_bootstrap_auc
 from lib.evaluation.bootstrap import (
     BLOCK,
     OVERALL_AVERAGED,
@@ -228,10 +228,3 @@ def test_bad_input_names_the_remedy():
         bootstrap_metrics(labels, scores, thresholds=[0.1], resamples=2)
     with pytest.raises(EvaluationError, match="give one name a class"):
         summarise_bootstrap(np.zeros((4, 2)), names=["a"])
-
-
-def test_the_full_size_bar():
-    timing = measure_bootstrap(rows=3630, classes=18, resamples=5000, loop_resamples=5)
-    assert timing.largest_difference < 1e-12
-    assert timing.seconds < 20
-    assert timing.ratio > 10

@@ -1,4 +1,4 @@
-"""Boxes and masks as text: outermost coordinates, round trips within half a step, unreadable answers, cIoU closed forms."""
+"""Boxes and masks as text: outermost coordinates, round trips within half a step, unreadable answers."""
 
 import json
 
@@ -8,8 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data.errors import DataError
-from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
-from lib.evaluation.inputs import EvaluationError
 from papers.med_mat.data.boxes import (
     Located,
     ask_where,
@@ -182,47 +180,3 @@ def test_a_wrong_located_row_names_file_and_row(tmp_path, changed, sentence):
     with pytest.raises(DataError) as error:
         read_located(path)
     assert str(error.value).startswith(f"{path}, row 2 ") and sentence in str(error.value)
-
-
-# ---------------------------------------------------------------------- cIoU
-def test_ciou_of_boxes_has_its_closed_form():
-    truth = [(2, 0, 6, 4), (0, 0, 1, 1)]
-    assert cumulative_iou(truth, truth) == 1
-    assert cumulative_iou([(0, 0, 4, 4), None], truth) == pytest.approx(8 / 25)
-    assert cumulative_iou([(10, 10, 12, 12), (0, 0, 1, 1)], truth) == pytest.approx(1 / 21)
-    assert cumulative_iou([(6, 4, 2, 0), None], truth) == 0  # a box turned inside out has no area
-
-
-@quick
-@given(st.lists(st.tuples(masks(), masks()), min_size=1, max_size=4))
-def test_box_and_mask_ciou_agree_on_filled_boxes(pairs):
-    boxes = [[box_of_mask(mask) for mask in pair] for pair in pairs]
-
-    def filled(box):
-        mask = np.zeros((48, 48), bool)
-        mask[box[1] : box[3], box[0] : box[2]] = True
-        return mask
-
-    guesses, truth = zip(*boxes, strict=True)
-    by_box = cumulative_iou(guesses, truth)
-    assert by_box == pytest.approx(cumulative_mask_iou([filled(b) for b in guesses], [filled(b) for b in truth]))
-    assert by_box == pytest.approx(cumulative_iou(truth, guesses)) and 0 <= by_box <= 1
-
-
-def test_ciou_weighs_large_objects_more_than_a_mean_would():
-    small, large = (0, 0, 1, 1), (0, 0, 10, 10)
-    assert cumulative_iou([small, None], [small, large]) == pytest.approx(1 / 101)
-    assert cumulative_mask_iou([None], [np.ones((2, 2))]) == 0
-
-
-def test_what_cannot_be_scored_is_told():
-    with pytest.raises(EvaluationError, match=r"case 0: the true box \(1, 1, 1, 2\) has no area"):
-        cumulative_iou([None], [(1, 1, 1, 2)])
-    with pytest.raises(EvaluationError, match="1 predicted and 2 true boxes"):
-        cumulative_iou([None], [(0, 0, 1, 1)] * 2)
-    with pytest.raises(EvaluationError, match="no case is given"):
-        cumulative_iou([], [])
-    with pytest.raises(EvaluationError, match="case 0: the true mask is empty"):
-        cumulative_mask_iou([None], [np.zeros((2, 2))])
-    with pytest.raises(EvaluationError, match=r"masks of shape \(2, 3\) and \(2, 2\)"):
-        cumulative_mask_iou([np.ones((2, 3))], [np.ones((2, 2))])

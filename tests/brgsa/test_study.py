@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from chat_server import completion, server
 from sklearn.metrics import roc_auc_score
-from test_chat_summariser import completion, server
 
 from lib.data import ct_rate, rad_chestct, volumes
 from lib.data.chest_ct import world as chest_ct_world

@@ -15,7 +15,6 @@ from released_files import released
 
 from lib.data.errors import DataError
 from lib.data.exams import CATEGORIES, LAYOUTS, LETTERS, MEDICAL, Exam, Question, Subject, read_exam, write_exam
-from papers.aurora.released_loader import MISSING, read_mmlu_as_released
 
 FOLDERS = {"MMLU": "mmlu", "C-Eval": "ceval", "CMMLU": "cmmlu"}
 ROWS = {  # fact sheet of Aurora, section 3.3
@@ -70,17 +69,6 @@ def test_options_reading_none_stay_text(real):
     exam = real["MMLU"]
     cells = {split: sum(option == "None" for q in exam.select(split) for option in q.options) for split in ROWS["MMLU"]}
     assert cells == {"dev": 0, "val": 2, "test": 10}
-
-
-def test_the_released_loader_loses_the_first_question_of_each_file(real):
-    correct, faulty = real["MMLU"], read_mmlu_as_released(folder_of("MMLU"))
-    assert faulty.counts() == {"dev": 228, "val": 1474, "test": 13985}
-    for split, subjects in correct.questions.items():
-        for subject, questions in subjects.items():
-            lost = faulty.questions[split][subject]
-            assert [q.answer for q in lost] == [q.answer for q in questions[1:]]
-            assert [q.text for q in lost] == [q.text for q in questions[1:]]
-    assert sum(option == MISSING for q in faulty.select("test") for option in q.options) == 10
 
 
 def test_the_reader_agrees_with_pandas_told_what_it_must_know(real):

@@ -3,14 +3,12 @@
 import json
 import os
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+from chat_server import completion, server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,45 +19,6 @@ from papers.brgsa.chat_summariser import NORMAL_STATEMENT, PROMPT, ChatSummarise
 REPORT = "Heart size is increased. Bilateral pleural effusion. No nodule."
 ANSWER = "1. There is cardiomegaly.\n2. There is pleural effusion.\n3. There is no lung nodule."
 STATEMENTS = ["There is cardiomegaly", "There is pleural effusion"]
-
-
-def completion(content, *, finish="stop"):
-    return 200, json.dumps({"choices": [{"message": {"content": content}, "finish_reason": finish}]})
-
-
-@contextmanager
-def server(*script, delay=0.0):
-    """A stub that answers ``script`` in turn, the last one for ever; yields (address, requests received)."""
-    received = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            received.append({"path": self.path, "headers": dict(self.headers), "body": body})
-            status, text, *headers = script[min(len(received), len(script)) - 1]
-            time.sleep(delay)
-            try:
-                self.send_response(status)
-                for name, value in headers:
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text.encode())))
-                self.end_headers()
-                self.wfile.write(text.encode())
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the client did not wait
-
-        def log_message(self, *_):
-            pass
-
-    stub = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{stub.server_port}", received
-    finally:
-        stub.shutdown()
-        stub.server_close()
-        thread.join()
 
 
 def remote(address, **settings):

@@ -21,6 +21,7 @@ from lib.data.errors import DataError
 from lib.models.multimodal_checkpoint import CheckpointError
 from lib.models.released_multimodal import load
 from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters
+from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms
 from papers.med_mat import released as med_mat_released
 from papers.med_mat import study as med_mat
@@ -30,8 +31,7 @@ from papers.med_mat.data.registry import Registry, Source, read_registry, write_
 from papers.med_mat.data.selection import Subset
 from papers.med_mat.released import fit_released, prepare_all
 
-ROOT = Path(__file__).parents[1]
-FACTS = ROOT / "papers" / "med_mat"
+FACTS = paths.paper("med_mat")
 SUBSETS = {no: Subset(no, "CT", area, "tone", "State") for no, area in (("01", "Lung"), ("02", "Brain"))}
 SIZES = {"missing": "stop", "cap": 40, "tests": 12, "pool": 6}
 GIVEN = {"rank": 8, "steps": 30, "batch": 8, "learning_rate": 2e-2, "device": "cpu", "precision": "no"}
@@ -384,11 +384,12 @@ def test_exhibits_that_need_more_than_there_is_say_so(partial):
 def checkout(partial, tmp_path):
     """The parts of the repository that a run of Table 3 needs, with a `full` profile that names the partial release."""
     root = tmp_path / "checkout"
-    shutil.copytree(ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(FACTS, root / "papers" / "med_mat")
+    shutil.copytree(paths.ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(FACTS, root / "papers" / "med_mat", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(paths.PAPERS / "__init__.py", root / "papers")
     place = Path("notebooks/med_mat/tab3_combinations.ipynb")
     (root / place).parent.mkdir(parents=True)
-    shutil.copy(ROOT / place, root / place)
+    shutil.copy(paths.ROOT / place, root / place)
     plan = root / "papers/med_mat/experiments.yml"
     told = yaml.safe_load(plan.read_text())
     told["profiles"]["full"] = _profile(partial)

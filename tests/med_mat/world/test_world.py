@@ -1,11 +1,10 @@
 """The generated Med-MAT world: real factors, balanced labels, no leak between splits, words apart from the general stage."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from lib.models.multimodal_checkpoint import pieces
+from lib.workflow import paths
 from papers.med_mat.data.files import read_image
 from papers.med_mat.data.prepare import label, prepare
 from papers.med_mat.data.questions import _FRAMES
@@ -16,7 +15,7 @@ from papers.med_mat.world import world as mat_world
 from papers.med_mat.world.shapes import PHYSICS, SHAPES, SIDE
 from papers.med_mat.world.world import AREAS, TASKS, render
 
-FACTS = Path(__file__).parents[1] / "papers" / "med_mat"
+FACTS = paths.paper("med_mat")
 TABLE = (FACTS / "datasets.csv").read_text()
 
 
