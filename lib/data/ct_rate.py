@@ -1,6 +1,6 @@
 """The CT-RATE tree: volumes, metadata, labels, reports, written and read.
 
-One reader serves the downloaded dataset and the phantoms of `lib.data.synthetic`. `root` is the folder that the
+One reader serves the downloaded dataset and the generated one of `lib.data.chest_ct`. `root` is the folder that the
 dataset calls `dataset/`; a name is a VolumeName such as `valid_12_a_1.nii.gz` (split, patient, scan, reconstruction).
 
     root/<split>/<split>_<p>/<split>_<p>_<s>/<VolumeName>           int16, (X, Y, Z), rescale not yet applied

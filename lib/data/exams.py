@@ -10,8 +10,8 @@ CMMLU     ``{split}/{subject}.csv``               ``,Question,A,B,C,D,Answer`` (
 ========  ======================================  ==================================================================
 
 Beside it stands ``mapping.json``: subject -> display name and category. Members are read in memory after their names
-and sizes are checked; every cell stays the text it is (an option may read ``None``). Used by the Aurora notebooks and
-by every study that scores an exam; :func:`write_exam` writes generated exams in the same layouts.
+and sizes are checked; every cell stays the text it is (an option may read ``None``). :func:`write_exam`
+writes generated exams in the same layouts.
 
 >>> exam = read_exam("MMLU", fetch_folder("aurora") / "evaluation" / "mmlu")
 >>> len(exam.select("test")), len(exam.select("test", subjects=MEDICAL["MMLU"]))

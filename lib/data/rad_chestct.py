@@ -1,6 +1,6 @@
 """RAD-ChestCT: npz volumes, merged abnormality table, and how both are matched to the CT-RATE labels.
 
-Used for BrgSA's external test; one reader serves the downloaded set and the phantoms of `lib.data.synthetic`.
+One reader serves the downloaded set and the generated one of `lib.data.chest_ct`.
 
     root/<id>.npz        key `ct`: int16 HU, array (Z, Y, X) with z reversed against CT-RATE
     metadata CSV         VolumeAcc_DEID ("trn00001.npz"), orig_orientation ("1,0,0,0,1,0")

@@ -1,10 +1,10 @@
 """A scored set: the images of a test set, what each shows, and what a model said, aligned row by row.
 
 GLoRIA's descendants (CARZero, BrgSA) release the same three files: a score CSV without names (header ``0..K-1``), an
-image CSV whose line k names row k, and a prompt JSON whose key order is the class order. Used by ``openi`` and
-``released_scores``; every classification metric takes ``labels`` and ``scores``.
+image CSV whose line k names row k, and a prompt JSON whose key order is the class order. Used by the
+papers' readers of released scores; every classification metric takes ``labels`` and ``scores``.
 
->>> found = load_openi(root); found.scores.shape == found.labels.shape == (7470, 18)
+>>> found = ScoredSet(...); found.scores.shape == found.labels.shape == (7470, 18)
 """
 
 from __future__ import annotations

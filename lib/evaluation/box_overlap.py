@@ -1,7 +1,7 @@
-"""Cumulative intersection over union (cIoU) of boxes and masks, the paper's detection and segmentation score.
+"""Cumulative intersection over union (cIoU) of boxes and masks: one score of detection and of segmentation.
 
 cIoU is the sum of all intersections over the sum of all unions, so large objects weigh more than in a mean of IoUs. An
-answer that cannot be read (``None``) intersects nothing. Used by the Med-MAT detection notebook.
+answer that cannot be read (``None``) intersects nothing.
 
 >>> cumulative_iou([(0, 0, 4, 4), None], [(2, 0, 6, 4), (0, 0, 1, 1)])      # 8 / (24 + 1)
 """

@@ -1,6 +1,6 @@
 """Text metrics for Chinese replies, as Aurora's release computes them: BLEU-4 on characters, ROUGE on jieba's words.
 
-Each is a mean over pairs, times 100. Used by ``aurora/tab_checkpoints`` and wherever a free reply has a reference.
+Each is a mean over pairs, times 100. Used wherever a free reply has a reference.
 
 >>> text_scores(["他住在城里。"], ["他住在山里。"])["BLEU-4"]
 """

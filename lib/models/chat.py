@@ -1,7 +1,7 @@
 """A question to a chat model: a Hugging Face checkpoint on this machine, or a server that speaks OpenAI's protocol.
 
 Both have a ``name`` (what the answer depends on; a cache key) and ``ask(prompt) -> answer``, one user message, decoded
-greedily. Used by ``chat_summariser``.
+greedily.
 
 >>> LocalChat("Qwen/Qwen2.5-7B-Instruct", revision="a09a354", device="cuda").ask("Name one lobe of the lung.")
 >>> RemoteChat("http://localhost:8000/v1", model="qwen").ask("Name one lobe of the lung.")

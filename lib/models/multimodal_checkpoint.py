@@ -1,7 +1,7 @@
 """The miniature multimodal model with its words, as a folder on disc: what it reads, how it scores and what it writes.
 
 It answers two questions about pictures: how likely is each option letter, and what does the model write. Released models
-answer the same two (:mod:`lib.models.released_multimodal`, whose ``load`` opens both). Used by the Med-MAT studies.
+answer the same two (:mod:`lib.models.released_multimodal`, whose ``load`` opens both).
 
 >>> model = TinyCheckpoint.read(folder); model.letter_scores(images, questions, letters="ABCD")   # (N, 4) log-likelihoods
 """

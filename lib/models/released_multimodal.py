@@ -1,7 +1,7 @@
 """Released image-text models (LLaVA-1.5, Qwen2-VL, Llama-3.2-Vision) and the project's tiny one, opened by one call.
 
 Both kinds tell how likely each option letter is and write an answer, from pictures and questions; `mini` and `full` differ
-by the path that is loaded. Used by the Med-MAT studies.
+by the path that is loaded.
 
 >>> model = load("runs/cache/pretrain_language/..."); model = load("llava-hf/llava-1.5-7b-hf", device="cuda")
 >>> model.letter_scores(images, questions, letters="ABCD")          # (N, 4) log-likelihoods

@@ -1,8 +1,8 @@
-"""Low-rank tuning of a released image-text model on single-image questions, for the `full` profile of Med-MAT.
+"""Low-rank tuning of a released image-text model on single-image questions.
 
 Paper: LLaVA-1.5 tuned for 5 epochs at 5e-6, batch 32, whether fully or by LoRA not stated. Here: LoRA (PEFT) on the
 linear layers of the language model, the vision tower frozen. Because: it is what fits on one GPU, and LLaVA's own recipe
-for custom data. Used by :mod:`papers.med_mat.released`.
+for custom data.
 
 >>> model = with_adapters(load("llava-hf/llava-1.5-7b-hf", device="cuda"), rank=16, seed=0)
 >>> tune(model, read, questions, answers, steps=470, batch=32, learning_rate=2e-4, seed=0); without_adapters(model)

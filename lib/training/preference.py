@@ -1,7 +1,7 @@
 """Direct preference optimisation of a LoRA adapter through TRL, with the reference model as an explicit choice.
 
 Paper (Aurora, branch dpo): the reference is the model with its adapter switched off, which for a resumed adapter is the
-base and not the tuned model. Here ``reference`` says which. Used by ``aurora/tab_dpo_reference``.
+base and not the tuned model. Here ``reference`` says which.
 
 >>> run.build(prefer, checkpoint=base, adapter=tuned, rows=pairs, reference="base", beta=0.1, ...)
 """

@@ -1,7 +1,7 @@
 """Pretraining of a tiny causal LM from scratch: every step takes one batch of each source of rows.
 
 Short rows of one source make even batches, and a source whose rows hold few trained tokens still weighs as much as the
-others. Used by the Aurora study for its mixture of experts.
+others.
 
 >>> run.build(pretrain, checkpoint=initial, sources=[{"rows": documents, "batch": 64}, ...], steps=400, learning_rate=6e-3)
 """

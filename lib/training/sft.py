@@ -1,6 +1,6 @@
 """Supervised fine-tuning of a causal LM: TRL's trainer on pre-encoded rows, full weights or LoRA, packed or padded.
 
-The same call serves a tiny checkpoint on a CPU and QLoRA on a GPU. Used by the language-model studies.
+The same call serves a tiny checkpoint on a CPU and QLoRA on a GPU.
 
 >>> run.build(finetune, checkpoint=base, rows=rows, steps=150, batch=16, learning_rate=1e-3, lora={"rank": 8, ...})
 """

@@ -1,7 +1,7 @@
 """Supervised fine-tuning of one base on many row files at once: the stacked counterpart of :mod:`lib.training.sft`.
 
 Same rows, same encoding, same loss as the TRL engine; the members are trained in one batched pass. For tiny bases on a
-CPU, where a grid of mixes and seeds would spend its time between operations. Used by the long-context study.
+CPU, where a grid of mixes and seeds would spend its time between operations.
 
 >>> run.build(finetune_stacked, checkpoint=base, rows=[first, second], seeds=[0, 1], steps=150, batch=16, ...)
 """

@@ -2,7 +2,7 @@
 
 Everything is written by the format modules `ct_rate` and `rad_chestct`, so their readers serve this world and the real
 data alike. Each scan has its own random stream (seed, split, scan number): more scans do not change the earlier ones,
-and the same seed gives the same bytes. Used by the BrgSA notebooks.
+and the same seed gives the same bytes.
 
     write_internal(root, split="train", scans=800, seed=0); write_internal(root, split="valid", scans=300, seed=0)
     write_training_json_from(root, "train", RuleSummariser(LEXICON)); write_external(other, scans=200, seed=0)
