@@ -2,25 +2,27 @@
 #   make run     installs, runs every notebook that is not up to date, prints the claims table
 #   make test    installs, runs all tests
 # P=<paper> N=<notebook> PROFILE=<smoke|mini|gpu|full> narrow `make run`; JOBS=<n> notebooks at a time; CLUSTER=slurm.
+# A run writes below runs/ alone; `make publish` (same P, N, PROFILE) copies it into the repository.
 PYTHON ?= python3
 PROFILE ?= mini
 JOBS ?= 2
 BIN := .venv/bin
 W := $(BIN)/python -m lib.workflow
 
-export OMP_NUM_THREADS := 1
-export MKL_NUM_THREADS := 1
-export NUMBA_NUM_THREADS := 1
-export OPENBLAS_NUM_THREADS := 1
+CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run publish compare arithmetic test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
-	@$(W) run --profile "$(PROFILE)" --jobs $(JOBS) $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)") $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
+	@$(W) run $(CHOICE) --jobs $(JOBS) $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
+
+publish compare: .venv/.installed
+	@$(W) $@ $(CHOICE)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
-	@echo 'other targets: check (lint + unit tests), nbval (all notebooks), format, tables, cache, clean-cache, lab, lock'
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@echo 'other targets: publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
+	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
 test: .venv/.installed  ## everything CI runs: lint, units, notebooks at smoke, freshness, nbval of a sample
 	$(MAKE) --no-print-directory lint
@@ -43,14 +45,14 @@ format: .venv/.installed
 	$(BIN)/ruff format -q lib papers benchmarks tests
 	$(W) format
 
-tables cache: .venv/.installed
+tables cache arithmetic: .venv/.installed
 	$(W) $@
 
 clean-cache: .venv/.installed
 	$(W) cache clean
 
-lab: .venv/.installed
-	$(BIN)/jupyter lab notebooks
+lab: .venv/.installed  ## on copies below runs/lab; OPTIONS="--no-browser --port 8899" are JupyterLab's own
+	@$(W) lab -- $(OPTIONS)
 
 # The lock is what a fresh environment of the declared ranges holds; local build tags (+cpu) are dropped.
 lock: .venv/.installed

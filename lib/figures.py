@@ -6,7 +6,7 @@ series holds, by kind (``low`` and ``high`` are the ends of its 95 % interval; `
 dots        ``values`` (one a seed); ``mean``, ``low``, ``high`` are computed when not given; a column a series
 lines       ``x``, ``y``, optional ``low``, ``high`` (lists of equal length)
 scatter     ``x``, ``y``; ``"compare": False`` for coordinates that are a picture only (UMAP)
-heatmap     ``rows``, ``columns``, ``values`` (rows x columns); one series a panel
+heatmap     ``rows``, ``columns``, ``values`` (rows x columns, or x replicates: then means with ``error``); one a panel
 forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, references are vertical
 images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
 
@@ -37,7 +37,7 @@ _drawn = partial(np.asarray, dtype=np.float64)  # None becomes nan, which matplo
 MOST_ANNOTATED = 240  # cells of a heat map that still get their number
 _NEEDED = {"dots": "values", "lines": "x y", "scatter": "x y", "heatmap": "rows columns values"}
 _NEEDED |= {"forest": "mean low high", "images": "image"}
-_OPTIONAL = {"dots": "mean low high", "lines": "low high", "forest": "p", "images": "overlay"}
+_OPTIONAL = {"dots": "mean low high", "lines": "low high", "forest": "p", "images": "overlay", "heatmap": "error"}
 _TEXT = {"rows", "columns"}
 
 
@@ -67,6 +67,19 @@ def _field(kind: str, name: str, value: Any, where: str) -> Any:
     return [[_number(v, digits) for v in row] if wanted == 2 else _number(row) for row in array]
 
 
+def _cells(replicates: Any) -> dict[str, Any]:
+    """Means of rows x columns x replicates, with standard errors where there are several; anything else as it is."""
+    try:
+        array = np.asarray(replicates, dtype=np.float64)
+    except (TypeError, ValueError):
+        return {"values": replicates}  # refused below
+    if array.ndim != 3:
+        return {"values": replicates}
+    count = array.shape[2]
+    error = {"error": array.std(axis=2, ddof=1) / np.sqrt(count)} if count > 1 else {}
+    return {"values": array.mean(axis=2), **error}
+
+
 def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
     where = f"{where}, series '{series.get('label', '(no label)')}'"
     needed, optional = _NEEDED[kind].split(), _OPTIONAL.get(kind, "").split()
@@ -77,6 +90,7 @@ def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise FigureError(f"{where} {what}; '{kind}' takes label, {', '.join(needed + optional)}.")
     if ("low" in series) != ("high" in series):
         raise FigureError(f"{where} has one end of an interval; give both 'low' and 'high' or neither.")
+    series = {**series, **_cells(series["values"])} if kind == "heatmap" else series
     checked: dict[str, Any] = {"label": str(series["label"])}
     checked |= {"null": True} if series.get("null") else {}
     checked |= {} if series.get("compare", True) else {"compare": False}

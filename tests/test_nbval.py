@@ -1,11 +1,15 @@
-"""How CI re-executes the committed notebooks: nbval on each, then its figure against the committed numbers.
+"""How CI re-executes the committed notebooks: nbval on each, then its figure and results against the committed ones.
 
-All of them with ``REPRISE_NBVAL=all`` (`make nbval`); otherwise the quick ones and two long ones, which change with the
-commit. nbval passes a notebook without execution counts and one with another picture, so both are checked otherwise.
+All of them with ``REPRISE_NBVAL=all`` (`make nbval`), or those it names (``brgsa/tab_zero_shot,aurora/tab3_exams``);
+otherwise the quick ones and two long ones, which change with the commit. nbval passes a notebook without execution counts
+and one with another picture, so both are checked otherwise.
+
+Where this machine's arithmetic is that of the committed outputs, everything is compared to the digit. Under another one
+nbval does not see the outcome words, which may move to a neighbour; :mod:`lib.workflow.compare` judges them, the figure
+and the numbers by what they mean. Every other printed word and digit is compared as ever.
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -17,14 +21,16 @@ import nbformat
 import pytest
 import toy_project as toy
 
-from lib import figures
-from lib.workflow import jobs, notebooks, paths
-from lib.workflow.execute import QUIET, THREADS
+from lib.workflow import arithmetic, compare, jobs, notebooks, paths
+from lib.workflow.execute import QUIET
 
 QUICK = 0.4  # minutes at mini
 SAMPLE = 2
-# Another CPU trains slightly other weights; a share of one case in a hundred is what may move.
-RTOL, ATOL = 1e-2, 1e-2
+OUTCOMES = r"""
+[outcome]
+regex: (?m)^(\w+) (holds|contradicted|undecided|invalid \(null\))\. Claim:
+replace: \1 OUTCOME. Claim:
+"""
 
 
 def _commit() -> str:
@@ -39,13 +45,29 @@ def choose(every: list[jobs.Job], *, commit: str, all_of_them: bool) -> list[job
     return [job for job in every if all_of_them or job not in long or job in drawn]
 
 
-CHOSEN = choose(jobs.every("mini"), commit=_commit(), all_of_them=os.environ.get("REPRISE_NBVAL") == "all")
+def asked_for(every: list[jobs.Job], words: str) -> list[jobs.Job]:
+    """The notebooks that ``REPRISE_NBVAL`` names; a name that is none is an error, not an empty selection."""
+    wanted = words.split(",")
+    unknown = set(wanted) - {job.label for job in every}
+    assert not unknown, f"REPRISE_NBVAL names {', '.join(sorted(unknown))}, which are no notebooks"
+    return [job for job in every if job.label in wanted]
 
 
-def nbval(path: Path, out: Path) -> subprocess.CompletedProcess:
-    """Re-execute one notebook and compare its outputs; figures and results go to ``out``, artefacts are kept."""
+ASKED = os.environ.get("REPRISE_NBVAL", "")
+EVERY = jobs.every("mini")
+CHOSEN = (
+    asked_for(EVERY, ASKED) if ASKED not in ("", "all") else choose(EVERY, commit=_commit(), all_of_them=ASKED == "all")
+)
+
+
+def nbval(path: Path, out: Path, *, foreign: bool = False) -> subprocess.CompletedProcess:
+    """Re-execute one notebook and compare its outputs; figures and results go to ``out``, artefacts are kept.
+
+    ``foreign``: the outputs come from another arithmetic, so outcome words are left to ``compare``.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    environment |= THREADS | QUIET | {"REPRISE_OUT": str(out), "REPRISE_CACHE": str(paths.CACHE)}
+    environment |= QUIET | {"REPRISE_OUT": str(out), "REPRISE_CACHE": str(paths.CACHE)}
+    environment["REPRISE_RECORD"] = str(out / "arithmetic")
     options = [
         "--nbval",
         "--nbval-current-env",
@@ -56,6 +78,9 @@ def nbval(path: Path, out: Path) -> subprocess.CompletedProcess:
         "-p",
         "no:cacheprovider",
     ]
+    if foreign:
+        (out / "outcomes.cfg").write_text(OUTCOMES)
+        options += ["--nbval-sanitize-with", str(out / "outcomes.cfg")]
     command = [sys.executable, "-m", "pytest", *options, str(path)]
     return subprocess.run(command, cwd=paths.ROOT, env=environment, capture_output=True, text=True, timeout=1800)
 
@@ -70,19 +95,19 @@ def _committed_files(job: jobs.Job) -> dict[Path, int]:
 @pytest.mark.parametrize("job", CHOSEN, ids=lambda job: job.label)
 def test_a_committed_notebook_gives_the_same_again(job, tmp_path):
     before = _committed_files(job)
-    done = nbval(job.notebook, tmp_path)
+    foreign = notebooks.recorded_arithmetic(job.notebook) != arithmetic.fingerprint()
+    done = nbval(job.notebook, tmp_path, foreign=foreign)
     assert _committed_files(job) == before, "nbval wrote over committed files: REPRISE_OUT was not heeded"
     if done.returncode and "FileUnavailable" in done.stdout:
         pytest.skip(f"{job.label}: released files are neither here nor reachable")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     cells = len(notebooks.code_cells(notebooks.read(job.notebook)))
     assert f"{cells} passed" in done.stdout, done.stdout  # none skipped, none expected to fail
-    committed = paths.ROOT / "figures" / job.slug / f"{job.exhibit}.mini.json"
-    fresh = tmp_path / "figures" / job.slug / f"{job.exhibit}.mini.json"
-    assert committed.is_file() == fresh.is_file(), f"{job.label}: only one of {committed} and {fresh} exists"
-    if fresh.is_file():
-        golden, new = (json.loads(file.read_text()) for file in (committed, fresh))
-        assert figures.compare(golden, new, rtol=RTOL, atol=ATOL) == []
+    found = compare.exhibit(job.slug, job.exhibit, "mini", tmp_path)
+    assert (found is None) == (not paths.result(job.slug, job.exhibit, "mini").is_file()), "it saved no result"
+    if found:
+        assert found.exact is not foreign
+        assert found.problems == []
 
 
 # ---------------------------------------------------------------------- is nbval to be trusted?
@@ -105,25 +130,39 @@ def _alter(path: Path) -> str | None:
 
 
 @pytest.mark.notebooks
-def test_canary_one_wrong_digit_makes_nbval_fail(tmp_path):
+@pytest.mark.parametrize("foreign", [False, True])
+def test_canary_one_wrong_digit_makes_nbval_fail(tmp_path, foreign):
     path = toy.write_notebook(tmp_path / "canary.ipynb", CANARY)
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "3"}, execution_count=3)]
     nbformat.write(notebook, path)
-    good = nbval(path, tmp_path)
+    good = nbval(path, tmp_path, foreign=foreign)
     assert good.returncode == 0 and "3 passed" in good.stdout, good.stdout
     assert _alter(path) == "scaled 0.3\n"
-    bad = nbval(path, tmp_path)
+    bad = nbval(path, tmp_path, foreign=foreign)
     assert bad.returncode == 1 and "1 failed, 2 passed" in bad.stdout, bad.stdout
 
 
 @pytest.mark.notebooks
-def test_canary_a_quick_committed_notebook_with_one_wrong_digit_fails(tmp_path):
+@pytest.mark.parametrize("foreign", [False, True])
+def test_an_outcome_word_is_compared_by_nbval_or_left_to_compare(tmp_path, foreign):
+    line = "C1 {}. Claim: the full arm is better by 0.5."
+    path = toy.write_notebook(tmp_path / "outcome.ipynb", [("code", f"print('{line.format('undecided')}')")])
+    notebook = nbformat.read(path, as_version=4)
+    for printed, passes in {line.format("holds"): foreign, line.format("holds").replace("0.5", "0.6"): False}.items():
+        notebook.cells[0].outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"{printed}\n")]
+        nbformat.write(notebook, path)
+        assert (nbval(path, tmp_path, foreign=foreign).returncode == 0) is passes
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("foreign", [False, True])
+def test_canary_a_quick_committed_notebook_with_one_wrong_digit_fails(tmp_path, foreign):
     for job in sorted(CHOSEN, key=lambda job: job.minutes or QUICK):
         path = tmp_path / job.notebook.name
         shutil.copy(job.notebook, path)
         if (job.minutes or 0) <= QUICK and _alter(path) is not None:
-            done = nbval(path, tmp_path)
+            done = nbval(path, tmp_path, foreign=foreign)
             assert done.returncode == 1 and "failed" in done.stdout, (
                 f"nbval did not notice a wrong digit in {job.label}"
             )

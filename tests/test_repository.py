@@ -66,7 +66,7 @@ def test_no_file_is_what_a_run_leaves():
 
 
 def test_no_code_branches_on_the_name_of_a_profile():
-    """A profile is data in experiments.yml. paths.COMMITTED_PROFILES only says whose results are committed."""
+    """A profile is data in experiments.yml. paths.PUBLISHED_PROFILES only says whose results are committed."""
     names = {"smoke", "mini", "gpu", "full"}
 
     def texts(node) -> set[str]:
@@ -128,4 +128,4 @@ def test_a_verdict_rests_on_five_seeds():
 def test_a_figure_has_its_picture_and_its_notebook(path):
     assert path.with_suffix(".png").is_file()
     exhibit, profile = path.stem.rsplit(".", 1)
-    assert paths.notebook(path.parent.name, exhibit).is_file() and profile in paths.COMMITTED_PROFILES
+    assert paths.notebook(path.parent.name, exhibit).is_file() and profile in paths.PUBLISHED_PROFILES

@@ -11,14 +11,15 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import cache, jobs, notebooks, papers, paths, report
+from lib.workflow import arithmetic, cache, compare, jobs, notebooks, papers, paths, report
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
+from lib.workflow.publish import PublishError, publish
 from lib.workflow.session import SessionError
 
-ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError)
-ERRORS += (ExecutionError, CacheError, SessionError, SourceError)
+ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
+ERRORS += (ExecutionError, CacheError, SessionError, SourceError, PublishError)
 
 
 def _literal(text: str):
@@ -30,7 +31,7 @@ def _literal(text: str):
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is not up to date, two notebooks at a time, then print the claims table."""
+    """Run what is not up to date, two notebooks at a time, then print its outcomes beside the committed ones."""
     from filelock import FileLock, Timeout
 
     chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
@@ -69,8 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
                 job.set_aside()
             environment = os.environ | {"REPRISE_RUN_PID": f"{socket.gethostname()}:{os.getpid()}"}
             code = subprocess.run(command, env=environment).returncode
-            if code == 0 or arguments.profile in paths.COMMITTED_PROFILES:
-                report.update()
     except Timeout:
         print(
             "Another run is going on in this checkout (it holds runs/.run.lock); wait for it or stop it.",
@@ -84,10 +83,61 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"\n{len(chosen) - len(missing)} of {len(chosen)} notebooks are up to date, {time.monotonic() - started:.0f} s.\n"
     )
-    print(report.terminal([arguments.paper] if arguments.paper in papers.slugs() else papers.slugs()))
+    print(report.terminal(chosen, arguments.profile))
+    if arguments.publish and not code:
+        _publish(chosen, arguments.profile)
     if code:
         print(f"\nNot finished: {', '.join(missing) or 'see above'}.", file=sys.stderr)
     return 1 if code else 0
+
+
+def _publish(chosen: list[jobs.Job], profile: str) -> None:
+    changed = publish(chosen, profile)
+    print(
+        "\n".join(f"published {paths.relative(path)}" for path in changed) or "nothing to publish: all is as committed"
+    )
+
+
+def publish_run(arguments: argparse.Namespace) -> int:
+    """Copy figures, results and notebook outputs of the finished run into the repository; rewrite the tables."""
+    _publish(jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook), arguments.profile)
+    return 0
+
+
+def compare_run(arguments: argparse.Namespace) -> int:
+    """Compare the last run with the committed results: the table, then every difference that is not allowed."""
+    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    print(report.terminal(chosen, arguments.profile) or "no paper's notebook among them")
+    wrong = 0
+    for job in chosen:
+        found = compare.exhibit(job.slug, job.exhibit, job.profile, paths.run_root(job.profile))
+        for problem in found.problems if found else []:
+            print(f"{job.label}: {problem}")
+            wrong += 1
+    return 1 if wrong else 0
+
+
+def show_arithmetic(_: argparse.Namespace) -> int:
+    """This machine's arithmetic, operation by operation, beside the one of the committed results."""
+    here, there = arithmetic.operations(), arithmetic.committed()
+    print(f"{'operation':<24} {'here':<13} committed")
+    for name in dict.fromkeys([*there, *here]):
+        same = "" if here.get(name) == there.get(name) else "  <- differs"
+        print(f"{name:<24} {here.get(name, '–'):<13} {there.get(name, '–')}{same if there else ''}")
+    print(f"{'fingerprint':<24} {arithmetic.fingerprint():<13} {arithmetic.committed_fingerprint() if there else '–'}")
+    if arithmetic.different() and there:
+        print(f"Digits will differ from the committed ones: {arithmetic.why_different()}.")
+    elif there:
+        print("Equal: this machine gives the committed digits.")
+    return 0
+
+
+def lab(arguments: argparse.Namespace) -> int:
+    """Open JupyterLab on copies of the notebooks (runs/lab), so that nothing in the repository changes."""
+    from lib.workflow.lab import open_lab
+
+    open_lab(arguments.options, in_place=arguments.in_place)
+    return 0
 
 
 def execute_one(arguments: argparse.Namespace) -> int:
@@ -113,13 +163,12 @@ def execute_one(arguments: argparse.Namespace) -> int:
 
 
 def format_notebooks(_: argparse.Namespace) -> int:
-    """Take over the outputs of finished mini runs and write every notebook in normal form."""
+    """Write every notebook in the one form in which notebooks are committed."""
     for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
-        executed = paths.executed(path.parent.name, path.stem, "mini")
-        took = executed.is_file() and notebooks.publish(path, executed)
-        if not took:
-            notebooks.write(path, notebooks.normalise(notebooks.read(path)))
-        print(f"{paths.relative(path)}: {'outputs of the last mini run' if took else 'normal form'}")
+        before = path.read_text(encoding="utf-8")
+        notebooks.write(path, notebooks.normalise(notebooks.read(path)))
+        if path.read_text(encoding="utf-8") != before:
+            print(f"{paths.relative(path)}: normal form")
     return 0
 
 
@@ -172,13 +221,23 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command
 
-    command = add("run", run, "run every notebook that is not up to date, then print the claims table")
-    command.add_argument("--profile", default="mini", help="smoke, mini (default), gpu or full")
-    command.add_argument("--paper", default=None, help="only this paper, e.g. brgsa")
-    command.add_argument("--notebook", default=None, help="only this notebook, e.g. tab_cmki_ablation")
+    def choice(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        command.add_argument("--profile", default="mini", help="smoke, mini (default), gpu or full")
+        command.add_argument("--paper", default=None, help="only this paper, e.g. brgsa")
+        command.add_argument("--notebook", default=None, help="only this notebook, e.g. tab_cmki_ablation")
+        return command
+
+    command = choice(add("run", run, "run every notebook that is not up to date, below runs/"))
     command.add_argument("--jobs", type=int, default=2, help="notebooks at a time, one core each (default 2)")
     command.add_argument("--cluster", default=None, help="a folder of profiles/, e.g. slurm")
     command.add_argument("--again", action="store_true", help="also what is up to date")
+    command.add_argument("--publish", action="store_true", help="then copy what was made into the repository")
+    choice(add("publish", publish_run, "copy a finished run's figures, results and outputs into the repository"))
+    choice(add("compare", compare_run, "the last run beside the committed results"))
+    add("arithmetic", show_arithmetic, "what this machine computes to the bit, beside the committed results'")
+    command = add("lab", lab, "JupyterLab on copies of the notebooks")
+    command.add_argument("--in-place", action="store_true", help="on the repository's notebooks themselves")
+    command.add_argument("options", nargs="*", help="options of JupyterLab, after --")
     command = add("execute", execute_one, "run one notebook with the strict runner")
     command.add_argument("notebook", help="paper/name, or a path to an .ipynb")
     command.add_argument("--profile", default="mini")
@@ -186,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--parameter", action="append", metavar="NAME=VALUE", help="set a parameter (repeatable)"
     )
     command.add_argument("--output", default=None, help="executed copy (default: runs/<profile>/<paper>/<name>.ipynb)")
-    add("format", format_notebooks, "take over finished mini outputs; write notebooks in normal form")
+    add("format", format_notebooks, "write notebooks in normal form")
     add("lint", lint, "check notebooks and papers")
     add("fresh", fresh, "which committed notebooks are stale")
     add("tables", tables, "regenerate the claims tables")

@@ -1,9 +1,9 @@
 """Trained once, used by many: artefacts (a dataset, a pretrained encoder, a trained arm) under ``runs/cache``.
 
 An artefact is a folder that a function wrote. Its key is the function, its arguments, the source of the modules the
-function needs (comments left out) and the versions of the numerical libraries; so a changed plot never retrains and a
-changed loss always does. A folder appears under its final name only when it is complete, and two processes that want
-the same artefact never both build it.
+function needs (comments left out), the versions of the numerical libraries and this machine's arithmetic; so a changed
+plot never retrains and a changed loss always does. A folder appears under its final name only when it is complete, and
+two processes that want the same artefact never both build it.
 
 >>> folder = cache.build(train_arm, world=world_folder, seed=0)      # world_folder: another artefact
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lib.workflow import closure, paths
+from lib.workflow import arithmetic, closure, paths
 
 MANIFEST = "artefact.json"
 CHECKPOINT = "checkpoint"  # the one thing a build may leave behind for the next try
@@ -88,6 +88,7 @@ def describe(function: Callable, arguments: dict[str, Any]) -> tuple[dict[str, A
         "arguments": _describe(arguments),
         "source": closure.source_hash(sources),
         "libraries": {name: version(name).split("+")[0] for name in _LIBRARIES},
+        "arithmetic": arithmetic.fingerprint(),
     }
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     return recipe, paths.CACHE / function.__name__ / key

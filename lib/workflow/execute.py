@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import notebooks, papers, paths
+from lib.workflow import arithmetic, notebooks, papers, paths
 from lib.workflow.notebooks import NotebookError
 
-THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 QUIET = {
     "TQDM_DISABLE": "1",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
@@ -152,6 +151,16 @@ def _incomplete_cell(path: Path) -> int | None:
     return None
 
 
+def _recorded(record: Path) -> str:
+    """The fingerprint that the notebook's session left; of a notebook that starts none, this process's: the same."""
+    try:
+        return record.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return arithmetic.fingerprint()
+    finally:
+        record.unlink(missing_ok=True)
+
+
 def _sentence(error: Exception) -> str:
     name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
     where = f"cell {error.exec_count}: " if getattr(error, "exec_count", None) else ""
@@ -164,9 +173,10 @@ def execute(
 ) -> Path:
     """Execute one notebook and return its executed copy.
 
-    ``given`` overrides the profile's parameters; then the copy, its figures and its results go to
-    ``runs/<profile>.custom``, never over those of the profile. On failure the copy with its traceback is kept as
-    ``<name>.failed.ipynb`` and :class:`ExecutionError` says which cell and why; an earlier good copy stays as it was.
+    Figures and results go below ``runs/<profile>``, never into the repository (see :mod:`lib.workflow.publish`).
+    ``given`` overrides the profile's parameters; then all goes to ``runs/<profile>.custom``. On failure the copy with its
+    traceback is kept as ``<name>.failed.ipynb`` and :class:`ExecutionError` says which cell and why; an earlier good
+    copy stays as it was.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -176,14 +186,13 @@ def execute(
     custom = parameters != check_parameters(path, usual)
     output = output or paths.executed(path.parent.name, path.stem, f"{profile}.custom" if custom else profile)
     running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
+    log, record = output.with_suffix(".progress"), output.with_suffix(".arithmetic")
     output.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in (running, failed):
+    for leftover in (running, failed, record):
         leftover.unlink(missing_ok=True)
     digest = notebooks.content_hash(path, profile)
-    log = output.with_suffix(".progress")
-    variables = THREADS | QUIET | {"REPRISE_PROGRESS": str(log)}
-    if custom:
-        variables["REPRISE_OUT"] = os.environ.get("REPRISE_OUT", str(paths.RUNS / f"{profile}.custom"))
+    out = os.environ.get("REPRISE_OUT") or str(paths.run_root(f"{profile}.custom" if custom else profile))
+    variables = QUIET | {"REPRISE_PROGRESS": str(log), "REPRISE_RECORD": str(record), "REPRISE_OUT": out}
     label = f"{path.parent.name}/{path.stem}"
 
     def run_once() -> None:
@@ -213,12 +222,14 @@ def execute(
         except Exception as error:
             problem = _sentence(error)
     if problem:
+        record.unlink(missing_ok=True)
         if running.exists():
             os.replace(running, failed)
         trace = f". Traceback: {paths.relative(failed)}" if failed.exists() else ""
         raise ExecutionError(f"{label} failed in {problem}{trace}")
     done = notebooks.read(running)
     done.metadata["reprise"] = {"content_hash": "custom" if custom else digest, "profile": profile}
+    done.metadata["reprise"]["arithmetic"] = _recorded(record)
     notebooks.write(running, done)
     os.replace(running, output)
     return output

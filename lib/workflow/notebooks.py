@@ -1,7 +1,8 @@
 """The notebooks as files: their parameters, their content hash, the linter, and the normaliser behind ``make format``.
 
-A committed notebook carries the outputs of its ``mini`` run. ``publish`` copies them there from an executed copy and
-records the hash of everything the run depended on; ``stale`` tells when that no longer is what is in the repository.
+A committed notebook carries the outputs of its ``mini`` run. ``publish`` copies them there from an executed copy, with
+the hash of everything the run depended on and the fingerprint of its arithmetic; ``stale`` tells when that no longer is
+what is in the repository.
 
 >>> lint(paths.notebook("brgsa", "fig_modality_gap"))      # [] or a list of sentences
 """
@@ -150,9 +151,10 @@ def stale(path: Path) -> str | None:
     """``None`` when the committed outputs belong to what is in the repository, else one sentence."""
     recorded = read(path).metadata.get("reprise", {}).get("content_hash")
     if recorded is None:
-        return f"{paths.relative(path)} has no recorded run; run it and then `make format`"
+        return f"{paths.relative(path)} has no recorded run; run it and then `make publish`"
     if recorded != content_hash(path):
-        return f"{paths.relative(path)} is stale: the notebook, its lib files or its YAML changed since it ran; run it again"
+        name = paths.relative(path)
+        return f"{name} is stale: the notebook, its lib files or its YAML changed; run it and then `make publish`"
     return None
 
 
@@ -160,6 +162,14 @@ def recorded_hash(path: Path) -> str | None:
     """The content hash a notebook was run from, as its runner recorded it; ``None`` when there is none."""
     try:
         return read(path).metadata.get("reprise", {}).get("content_hash")
+    except NotebookError:
+        return None
+
+
+def recorded_arithmetic(path: Path) -> str | None:
+    """The fingerprint of the arithmetic a notebook was run under; ``None`` when there is none."""
+    try:
+        return read(path).metadata.get("reprise", {}).get("arithmetic")
     except NotebookError:
         return None
 
@@ -204,7 +214,8 @@ def write(path: Path, notebook: nbformat.NotebookNode) -> None:
 
 
 def publish(path: Path, executed: Path) -> bool:
-    """Copy the outputs of an executed copy into the committed notebook; ``False`` when its cells no longer match."""
+    """Copy the outputs of an executed copy into the committed notebook; ``False`` when nothing changed, or when its cells
+    no longer match."""
     source, done = read(path), read(executed)
     kept = [cell for cell in done.cells if "injected-parameters" not in _tags(cell)]
     if [cell.source for cell in kept] != [cell.source for cell in source.cells] or len(kept) != len(done.cells):
@@ -214,9 +225,10 @@ def publish(path: Path, executed: Path) -> bool:
     for target, cell in zip(source.cells, kept, strict=True):
         if target.cell_type == "code":
             target.outputs, target.execution_count = cell.outputs, cell.execution_count
-    source.metadata["reprise"] = {"content_hash": content_hash(path), "profile": "mini"}
+    source.metadata["reprise"] = dict(done.metadata["reprise"])
+    before = path.read_text(encoding="utf-8")
     write(path, normalise(source))
-    return True
+    return path.read_text(encoding="utf-8") != before
 
 
 # ---------------------------------------------------------------------- linter
@@ -257,7 +269,7 @@ def lint(path: Path) -> list[str]:
                 complain(f"code cell {number} prints on stderr")
     counts = [cell.execution_count for cell in code]
     if counts != list(range(1, len(code) + 1)):
-        complain(f"execution counts are {counts}, not 1..{len(code)}: run it as a whole and then `make format`")
+        complain(f"execution counts are {counts}, not 1..{len(code)}: run it as a whole and then `make publish`")
     if path.stat().st_size > MAX_BYTES:
         complain(f"{path.stat().st_size // 1000} kB; at most {MAX_BYTES // 1000} kB")
     if nbformat.writes(normalise(read(path)), indent=1) + "\n" != path.read_text(encoding="utf-8"):

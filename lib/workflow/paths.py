@@ -21,19 +21,23 @@ CACHE = Path(os.environ.get("REPRISE_CACHE", RUNS / "cache"))
 _MIRROR = ROOT.parent / "shared" / "data"
 DATA_ROOT = Path(os.environ.get("REPRISE_DATA", _MIRROR if _MIRROR.is_dir() else RUNS / "data"))
 
-# The profile whose results are committed: its figures and results are written into the repository, any other's under runs/.
-COMMITTED_PROFILES = ("mini", "gpu", "full")
+# The profiles whose figures and results may be published into the repository, in the order in which tables show them.
+PUBLISHED_PROFILES = ("mini", "gpu", "full")
+SHOWN_PROFILE = "mini"  # whose outputs the committed notebooks carry
 
 
-def output_root(profile: str) -> Path:
-    """Folder under which ``figures/`` and ``papers/<slug>/results/`` of this profile are written.
+def output_root() -> Path:
+    """Folder under which a running notebook writes ``figures/`` and ``papers/<slug>/results/``: never the repository.
 
-    ``REPRISE_OUT`` overrides it: tests re-execute committed notebooks without touching committed files.
+    The runner says which (``REPRISE_OUT``); a kernel that nobody told, in JupyterLab or an editor, writes to
+    ``runs/own``. Into the repository they come by ``make publish`` alone.
     """
-    override = os.environ.get("REPRISE_OUT")
-    if override:
-        return Path(override)
-    return ROOT if profile in COMMITTED_PROFILES else RUNS / profile
+    return Path(os.environ.get("REPRISE_OUT") or RUNS / "own")
+
+
+def run_root(profile: str) -> Path:
+    """Folder under which a run of a whole profile writes."""
+    return RUNS / profile
 
 
 def paper(slug: str) -> Path:
@@ -46,15 +50,22 @@ def notebook(slug: str, exhibit: str) -> Path:
 
 def executed(slug: str, exhibit: str, profile: str) -> Path:
     """Where the executed copy of a notebook lands (never inside ``notebooks/``)."""
-    return RUNS / profile / slug / f"{exhibit}.ipynb"
+    return run_root(profile) / slug / f"{exhibit}.ipynb"
 
 
-def figure(slug: str, exhibit: str, profile: str, suffix: str) -> Path:
-    return output_root(profile) / "figures" / slug / f"{exhibit}.{profile}.{suffix}"
+def figure(slug: str, exhibit: str, profile: str, suffix: str, *, root: Path | None = None) -> Path:
+    """A figure's ``png`` or its numbers (``json``): the committed one, or the one under ``root``."""
+    return (root or ROOT) / "figures" / slug / f"{exhibit}.{profile}.{suffix}"
 
 
-def result(slug: str, exhibit: str, profile: str) -> Path:
-    return output_root(profile) / "papers" / slug / "results" / f"{exhibit}.{profile}.json"
+def results(slug: str, *, root: Path | None = None) -> Path:
+    """Folder of what a paper's exhibits measured: the committed one, or the one under ``root``."""
+    return PAPERS / slug / "results" if root is None else root / "papers" / slug / "results"
+
+
+def result(slug: str, exhibit: str, profile: str, *, root: Path | None = None) -> Path:
+    """What an exhibit measured: the committed file, or the one under ``root``."""
+    return results(slug, root=root) / f"{exhibit}.{profile}.json"
 
 
 def relative(path: Path) -> str:

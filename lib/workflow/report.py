@@ -1,15 +1,18 @@
 """The claims tables: of the README, of each paper's page, and of the terminal. Numbers come from ``results/*.json`` only.
 
 >>> update()            # rewrites what stands between the markers in README.md and papers/<slug>/README.md
+>>> beside(jobs.select("mini"), "mini")     # the reader's own run beside the committed one
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import papers, paths
+from lib.workflow import compare, papers, paths
+from lib.workflow.jobs import Job
 from lib.workflow.papers import Claim, Paper
 
 README = ("<!-- claims:begin -->", "<!-- claims:end -->")
@@ -20,9 +23,10 @@ class ReportError(ValueError):
     """A page without its markers, or a result file that cannot be read."""
 
 
-def _results(slug: str) -> list[dict[str, Any]]:
+def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
+    """The committed results of a paper, or those of a run below ``root``."""
     found = []
-    for path in sorted(paths.paper(slug).glob("results/*.json")):
+    for path in sorted(paths.results(slug, root=root).glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             content["exhibit"], content["profile"], content["recomputed"].items(), content["seeds"]
@@ -33,7 +37,7 @@ def _results(slug: str) -> list[dict[str, Any]]:
             sentence = f"{paths.relative(path)} is damaged ({reason}); delete it and run the notebook again"
             raise ReportError(sentence) from None
         found.append(content)
-    order = {profile: i for i, profile in enumerate(paths.COMMITTED_PROFILES)}
+    order = {profile: i for i, profile in enumerate(paths.PUBLISHED_PROFILES)}
     return sorted(found, key=lambda r: order.get(r["profile"], len(order)))
 
 
@@ -137,27 +141,48 @@ def update() -> list[Path]:
     return changed
 
 
-def terminal(slugs: list[str], *, width: int = 150) -> str:
-    """The table a run ends with: every claim of the given papers, one line each."""
-    lines = []
-    for slug in slugs:
-        table = rows(slug)
-        waiting = [row for row in table if row["verdict"] == "no notebook yet"]
-        if len(waiting) == len(table):
-            lines.append(f"{table[0]['paper']:<16} {len(table)} claims, no notebook yet (papers/{slug}/README.md)")
-            continue
-        for row in table:
-            rerun = row["rerun"].split("<br>")[0]
-            verdict = row["verdict"].split("<br>")[0].strip("*")
-            outcome = (
-                f"{rerun}"
-                if rerun != "–"
-                else "recomputed " + row["recomputed"].replace("<br>", ": ")
-                if row["recomputed"] != "–"
-                else ""
-            )
-            statement = row["statement"]
-            room = width - 16 - 5 - 18 - 42
-            statement = statement if len(statement) <= room else statement[: room - 3] + "..."
-            lines.append(f"{row['paper']:<16} {row['claim']:<4} {verdict:<17} {outcome:<41} {statement}")
+def _outcome(result: dict[str, Any] | None, claim_id: str) -> str:
+    judged = (result or {}).get("claims", {}).get(claim_id)
+    return f"{judged['verdict']} {_interval(judged['difference'])}" if judged else "–"
+
+
+def beside(chosen: Sequence[Job], profile: str) -> list[dict[str, str]]:
+    """One row a claim that was judged, and one an exhibit without claims: the committed outcome, the one of the run
+    below ``runs/<profile>``, and how the exhibits compare (:mod:`lib.workflow.compare`)."""
+    table = []
+    for slug in dict.fromkeys(job.slug for job in chosen if job.slug in papers.slugs()):
+        ours = {r["exhibit"]: r for r in _results(slug) if r["profile"] == profile}
+        here = {r["exhibit"]: r for r in _results(slug, paths.run_root(profile)) if r["profile"] == profile}
+        for job in (job for job in chosen if job.slug == slug):
+            found = compare.exhibit(slug, job.exhibit, profile, paths.run_root(profile))
+            word = found.word if found else ("not run here" if job.exhibit not in here else "nothing to compare with")
+            results = [side.get(job.exhibit) for side in (ours, here)]
+            claims = dict.fromkeys(claim for result in results if result for claim in result["claims"])
+            for claim in claims or [""]:
+                outcomes = [_outcome(result, claim) for result in results]
+                row = {"exhibit": job.label, "claim": claim, "ours": outcomes[0], "here": outcomes[1], "same": word}
+                table.append(row)
+    return table
+
+
+def terminal(chosen: Sequence[Job], profile: str) -> str:
+    """The table a run ends with: the reader's numbers beside the committed ones, and what it means when they differ."""
+    table = beside(chosen, profile)
+    if not table:
+        return ""
+    heads = {"exhibit": "exhibit", "claim": "claim", "ours": "committed", "here": "here", "same": "exhibit compared"}
+    wide = {key: max(len(row[key]) for row in [heads, *table]) for key in heads}
+    lines = ["  ".join(row[key].ljust(wide[key]) for key in heads).rstrip() for row in [heads, *table]]
+    words = {row["same"] for row in table}
+    if words & {"same meaning", "differs"}:
+        lines += ["", _explain(words)]
     return "\n".join(lines)
+
+
+def _explain(words: set[str]) -> str:
+    if "same meaning" not in words:
+        return "differs: python -m lib.workflow compare tells what."
+    return (
+        "same meaning: this machine computes otherwise than the one of the committed results (python -m lib.workflow "
+        "arithmetic), and means lie within their spread. differs: python -m lib.workflow compare tells what."
+    )

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import cache, papers, paths, verdicts
+from lib.workflow import arithmetic, cache, papers, paths, verdicts
 
 
 class SessionError(RuntimeError):
@@ -61,6 +61,18 @@ def _hardware(device: str) -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, 1 thread"
 
 
+def provenance(device: str) -> dict[str, Any]:
+    """On what a number is made: hardware, versions, arithmetic, commit."""
+    libraries = ("torch", "numpy", "transformers", "monai", "peft", "trl")
+    return {
+        "hardware": _hardware(device),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in libraries},
+        "arithmetic": arithmetic.fingerprint(),
+        "commit": _commit(),
+    }
+
+
 def _cpuinfo() -> list[str]:
     info = Path("/proc/cpuinfo")
     return info.read_text().splitlines() if info.exists() else []
@@ -79,6 +91,14 @@ def _make_deterministic(device: str) -> None:
     torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
     if device == "cpu":
         torch.set_num_threads(1)
+
+
+def _tell_arithmetic() -> None:
+    """Leave the fingerprint to the runner; in a kernel without one, say in a line that digits will differ, and go on."""
+    if record := os.environ.get("REPRISE_RECORD"):
+        write_text(Path(record), arithmetic.fingerprint())
+    elif arithmetic.committed() and (names := arithmetic.different()):
+        print(f"Note: digits may differ from the committed ones ({', '.join(names)}): {arithmetic.why_different()}.")
 
 
 @dataclass
@@ -117,7 +137,8 @@ class Run:
 
     # ------------------------------------------------------------------ outcome
     def record(self, quantity: str, values: Mapping[str, Any], *, unit: str = "") -> None:
-        """Keep measured numbers: arm -> one value a seed, or one value."""
+        """Keep measured numbers: arm -> one value a seed (a list, also of one), or a plain number: a count or a fact, which is
+        the same under every arithmetic."""
         known = {(number["quantity"], number["arm"]) for number in self.numbers}
         for arm, value in values.items():
             if (quantity, arm) in known:  # two claims on one quantity
@@ -156,14 +177,18 @@ class Run:
         from lib import figures
 
         drawn = figures.draw(spec)
-        png, numbers = (paths.figure(self.paper.slug, self.exhibit, self.profile, kind) for kind in ("png", "json"))
+        root = paths.output_root()
+        png, numbers = (
+            paths.figure(self.paper.slug, self.exhibit, self.profile, kind, root=root) for kind in ("png", "json")
+        )
         figures.save(drawn, spec, png=png, json=numbers)
         series = [one for panel in spec["panels"] for one in panel["series"]]
         print(f"figure {self.paper.slug}/{self.exhibit}: {len(spec['panels'])} panels, {len(series)} series")
         display(drawn)  # here and not by the cell's value, which a closing semicolon would hide
 
     def save(self, *, recomputed: Mapping[str, float] | None = None) -> Path:
-        """Write ``papers/<slug>/results/<exhibit>.<profile>.json``: what was measured, from what, on what."""
+        """Write ``papers/<slug>/results/<exhibit>.<profile>.json`` below ``paths.output_root()``: what was measured, from
+        what, on what."""
         result = {
             "slug": self.paper.slug,
             "exhibit": self.exhibit,
@@ -173,17 +198,9 @@ class Run:
             "claims": self.judged,
             "numbers": self.numbers,
             "recomputed": dict(recomputed or {}),
-            "provenance": {
-                "hardware": _hardware(self.device),
-                "python": platform.python_version(),
-                "versions": {
-                    name: version(name) for name in ("torch", "numpy", "transformers", "monai", "peft", "trl")
-                },
-                "commit": _commit(),
-                "seconds": round(time.monotonic() - self.started, 1),
-            },
+            "provenance": {**provenance(self.device), "seconds": round(time.monotonic() - self.started, 1)},
         }
-        path = paths.result(self.paper.slug, self.exhibit, self.profile)
+        path = paths.result(self.paper.slug, self.exhibit, self.profile, root=paths.output_root())
         write_text(path, json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return path
 
@@ -232,6 +249,7 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
     if not chosen or len(set(chosen)) != len(chosen):
         raise SessionError(f"seeds must be a positive number or a list of different numbers, not {seeds!r}")
     _make_deterministic(device)
+    _tell_arithmetic()
     return Run(
         paper=paper,
         exhibit=exhibit,

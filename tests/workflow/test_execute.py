@@ -11,6 +11,7 @@ import psutil
 import pytest
 import toy_project as toy
 
+import lib
 from lib.workflow import execute as runner
 from lib.workflow import notebooks, paths
 from lib.workflow.__main__ import main
@@ -182,8 +183,8 @@ def test_the_environment_is_as_before_and_the_kernel_has_one_thread(notebook, mo
     before = dict(os.environ)
     execute(notebook)
     assert dict(os.environ) == before
-    assert {seen[name] for name in runner.THREADS} == {"1"} and seen["TQDM_DISABLE"] == "1"
-    assert "REPRISE_OUT" not in seen and seen["REPRISE_PROGRESS"].endswith("tab_a.progress")
+    assert {seen[name] for name in lib.THREADS} == {"1"} and seen["TQDM_DISABLE"] == "1"
+    assert seen["REPRISE_OUT"] == str(paths.RUNS / "mini") and seen["REPRISE_PROGRESS"].endswith("tab_a.progress")
 
 
 def test_other_parameters_never_write_over_the_results_of_the_profile(notebook, monkeypatch):

@@ -225,18 +225,21 @@ def _executed_copy(notebook, *, content=None) -> None:
     for number, cell in enumerate(notebooks.code_cells(done), start=1):
         cell.execution_count = number
     done.cells[6].outputs = [nbformat.v4.new_output("stream", name="stdout", text="scaled 0.25\n")]
-    done.metadata["reprise"] = {"content_hash": content_hash(notebook), "profile": "mini"}
+    done.metadata["reprise"] = {"content_hash": content_hash(notebook), "profile": "mini", "arithmetic": "here"}
     notebooks.write(paths.executed("toy", "tab_a", "mini"), done)
 
 
-def test_format_publishes_a_finished_run_and_fresh_then_agrees(notebook, capsys):
+def test_publish_takes_a_finished_run_over_format_does_not_and_fresh_then_agrees(notebook):
     toy.write_notebook(notebook, executed=False)
     assert "has no recorded run" in stale(notebook) and main(["fresh"]) == 1
     _executed_copy(notebook)
-    assert main(["format"]) == 0 and "outputs of the last mini run" in capsys.readouterr().out
+    assert main(["format"]) == 0 and "has no recorded run" in stale(notebook)
+    assert publish(notebook, paths.executed("toy", "tab_a", "mini")) is True
     assert lint(notebook) == [] and stale(notebook) is None and main(["fresh"]) == 0
     assert read(notebook).cells[6].outputs[0].text == "scaled 0.25\n"
+    assert notebooks.recorded_arithmetic(notebook) == "here"
     before = notebook.read_bytes()
+    assert publish(notebook, paths.executed("toy", "tab_a", "mini")) is False  # nothing new
     assert main(["format"]) == 0 and notebook.read_bytes() == before
     _change(notebook, _set(7, source="Read it otherwise."))
     assert "is stale" in stale(notebook) and main(["fresh"]) == 1

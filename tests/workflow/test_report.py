@@ -6,7 +6,7 @@ import re
 import pytest
 import toy_project as toy
 
-from lib.workflow import papers, paths, report
+from lib.workflow import jobs, papers, paths, report
 from lib.workflow.__main__ import main
 from lib.workflow.report import ReportError
 
@@ -140,13 +140,53 @@ def test_a_bar_in_a_statement_does_not_break_the_table(project):
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
 
-def test_the_terminal_table_has_a_line_a_claim_and_one_for_a_paper_without_notebooks(project):
-    toy.write_result(toy.result())
-    lines = report.terminal(["toy"]).splitlines()
-    assert len(lines) == 2 and "C1" in lines[0] and "holds" in lines[0] and "+0.021" in lines[0]
-    (project / "notebooks/toy/tab_a.ipynb").unlink()
-    (paths.paper("toy") / "results/tab_a.mini.json").unlink()
-    assert report.terminal(["toy"]) == "Toy              2 claims, no notebook yet (papers/toy/README.md)"
+def _here(content: dict) -> None:
+    path = paths.result("toy", "tab_a", "mini", root=paths.run_root("mini"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def _moved(verdict: str, arithmetic: str) -> dict:
+    content = toy.result(provenance={"arithmetic": arithmetic})
+    content["claims"]["C1"] |= {"verdict": verdict, "difference": {"mean": 0.01, "low": -0.002, "high": 0.022, "n": 5}}
+    return content
+
+
+@pytest.mark.parametrize(
+    "verdict, arithmetic, word",
+    [("undecided", "there", "same meaning"), ("contradicted", "there", "differs"), ("undecided", "here", "differs")],
+)
+def test_a_run_ends_with_its_numbers_beside_the_committed_ones(project, verdict, arithmetic, word):
+    chosen = jobs.select("mini")
+    toy.write_result(toy.result(provenance={"arithmetic": "here"}))
+    assert report.beside(chosen, "mini") == [
+        {
+            "exhibit": "toy/tab_a",
+            "claim": "C1",
+            "ours": "holds +0.021 [+0.010, +0.033]",
+            "here": "–",
+            "same": "not run here",
+        }
+    ]
+    _here(_moved(verdict, arithmetic))
+    head, line, _, why = report.terminal(chosen, "mini").splitlines()
+    assert head.split() == ["exhibit", "claim", "committed", "here", "exhibit", "compared"]
+    assert line.split("  ")[0] == "toy/tab_a" and line.endswith(f"{verdict} +0.010 [-0.002, +0.022]  {word}")
+    assert why.startswith(word)
+
+
+def test_equal_numbers_are_the_same_digits_and_need_no_explanation(project):
+    content = toy.result(provenance={"arithmetic": "here"})
+    toy.write_result(content)
+    _here(content)
+    assert report.terminal(jobs.select("mini"), "mini").splitlines()[1].endswith("same digits")
+    assert len(report.terminal(jobs.select("mini"), "mini").splitlines()) == 2
+
+
+def test_an_exhibit_without_a_claim_has_a_row_and_one_never_published_says_so(project):
+    _here(toy.result(claims={}))
+    [row] = report.beside(jobs.select("mini"), "mini")
+    assert row["claim"] == "" and row["same"] == "nothing to compare with"
 
 
 # ---------------------------------------------------------------------- the committed pages
