@@ -9,10 +9,10 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-import test_nbval
-from test_arithmetic import FOREIGN
+from foreign import FOREIGN, commit
 
 from lib.workflow import jobs, paths
 
@@ -25,21 +25,22 @@ def trained(job: jobs.Job) -> bool:
     return path.is_file() and json.loads(path.read_text())["kind"] == "rerun"
 
 
-def draw(every: list[jobs.Job], commit: str) -> list[str]:
+def draw(every: list[jobs.Job], by: str) -> list[str]:
     """Labels of ``COUNT`` trained notebooks of different papers, none of the dearest."""
     able = [job for job in every if (job.minutes or 9) <= DEAREST and trained(job)]
-    able.sort(key=lambda job: hashlib.sha256(f"{commit}/{job.label}".encode()).hexdigest())
+    able.sort(key=lambda job: hashlib.sha256(f"{by}/{job.label}".encode()).hexdigest())
     first_of_each = {job.slug: job.label for job in reversed(able)}
     return [job.label for job in able if job.label in first_of_each.values()][:COUNT]
 
 
 @pytest.mark.notebooks
 def test_two_trained_notebooks_mean_the_same_under_another_arithmetic(tmp_path):
-    labels = draw(jobs.every("mini"), test_nbval._commit())
+    labels = draw(jobs.every("mini"), commit())
     assert len(labels) == COUNT
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     environment |= FOREIGN | {"REPRISE_NBVAL": ",".join(labels), "REPRISE_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test_nbval.__file__, "-k", "same_again"]
+    tests = str(Path(__file__).with_name("test_nbval.py"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "-k", "same_again"]
     done = subprocess.run(command, cwd=paths.ROOT, env=environment, capture_output=True, text=True)
     print(done.stdout)
     assert done.returncode == 0 and f"{COUNT} passed" in done.stdout, done.stdout[-8000:] + done.stderr[-2000:]
@@ -48,6 +49,6 @@ def test_two_trained_notebooks_mean_the_same_under_another_arithmetic(tmp_path):
 
 def test_the_draw_changes_with_the_commit_and_covers_the_papers():
     every = jobs.every("mini")
-    drawn = [draw(every, str(commit)) for commit in range(40)]
+    drawn = [draw(every, str(number)) for number in range(40)]
     assert all(len({label.split("/")[0] for label in labels}) == COUNT for labels in drawn)
     assert {label.split("/")[0] for labels in drawn for label in labels} == {j.slug for j in every if trained(j)}

@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import toy_project as toy
+from foreign import commit
 
 from lib.workflow import arithmetic, compare, jobs, notebooks, paths
 from lib.workflow.execute import QUIET
@@ -31,11 +32,6 @@ OUTCOMES = r"""
 regex: (?m)^(\w+) (holds|contradicted|undecided|invalid \(null\))\. Claim:
 replace: \1 OUTCOME. Claim:
 """
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def choose(every: list[jobs.Job], *, commit: str, all_of_them: bool) -> list[jobs.Job]:
@@ -56,7 +52,7 @@ def asked_for(every: list[jobs.Job], words: str) -> list[jobs.Job]:
 ASKED = os.environ.get("REPRISE_NBVAL", "")
 EVERY = jobs.every("mini")
 CHOSEN = (
-    asked_for(EVERY, ASKED) if ASKED not in ("", "all") else choose(EVERY, commit=_commit(), all_of_them=ASKED == "all")
+    asked_for(EVERY, ASKED) if ASKED not in ("", "all") else choose(EVERY, commit=commit(), all_of_them=ASKED == "all")
 )
 
 

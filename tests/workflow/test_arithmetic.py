@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from foreign import FOREIGN
 
 import lib
 from lib.workflow import arithmetic, notebooks, paths
 from lib.workflow.__main__ import main
 
-FOREIGN = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"}
 SETTINGS = set(lib.THREADS) | set(lib.KERNELS) | set(lib.NUMPY_WITHOUT_AVX512)
 TELL = "from lib.workflow import arithmetic as a; print(a.fingerprint(), *sorted(a.operations().items()))"
 
