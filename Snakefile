@@ -8,23 +8,22 @@ from lib.workflow import jobs
 from lib.workflow.execute import _die_with_the_run
 
 _die_with_the_run()
-PROFILE = config.get("profile", "mini")
-JOBS = jobs.select(PROFILE, paper=config.get("paper") or None, notebook=config.get("notebook") or None)
+JOBS = jobs.read_plan(config)
 
 
 rule all:
     default_target: True
-    input: [str(job.output) for job in JOBS]
+    input: [job["output"] for job in JOBS]
 
 
 for job in JOBS:
 
     rule:
-        name: f"{job.slug}__{job.exhibit}"
-        input: [ancient(str(path)) for path in job.inputs]
-        output: str(job.output)
-        params: digest=job.digest, target=str(job.notebook), profile=job.profile
+        name: job["name"]
+        input: [ancient(path) for path in job["inputs"]]
+        output: job["output"]
+        params: digest=job["digest"], target=job["notebook"], profile=job["profile"]
         threads: 1
-        priority: round(100 * (job.minutes or 0))  # long ones first, so that no core waits at the end
-        resources: gpu=job.gpus
+        priority: job["priority"]
+        resources: gpu=job["gpus"]
         shell: f"{sys.executable} -m lib.workflow execute {{params.target:q}} --profile {{params.profile:q}}"

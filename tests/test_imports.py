@@ -53,7 +53,23 @@ def test_importing_every_module_loads_no_heavy_library():
 
 
 @pytest.mark.parametrize(
-    "room", ["lib.workflow.session", "lib.workflow.__main__", "lib.data.ct_rate", "lib.evaluation.statistics"]
+    "room",
+    [
+        "lib.workflow.session",
+        "lib.workflow.__main__",
+        "lib.workflow.commands",
+        "lib.data.ct_rate",
+        "lib.evaluation.statistics",
+    ],
 )
 def test_rooms_without_tensors_do_not_load_torch(room):
     assert _python(f"import {room}, sys; print('torch' in sys.modules, 'sklearn' in sys.modules)") == "False False\n"
+
+
+def test_looking_at_notebooks_and_asking_for_help_stays_quick():
+    """nbformat imports a validator that takes three seconds; only what is written or linted needs it."""
+    assert _python("import lib.workflow.commands, sys; print('nbformat' in sys.modules)") == "False\n"
+    help_loads = (
+        "import lib.workflow.__main__ as m, sys; m._parser(); print({'numpy', 'pydantic', 'yaml'} & set(sys.modules))"
+    )
+    assert _python(help_loads) == "set()\n"

@@ -54,12 +54,14 @@ def _file_imports(file: Path, _mtime: int, _size: int) -> set[str]:
 
 def _walk(names: Iterable[str]) -> list[Path]:
     files: set[Path] = set()
+    seen: set[str] = set()
     waiting = list(names)
     while waiting:
-        name = waiting.pop()
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):  # importing a.b.c runs a/__init__ and a/b/__init__ too
-            file = _file_of(".".join(parts[:depth]))
+        parts = waiting.pop().split(".")
+        packages = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
+        for name in packages - seen:  # importing a.b.c runs a/__init__ and a/b/__init__ too
+            seen.add(name)
+            file = _file_of(name)
             if file is not None and file not in files:
                 files.add(file)
                 stat = file.stat()

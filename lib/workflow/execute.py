@@ -145,7 +145,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 def _incomplete_cell(path: Path) -> int | None:
     """Number of the first code cell without an execution count (a dead kernel looks like success otherwise)."""
-    for number, cell in enumerate(notebooks.code_cells(notebooks.read(path)), start=1):
+    for number, cell in enumerate(notebooks.look(path).code, start=1):
         if cell.source.strip() and cell.execution_count is None:
             return number
     return None

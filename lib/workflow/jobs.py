@@ -1,14 +1,19 @@
 """What there is to run: one job a notebook, with exactly the files it depends on. Read by the Snakefile and the CLI.
 
->>> [job.label for job in select("mini", paper="brgsa")]
+>>> "notebooks/00_start_here" in [job.label for job in select("mini")]
+True
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lib.workflow import notebooks, papers, paths
 
@@ -40,7 +45,7 @@ class Job:
 
     @property
     def inputs(self) -> list[Path]:
-        return [self.notebook, *notebooks.lib_files(self.notebook)]
+        return [self.notebook, *notebooks.files(self.notebook)]
 
     @property
     def gpus(self) -> int:
@@ -50,18 +55,55 @@ class Job:
         settings = papers.load_experiments(self.slug).profiles.get(self.profile, {})
         return int(settings.get("device") == "cuda")
 
-    @property
+    @cached_property
     def digest(self) -> str:
+        """The content hash when it is first asked for; select again to see what changed since."""
         return notebooks.content_hash(self.notebook, self.profile)
 
-    def is_stale(self) -> bool:
-        """Whether there is an executed copy that was not run from what is in the repository now."""
-        digest = self.digest  # also without a copy: a lib file that is not Python is told before anything runs
-        return self.output.is_file() and notebooks.recorded_hash(self.output) != digest
+    def is_finished(self) -> bool:
+        """Whether there is an executed copy, and it was run from what is in the repository now."""
+        digest = self.digest  # also without a copy: a file that is not Python is told before anything runs
+        return self.output.is_file() and notebooks.recorded_hash(self.output) == digest
 
     def set_aside(self) -> None:
-        """Rename the executed copy, so that the notebook is run again."""
-        os.replace(self.output, self.output.with_suffix(".previous.ipynb"))
+        """Rename the executed copy, if there is one, so that the notebook is run again."""
+        if self.output.is_file():
+            os.replace(self.output, self.output.with_suffix(".previous.ipynb"))
+
+
+def plan(chosen: Sequence[Job]) -> list[dict[str, Any]]:
+    """What Snakemake is told of each job: a rule's name, inputs, output, digest, priority and GPUs, all as plain JSON."""
+    return [
+        {
+            "name": f"{job.slug}__{job.exhibit}",
+            "inputs": [str(path) for path in job.inputs],
+            "output": str(job.output),
+            "digest": job.digest,
+            "notebook": str(job.notebook),
+            "profile": job.profile,
+            "priority": round(100 * (job.minutes or 0)),  # long ones first, so that no core waits at the end
+            "gpus": job.gpus,
+        }
+        for job in chosen
+    ]
+
+
+def write_plan(chosen: Sequence[Job]) -> Path:
+    """The plan as a file below ``runs``, so that Snakemake does not work it out a second time."""
+    from lib.workflow.session import write_text
+
+    path = paths.RUNS / ".plan.json"
+    write_text(path, json.dumps(plan(chosen), indent=1))
+    return path
+
+
+def read_plan(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The plan that ``config`` names; without one (Snakemake called by hand, or no shared disk) it is worked out."""
+    path = Path(config.get("plan") or "")
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    narrowed = {key: config.get(key) or None for key in ("paper", "notebook")}
+    return plan(select(config.get("profile", "mini"), **narrowed))
 
 
 def _nearest(word: str, known: list[str]) -> str:

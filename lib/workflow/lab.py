@@ -26,7 +26,7 @@ LINKED = ("figures", "papers")
 def _cells(path: Path) -> str:
     """Hash of what somebody can have changed in a notebook: its cells, not their outputs."""
     try:
-        cells = [f"{cell.cell_type}:{cell.source}" for cell in notebooks.read(path).cells]
+        cells = [f"{cell.cell_type}:{cell.source}" for cell in notebooks.look(path).cells]
     except notebooks.NotebookError:
         return "not a notebook"
     return hashlib.sha256("\n".join(cells).encode()).hexdigest()

@@ -9,24 +9,24 @@ what is in the repository.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING
 
 from lib.workflow import closure, papers, paths
+from lib.workflow.cells import NotebookError, look, not_valid, parameters, parse, read_by_later_cells
+
+if TYPE_CHECKING:
+    import nbformat  # inside functions: its validator costs three seconds
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 MAX_CELLS, MIN_CELLS, MAX_CODE_LINES, MAX_BYTES = 14, 8, 60, 400_000
 
 _FORBIDDEN = {
-    r"^\s*(async\s+)?def\s": "a function definition (functions live in lib)",
-    r"^\s*class\s": "a class definition (classes live in lib)",
+    r"^\s*(async\s+)?def\s": "a function definition (functions live in papers/<slug> or lib)",
+    r"^\s*class\s": "a class definition (classes live in papers/<slug> or lib)",
     r"^\s*try\s*:": "a try block",
     r"sys\.path": "sys.path",
     r"^\s*[!%]\s*pip|^\s*!": "a shell or pip command",
@@ -35,26 +35,17 @@ _FORBIDDEN = {
 }
 
 
-class NotebookError(ValueError):
-    """A notebook that breaks a rule; the message names the file and the remedy."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    name: str
-    default: Any
-    help: str = ""
-
-
 def read(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook; raises :class:`NotebookError` when it is missing or not a version-4 notebook."""
+    """Read and validate a notebook; raises :class:`NotebookError` when it is missing or not of version 4."""
+    import nbformat
+
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
         nbformat.validate(notebook)
     except FileNotFoundError:
         raise NotebookError(f"{paths.relative(path)} does not exist") from None
     except Exception as error:  # nbformat raises a different class for each kind of damage
-        raise NotebookError(f"{paths.relative(path)} is not a valid notebook: {str(error).splitlines()[0]}") from None
+        raise not_valid(path, error) from None
     return notebook
 
 
@@ -66,55 +57,13 @@ def _tags(cell: nbformat.NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def _parse(cell: nbformat.NotebookNode, path: Path) -> ast.Module:
-    try:
-        return ast.parse(cell.source)
-    except SyntaxError as error:
-        line = cell.source.splitlines()[(error.lineno or 1) - 1].strip()[:60]
-        raise NotebookError(f"{paths.relative(path)}: '{line}' is not Python ({error.msg}); correct it") from None
-
-
-def parameters(path: Path) -> list[Parameter]:
-    """The literals of the notebook's ``parameters`` cell, in order; a trailing comment is the help text."""
-    cells = [cell for cell in code_cells(read(path)) if "parameters" in _tags(cell)]
-    if not cells:
-        return []
-    lines = cells[0].source.splitlines()
-    found = []
-    for node in _parse(cells[0], path).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        try:
-            value = ast.literal_eval(node.value)
-            name = targets[0].id
-        except (ValueError, AttributeError, IndexError):
-            raise NotebookError(
-                f"{paths.relative(path)}: line {node.lineno} of the parameters cell is not NAME = LITERAL"
-            ) from None
-        _, _, comment = lines[node.end_lineno - 1].partition("#")
-        found.append(Parameter(name=name, default=value, help=comment.strip()))
-    return found
-
-
-def read_by_later_cells(path: Path) -> set[str]:
-    """Names that the cells after the ``parameters`` cell read."""
-    names: set[str] = set()
-    after = False
-    for cell in code_cells(read(path)):
-        if after:
-            names |= {
-                n.id for n in ast.walk(_parse(cell, path)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
-            }
-        after = after or "parameters" in _tags(cell)
-    return names
-
-
 # ---------------------------------------------------------------------- freshness
-def lib_files(path: Path) -> list[Path]:
-    """The ``lib`` files a notebook depends on, directly or not."""
-    cells = code_cells(read(path))
-    for cell in cells:
-        _parse(cell, path)
-    return closure.modules_of_source("\n".join(cell.source for cell in cells))
+def files(path: Path) -> list[Path]:
+    """The project's files a notebook depends on (of lib, papers and benchmarks), directly or not."""
+    code = look(path).code
+    for cell in code:
+        parse(cell.source, path)
+    return closure.modules_of_source("\n".join(cell.source for cell in code))
 
 
 def settings_digest(path: Path, profile: str) -> str:
@@ -142,36 +91,37 @@ def settings_digest(path: Path, profile: str) -> str:
 
 
 def content_hash(path: Path, profile: str = "mini") -> str:
-    """Hash of everything a run of the notebook depends on: its cells, the ``lib`` files it needs, its settings."""
-    cells = [f"{cell.cell_type}:{cell.source}" for cell in read(path).cells]
-    return closure.source_hash(lib_files(path), *cells, settings_digest(path, profile))
+    """Hash of everything a run of the notebook depends on: its cells, the project's files it needs, its settings."""
+    cells = [f"{cell.cell_type}:{cell.source}" for cell in look(path).cells]
+    return closure.source_hash(files(path), *cells, settings_digest(path, profile))
 
 
 def stale(path: Path) -> str | None:
     """``None`` when the committed outputs belong to what is in the repository, else one sentence."""
-    recorded = read(path).metadata.get("reprise", {}).get("content_hash")
+    recorded = look(path).recorded.get("content_hash")
     if recorded is None:
         return f"{paths.relative(path)} has no recorded run; run it and then `make publish`"
     if recorded != content_hash(path):
         name = paths.relative(path)
-        return f"{name} is stale: the notebook, its lib files or its YAML changed; run it and then `make publish`"
+        return f"{name} is stale: the notebook, its code in papers or lib, or its YAML changed; run it, then `make publish`"
     return None
+
+
+def _recorded(path: Path, key: str) -> str | None:
+    try:
+        return look(path).recorded.get(key)
+    except NotebookError:
+        return None
 
 
 def recorded_hash(path: Path) -> str | None:
     """The content hash a notebook was run from, as its runner recorded it; ``None`` when there is none."""
-    try:
-        return read(path).metadata.get("reprise", {}).get("content_hash")
-    except NotebookError:
-        return None
+    return _recorded(path, "content_hash")
 
 
 def recorded_arithmetic(path: Path) -> str | None:
     """The fingerprint of the arithmetic a notebook was run under; ``None`` when there is none."""
-    try:
-        return read(path).metadata.get("reprise", {}).get("arithmetic")
-    except NotebookError:
-        return None
+    return _recorded(path, "arithmetic")
 
 
 # ---------------------------------------------------------------------- normaliser
@@ -208,6 +158,8 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def write(path: Path, notebook: nbformat.NotebookNode) -> None:
+    import nbformat
+
     from lib.workflow.session import write_text
 
     write_text(path, nbformat.writes(notebook, indent=1) + "\n")
@@ -234,6 +186,8 @@ def publish(path: Path, executed: Path) -> bool:
 # ---------------------------------------------------------------------- linter
 def lint(path: Path) -> list[str]:
     """Every rule of design section 5 the notebook breaks, one sentence each."""
+    import nbformat
+
     notebook, problems = read(path), []
     cells, code = notebook.cells, code_cells(notebook)
     name = paths.relative(path)
@@ -245,7 +199,7 @@ def lint(path: Path) -> list[str]:
         complain(f"{len(cells)} cells; between {MIN_CELLS} and {MAX_CELLS} are wanted")
     lines = sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code)
     if lines > MAX_CODE_LINES:
-        complain(f"{lines} lines of code; at most {MAX_CODE_LINES}: move code into lib")
+        complain(f"{lines} lines of code; at most {MAX_CODE_LINES}: move code into papers/<slug> or lib")
     if cells and cells[0].cell_type != "markdown":
         complain("the first cell must be Markdown: the question")
     tagged = [cell for cell in code if "parameters" in _tags(cell)]

@@ -7,6 +7,7 @@ Every number a paper printed lives in a ``published`` table with its source; not
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -182,13 +183,20 @@ class _UniqueKeys(yaml.CSafeLoader):
     """Refuses a key written twice: YAML keeps the last one, and a published number would be lost without a word."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
+        keys = set()
         for key, _ in node.value:
-            if keys.count(key.value) > 1:
+            if key.value in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key '{key.value}' is written twice", key.start_mark
                 )
+            keys.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, schema):
+    """One object a text, however often it is asked for in a process (a paper has several notebooks): change none."""
+    return schema.model_validate(yaml.load(text, Loader=_UniqueKeys))
 
 
 def _read(path: Path, schema):
@@ -196,11 +204,9 @@ def _read(path: Path, schema):
     if not path.is_file():
         raise PaperError(f"{label} does not exist; known papers: {', '.join(slugs()) or 'none'}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        return _parsed(path.read_text(encoding="utf-8"), schema)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PaperError(f"{label} is not valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        return schema.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "(top level)"

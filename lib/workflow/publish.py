@@ -56,10 +56,6 @@ def _take(source: Path, target: Path) -> bool:
     return True
 
 
-def _finished(job: Job) -> bool:
-    return job.output.is_file() and notebooks.recorded_hash(job.output) == job.digest
-
-
 def _check_arithmetic(chosen: Sequence[Job], profile: str) -> None:
     """Committed results have one arithmetic: another one comes in with all notebooks of the profile, or not at all."""
     from lib.workflow import jobs
@@ -87,7 +83,7 @@ def publish(chosen: Sequence[Job], profile: str) -> list[Path]:
     """
     if profile not in paths.PUBLISHED_PROFILES:
         raise PublishError(f"'{profile}' is not published; only {', '.join(paths.PUBLISHED_PROFILES)} are")
-    if late := [job.label for job in chosen if not _finished(job)]:
+    if late := [job.label for job in chosen if not job.is_finished()]:
         raise PublishError(f"not up to date: {', '.join(late)}; run first (make run), then publish")
     shown = profile == paths.SHOWN_PROFILE
     if shown:

@@ -40,7 +40,7 @@ def _users() -> dict[str, set[str]]:
     for slug in papers.slugs():
         needed = set(closure.modules(*(_name(file) for file in paths.paper(slug).rglob("*.py"))))
         for notebook in (paths.NOTEBOOKS / slug).glob("*.ipynb"):
-            needed |= set(notebooks.lib_files(notebook))
+            needed |= set(notebooks.files(notebook))
         for file in needed:
             users.get(_name(file), set()).add(slug)
     return {module: by for module, by in users.items() if not module.startswith(SHARED)}

@@ -85,7 +85,7 @@ def test_a_profile_gives_its_parameters_and_an_unknown_one_is_named(notebook):
 
 def test_words_of_the_command_line_become_values(notebook, monkeypatch):
     seen = {}
-    monkeypatch.setattr("lib.workflow.__main__.execute", lambda path, **rest: seen.update(rest) or path)
+    monkeypatch.setattr("lib.workflow.commands.execute", lambda path, **rest: seen.update(rest) or path)
     words = ["-pseeds=3", "-prate=1e-4", "-pdeep=true", "-pname=null", "-psizes=[4, 5]", "-pprofile=smoke"]
     assert main(["execute", "toy/tab_a", *words]) == 0
     expected = {"seeds": 3, "rate": 1e-4, "deep": True, "name": None, "sizes": [4, 5], "profile": "smoke"}

@@ -99,6 +99,10 @@ class Project:
     def copies(self) -> dict[str, int]:
         return {f.name: f.stat().st_mtime_ns for f in (self.root / "runs/mini/toy").glob("*.ipynb")}
 
+    def engine_logs(self) -> list[str]:
+        """One file each time that Snakemake was started."""
+        return sorted(file.name for file in (self.root / ".snakemake/log").glob("*"))
+
     def results(self) -> dict[str, object]:
         """What was measured, without time and commit."""
         found = {f.name: json.loads(f.read_text()) for f in self.root.glob("runs/mini/papers/toy/results/*.json")}
@@ -178,13 +182,14 @@ def test_a_run_tells_how_long_and_shows_results(project, finished):
 
 
 def test_again_nothing_runs_and_a_comment_changes_nothing(project, finished):
-    before = project.copies()
+    before, engine = project.copies(), project.engine_logs()
     project.edit("lib/toy_plot.py", "Used by one notebook only.", "Used by one notebook only, which plots.")
     project.edit("lib/toy_world.py", "import time\n", "import time  # a comment\n")
     os.utime(project.root / "notebooks/toy/tab_a.ipynb")
     code, out, err = project.run()
     assert code == 0 and project.copies() == before, out + err
     assert "2 of 2 notebooks are up to date" in out and "started" not in out
+    assert engine and project.engine_logs() == engine  # Snakemake is not even started
 
 
 def test_a_run_writes_nothing_into_the_repository_until_it_is_asked_to(project, finished):

@@ -1,0 +1,202 @@
+"""What the commands do, one function each, given the words of the command line (:mod:`lib.workflow.__main__`)."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib.workflow import arithmetic, cache, compare, jobs, notebooks, papers, paths, report
+from lib.workflow.cache import CacheError
+from lib.workflow.closure import SourceError
+from lib.workflow.execute import ExecutionError, execute
+from lib.workflow.publish import PublishError, publish
+from lib.workflow.session import SessionError
+
+ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
+ERRORS += (ExecutionError, CacheError, SessionError, SourceError, PublishError)
+
+
+def _literal(text: str):
+    """A parameter's value as typed on the command line: a Python literal, else text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "null": None}.get(text, text)
+
+
+def _snakemake(pending: list[jobs.Job], arguments: argparse.Namespace) -> int:
+    """Run these jobs, whose executed copies are set aside; the exit status of Snakemake."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
+    command += ["--directory", str(paths.ROOT), "--cores", str(arguments.jobs)]
+    command += ["--nolock", "--keep-going", "--rerun-incomplete", "--quiet", "all"]
+    command += ["--rerun-triggers", "code"]  # what is stale is known from the copies' own content hashes
+    command += ["--profile", str(paths.ROOT / "profiles" / arguments.cluster)] if arguments.cluster else []
+    command += ["--forceall"] if arguments.again else []
+    told = {"profile": arguments.profile, "paper": arguments.paper or "", "notebook": arguments.notebook or ""}
+    command += ["--config", *(f"{key}={value}" for key, value in told.items()), f"plan={jobs.write_plan(pending)}"]
+    environment = os.environ | {"REPRISE_RUN_PID": f"{socket.gethostname()}:{os.getpid()}"}
+    return subprocess.run(command, env=environment).returncode
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run what is not up to date, two notebooks at a time, then print its outcomes beside the committed ones."""
+    from filelock import FileLock, Timeout
+
+    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    if arguments.cluster and not (paths.ROOT / "profiles" / arguments.cluster).is_dir():
+        raise jobs.SelectionError(f"there is no folder profiles/{arguments.cluster}; copy profiles/slurm and edit it")
+    late = [job for job in chosen if not job.is_finished()]
+    expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
+    print(
+        f"{len(chosen)} notebooks at the profile '{arguments.profile}'; about {expected:.0f} min if none is up to date.",
+        flush=True,
+    )
+    paths.RUNS.mkdir(parents=True, exist_ok=True)
+    started, code = time.monotonic(), 0
+    try:
+        with FileLock(paths.RUNS / ".run.lock", timeout=0):
+            for job in late:
+                job.set_aside()
+            if pending := chosen if arguments.again else late:  # else there is nothing to start it for
+                code = _snakemake(pending, arguments)
+    except Timeout:
+        print(
+            "Another run is going on in this checkout (it holds runs/.run.lock); wait for it or stop it.",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; what is finished is kept, the same command goes on from there.", file=sys.stderr)
+        return 130
+    missing = [job.label for job in chosen if not job.output.is_file()]
+    print(
+        f"\n{len(chosen) - len(missing)} of {len(chosen)} notebooks are up to date, {time.monotonic() - started:.0f} s.\n"
+    )
+    print(report.terminal(chosen, arguments.profile))
+    if arguments.publish and not code:
+        return publish_run(arguments)
+    if code:
+        print(f"\nNot finished: {', '.join(missing) or 'see above'}.", file=sys.stderr)
+    return 1 if code else 0
+
+
+def publish_run(arguments: argparse.Namespace) -> int:
+    """Copy figures, results and notebook outputs of the finished run into the repository; rewrite the tables."""
+    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    changed = publish(chosen, arguments.profile)
+    print(
+        "\n".join(f"published {paths.relative(path)}" for path in changed) or "nothing to publish: all is as committed"
+    )
+    return 0
+
+
+def compare_run(arguments: argparse.Namespace) -> int:
+    """Compare the last run with the committed results: the table, then every difference that is not allowed."""
+    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    print(report.terminal(chosen, arguments.profile) or "no paper's notebook among them")
+    wrong = 0
+    for job in chosen:
+        found = compare.exhibit(job.slug, job.exhibit, job.profile, paths.run_root(job.profile))
+        for problem in found.problems if found else []:
+            print(f"{job.label}: {problem}")
+            wrong += 1
+    return 1 if wrong else 0
+
+
+def show_arithmetic(_: argparse.Namespace) -> int:
+    """This machine's arithmetic, operation by operation, beside the one of the committed results."""
+    here, there = arithmetic.operations(), arithmetic.committed()
+    print(f"{'operation':<24} {'here':<13} committed")
+    for name in dict.fromkeys([*there, *here]):
+        same = "" if here.get(name) == there.get(name) else "  <- differs"
+        print(f"{name:<24} {here.get(name, '–'):<13} {there.get(name, '–')}{same if there else ''}")
+    print(f"{'fingerprint':<24} {arithmetic.fingerprint():<13} {arithmetic.committed_fingerprint() if there else '–'}")
+    if arithmetic.different() and there:
+        print(f"Digits will differ from the committed ones: {arithmetic.why_different()}.")
+    elif there:
+        print("Equal: this machine gives the committed digits.")
+    return 0
+
+
+def lab(arguments: argparse.Namespace) -> int:
+    """Open JupyterLab on copies of the notebooks (runs/lab), so that nothing in the repository changes."""
+    from lib.workflow.lab import open_lab
+
+    open_lab(arguments.options, in_place=arguments.in_place)
+    return 0
+
+
+def execute_one(arguments: argparse.Namespace) -> int:
+    """Run one notebook, given as paper/name or as a path."""
+    from lib.workflow.execute import _die_with_the_run
+
+    target = Path(arguments.notebook)
+    path = target.resolve() if target.suffix == ".ipynb" else paths.NOTEBOOKS / f"{arguments.notebook}.ipynb"
+    given = {}
+    for pair in arguments.parameter or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise notebooks.NotebookError(f"-p takes NAME=VALUE, not '{pair}'")
+        given[name] = _literal(value)
+    _die_with_the_run()
+    started = time.monotonic()
+    label = f"{path.parent.name}/{path.stem}"
+    print(f"[{label}] started", flush=True)
+    output = Path(arguments.output).resolve() if arguments.output else None
+    done = execute(path, profile=arguments.profile, given=given, output=output)
+    print(f"[{label}] {time.monotonic() - started:.0f} s -> {paths.relative(done)}", flush=True)
+    return 0
+
+
+def format_notebooks(_: argparse.Namespace) -> int:
+    """Write every notebook in the one form in which notebooks are committed."""
+    for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
+        before = path.read_text(encoding="utf-8")
+        notebooks.write(path, notebooks.normalise(notebooks.read(path)))
+        if path.read_text(encoding="utf-8") != before:
+            print(f"{paths.relative(path)}: normal form")
+    return 0
+
+
+def lint(_: argparse.Namespace) -> int:
+    """Check every notebook against the rules and every paper against its schema."""
+    problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) for problem in notebooks.lint(path)]
+    for slug in papers.slugs():
+        papers.load_experiments(slug) if papers.has_experiments(slug) else papers.load_paper(slug)
+    print("\n".join(problems) or "notebooks and papers: no problem")
+    return 1 if problems else 0
+
+
+def fresh(_: argparse.Namespace) -> int:
+    """Tell which committed notebooks no longer belong to what is in the repository."""
+    problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) if (problem := notebooks.stale(path))]
+    print("\n".join(problems) or "every committed notebook is fresh")
+    return 1 if problems else 0
+
+
+def tables(_: argparse.Namespace) -> int:
+    """Regenerate the claims tables from results/*.json."""
+    changed = report.update()
+    print("\n".join(f"rewrote {paths.relative(path)}" for path in changed) or "tables are up to date")
+    return 0
+
+
+def show_cache(arguments: argparse.Namespace) -> int:
+    """List the cached artefacts, or delete those that today's source would not build (all of them with --all)."""
+    if arguments.action == "clean":
+        number, size = cache.clean(everything=arguments.all)
+        print(f"deleted {number} artefacts, {size / 1e6:.1f} MB")
+        return 0
+    found = cache.entries()
+    for entry in found:
+        state = "" if entry["current"] else "  (of older source)"
+        state = state if entry["complete"] else "  (damaged)"
+        print(f"{entry['name']:<24} {entry['key']}  {entry['bytes'] / 1e6:8.1f} MB  {entry['seconds']:7.1f} s{state}")
+    print(f"{len(found)} artefacts, {sum(e['bytes'] for e in found) / 1e6:.1f} MB in {paths.relative(paths.CACHE)}")
+    return 0
