@@ -47,6 +47,17 @@ def _matches(value: Any, default: Any) -> bool:
     )
 
 
+def _wrong_seeds(value: Any, default: Any) -> str | None:
+    """What is wrong with a list of seeds; ``None`` for a right one, and for what is no list of seeds at all.
+
+    The session's ``start`` takes how many or which, so a list is taken where the notebook has a number.
+    """
+    if not isinstance(value, list) or isinstance(default, bool) or not isinstance(default, (int, list)):
+        return None
+    right = value and all(type(seed) is int and seed >= 0 for seed in value) and len(set(value)) == len(value)
+    return None if right else f"a list of seeds holds different whole numbers from 0 up, not {value!r}"
+
+
 def check_parameters(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     """``given`` without what equals the notebook's default; an unknown name, a wrong type or an unread name is an error."""
     known = {parameter.name: parameter for parameter in notebooks.parameters(path)}
@@ -58,7 +69,10 @@ def check_parameters(path: Path, given: dict[str, Any]) -> dict[str, Any]:
             hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}"
             raise NotebookError(f"{name} has no parameter '{key}'; {hint}")
         default = known[key].default
-        if not _matches(value, default):
+        which = key == "seeds" and isinstance(value, list) and type(default) is int  # which, not how many
+        if key == "seeds" and (wrong := _wrong_seeds(value, default)):
+            raise NotebookError(f"{name}: {wrong}")
+        if not which and not _matches(value, default):
             yaml_trap = (
                 " (in YAML 1e-4 is text: write 1.0e-4)" if isinstance(value, str) and isinstance(default, float) else ""
             )

@@ -48,6 +48,13 @@ def notebook(tmp_path, monkeypatch):
         ({"profile": 3}, r"'profile' must be str like 'mini', not int 3"),
         ({"sizes": 8}, r"'sizes' must be list like \[8, 16\], not int 8"),
         ({"sizes": [8, "16"]}, r"'sizes' must be list"),
+        ({"seeds": []}, r"a list of seeds holds different whole numbers from 0 up, not \[\]"),
+        ({"seeds": [5, 5]}, r"a list of seeds holds different whole numbers from 0 up, not \[5, 5\]"),
+        ({"seeds": [-1, 2]}, r"a list of seeds holds different whole numbers"),
+        ({"seeds": [1.5, 2]}, r"a list of seeds holds different whole numbers"),
+        ({"seeds": [True, 2]}, r"a list of seeds holds different whole numbers"),
+        ({"seeds": ["1", "2"]}, r"a list of seeds holds different whole numbers"),
+        ({"seeds": (5, 6)}, r"'seeds' must be int like 2, not tuple \(5, 6\)"),
         ({"lonely": 2}, r"no cell reads the parameter 'lonely', so setting it would change nothing"),
     ],
 )
@@ -63,6 +70,7 @@ def test_a_wrong_parameter_is_named_before_a_kernel_starts(notebook, given, sent
 def test_what_fits_is_taken_and_a_default_is_not_injected(notebook):
     given = {"seeds": 3, "rate": 1, "sizes": [4], "name": "anything", "deep": True, "profile": "mini"}
     assert check_parameters(notebook, given) == {k: v for k, v in given.items() if k != "profile"}
+    assert check_parameters(notebook, {"seeds": [5, 6, 7]}) == {"seeds": [5, 6, 7]}  # which seeds, in place of how many
     assert check_parameters(notebook, {"sizes": [], "name": 3}) == {"sizes": [], "name": 3}
 
 
