@@ -8,6 +8,7 @@ PROFILE ?= mini
 JOBS ?= 2
 BIN := .venv/bin
 W := $(BIN)/python -m lib.workflow
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules tests lib papers benchmarks
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
@@ -24,12 +25,12 @@ help:
 	@echo 'other targets: publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
-test: .venv/.installed  ## everything CI runs: lint, units, notebooks at smoke, freshness, nbval of a sample
+test: .venv/.installed  ## everything CI runs: lint, units, the examples in docstrings, notebooks at smoke, freshness, nbval of a sample
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	$(PYTEST)
 
 check: .venv/.installed lint  ## lint and unit tests, < 90 s
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not notebooks and not gpu" tests
+	$(PYTEST) -m "not notebooks and not gpu"
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

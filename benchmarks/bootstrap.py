@@ -2,7 +2,7 @@
 
 Used by ``notebooks/performance/bootstrap.ipynb`` and by the tests.
 
->>> measure_bootstrap(resamples=5000, loop_resamples=20)
+    measure_bootstrap(resamples=5000, loop_resamples=20)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Used by ``notebooks/performance/exam_scoring.ipynb`` and by the tests.
 
->>> measure_exam_scoring(exam, subjects=MEDICAL["MMLU"], shots=5)
+    measure_exam_scoring(exam, subjects=MEDICAL["MMLU"], shots=5)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Used by ``notebooks/performance/packed_sft.ipynb`` and by the tests.
 
->>> measure_packing(checkpoint, rows, batch=16, max_length=256)
+    measure_packing(checkpoint, rows, batch=16, max_length=256)
 """
 
 from __future__ import annotations

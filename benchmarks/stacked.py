@@ -2,7 +2,7 @@
 
 Used by ``notebooks/performance/stacked_training.ipynb`` and by the tests.
 
->>> measure_stacked(members=8, steps=20, batch=16).ratio
+    measure_stacked(members=8, steps=20, batch=16).ratio
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Works without a network: everything is inside the one HTML file, whose content p
 Texts come from datasets and are untrusted: they are only ever shown as text. Used by the notebook
 ``explore_embeddings``. Coordinates (UMAP) are pictures: decide on ``lib.evaluation.modality_gap``.
 
->>> layout = explore(points, colour="Cardiomegaly", marker="modality", hover=["report"], thumbnails=images)
->>> export_html(layout, Path("points.html"), title="BrgSA")
+    layout = explore(points, colour="Cardiomegaly", marker="modality", hover=["report"], thumbnails=images)
+    export_html(layout, Path("points.html"), title="BrgSA")
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, referen
 images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
 
 Used by every notebook through ``run.figure`` and by the figure regression test.
->>> figure = draw(spec); save(figure, spec, png=Path("a.png"), json=Path("a.json")); compare(golden, fresh)
+>>> compare({"title": "AUC"}, {"title": "AUC"})       # figure = draw(spec); save(figure, spec, png=..., json=...)
+[]
 """
 
 from __future__ import annotations

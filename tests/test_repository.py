@@ -34,6 +34,13 @@ def test_ci_runs_the_readmes_test_command():
     assert "make test" in script.read_text() and script.stat().st_mode & 0o111
 
 
+def test_ci_runs_the_examples_in_docstrings():
+    makefile = (paths.ROOT / "Makefile").read_text()
+    command = next(line for line in makefile.splitlines() if line.startswith("PYTEST :="))
+    assert "--doctest-modules" in command and set(command.split()) >= {"tests", *closure.PACKAGES}
+    assert makefile.count("$(PYTEST)") == 2  # of `make test` and of `make check`
+
+
 def test_make_knows_the_commands_the_readme_names():
     makefile = (paths.ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, flags=re.MULTILINE))

@@ -13,9 +13,9 @@ Beside it stands ``mapping.json``: subject -> display name and category. Members
 and sizes are checked; every cell stays the text it is (an option may read ``None``). :func:`write_exam`
 writes generated exams in the same layouts.
 
->>> exam = read_exam("MMLU", fetch_folder("aurora") / "evaluation" / "mmlu")
->>> len(exam.select("test")), len(exam.select("test", subjects=MEDICAL["MMLU"]))
-(14042, 1089)
+    exam = read_exam("MMLU", fetch_folder("<slug>") / "mmlu")
+    len(exam.select("test")), len(exam.select("test", subjects=MEDICAL["MMLU"]))
+    # (14042, 1089)
 """
 
 from __future__ import annotations

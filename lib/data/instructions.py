@@ -17,8 +17,8 @@ messages   JSON lines of rows as they are
 Used by every paper that tunes a language model. Readers check every row first and raise :class:`DataError` naming the
 file, the row and the remedy; writers refuse what a format cannot hold and leave a whole file or none.
 
->>> rows = read_sharegpt(folder / "common_zh_70k.jsonl")
->>> write_alpaca(folder / "sharegpt-70k.json", [row for row in rows if row["messages"]])       # read_data.py's rule
+    rows = read_sharegpt(folder / "common_zh_70k.jsonl")
+    write_alpaca(folder / "sharegpt-70k.json", [row for row in rows if row["messages"]])       # read_data.py's rule
 """
 
 from __future__ import annotations

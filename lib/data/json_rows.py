@@ -3,7 +3,7 @@
 Python's reader keeps the last of two equal keys, accepts half a surrogate pair, which no file can hold, and knows no
 row numbers. Used by :mod:`lib.data.instructions`.
 
->>> for place, record in read_json_lines(path): check_keys(record, place, required=("conversation",))
+>>> check_keys({"conversation": []}, "rows.jsonl, line 3", required=("conversation",))
 """
 
 from __future__ import annotations

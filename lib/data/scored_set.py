@@ -4,7 +4,7 @@ GLoRIA's descendants (CARZero, BrgSA) release the same three files: a score CSV 
 image CSV whose line k names row k, and a prompt JSON whose key order is the class order. Used by the
 papers' readers of released scores; every classification metric takes ``labels`` and ``scores``.
 
->>> found = ScoredSet(...); found.scores.shape == found.labels.shape == (7470, 18)
+    found = ScoredSet(...); found.scores.shape == found.labels.shape == (7470, 18)
 """
 
 from __future__ import annotations

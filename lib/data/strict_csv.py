@@ -3,7 +3,7 @@
 pandas fills a short line with NaN and turns one field too many into an index; a released file that was cut or edited
 would give wrong numbers without a word. Used by the readers of released scores, image lists and result summaries.
 
->>> table = read_strict(root / "custom.csv", required=["file_name"])      # index = line number in the file
+    table = read_strict(root / "custom.csv", required=["file_name"])      # index = line number in the file
 """
 
 from __future__ import annotations

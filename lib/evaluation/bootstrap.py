@@ -4,8 +4,10 @@ A resample is held as a vector of counts (how often each row was drawn), never a
 once, and a resample's AUROC is then a cumulative sum along that order. Used by the zero-shot and released-scores
 notebooks.
 
->>> samples = bootstrap_auc(labels, scores, resamples=1000, clusters=patients)
->>> summarise_bootstrap(samples, names=classes)
+>>> labels, scores = [[0], [1], [0], [1]], [[0.1], [0.8], [0.3], [0.7]]
+>>> samples = bootstrap_auc(labels, scores, resamples=20)
+>>> summarise_bootstrap(samples, names=["nodule"]).loc["nodule", "mean"].item()
+1.0
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ cIoU is the sum of all intersections over the sum of all unions, so large object
 answer that cannot be read (``None``) intersects nothing.
 
 >>> cumulative_iou([(0, 0, 4, 4), None], [(2, 0, 6, 4), (0, 0, 1, 1)])      # 8 / (24 + 1)
+0.32
 """
 
 from __future__ import annotations

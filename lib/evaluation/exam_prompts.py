@@ -3,7 +3,8 @@
 A question is anything with ``text``, ``options`` and ``answer`` (``lib.data.exams.Question``). Used by every notebook
 that scores an exam, before :mod:`lib.evaluation.exams` runs the model.
 
->>> prompts = encode_prompts(questions, tokenizer, exemplars=dev[:5], topic="anatomy", wording=ENGLISH, chat=True)
+>>> parse_letter("The answer is B.", ["yes", "no"])
+'B'
 """
 
 from __future__ import annotations

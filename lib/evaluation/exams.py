@@ -5,8 +5,8 @@ keys and values are repeated over each batch (``cached=True``); the answers are 
 lists of token ids (:mod:`lib.evaluation.exam_prompts`); batches are padded on the left of what is not shared, with
 position ids counted without the padding.
 
->>> logits = option_logits(model, prompts, letters=letter_ids(tokenizer, before=" "), batch=16)     # (N, 4)
->>> accuracy_table(logits.argmax(axis=1) == truth, groups=categories)
+>>> accuracy_table([True, False, True, True], groups=["law", "law", "art", "art"])["accuracy"].to_dict()
+{'law': 0.5, 'art': 1.0, 'micro': 0.75, 'macro': 0.75}
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Used by every module of ``lib.evaluation``.
 
 >>> labels, scores = labels_and_scores([[0, 1], [1, 0]], [[0.1, 0.7], [0.9, 0.2]])
+>>> labels.shape, scores.shape
+((2, 2), (2, 2))
 """
 
 from __future__ import annotations

@@ -4,7 +4,10 @@ Maps and masks are ``(X, Y, Z)`` arrays on the same grid; ``resize_map`` brings 
 has a level that needs no map: the centre of the volume for pointing, the mask's share of the volume for pointing and
 inside, 0.5 for the AUC. Used by the attention-map notebooks.
 
->>> measure_localisation([resize_map(tokens, shape=mask.shape)], [mask])
+>>> mask = np.arange(64).reshape(4, 4, 4) >= 32
+>>> tokens = [[[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]
+>>> measure_localisation([resize_map(tokens, shape=mask.shape)], [mask])["pointing"].item()
+1.0
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Normal reports repeat word for word and reconstructions of one scan share theirs, so a retrieved item counts when its
 text is identical to the query's. Used by the retrieval notebooks.
 
->>> measure_retrieval(image, text, captions=reports)["image_to_text"].recall[10]
+>>> image = text = np.eye(3)
+>>> measure_retrieval(image, text, captions=["a", "b", "c"], ks=[1])["image_to_text"].recall[1]
+1.0
 """
 
 from __future__ import annotations

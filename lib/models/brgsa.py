@@ -1,6 +1,8 @@
 """BrgSA: a 3-D image encoder and a text encoder aligned through one knowledge bank.
 
->>> v = model.encode_image(volume); t = model.encode_text(**tokens); model.bank(v)[0]      # v, t, v^
+In use:
+
+    v = model.encode_image(volume); t = model.encode_text(**tokens); model.bank(v)[0]      # v, t, v^
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 ``write_checkpoint`` makes a real checkpoint (config, safetensors, tokenizer, chat template) of a few thousand to a few
 million weights, so that `mini` and `full` differ by a path. Used by the language-model papers.
 
->>> write_checkpoint(folder, texts=["the key is red."], chat_template="mistral", architecture="llama", width=64, depth=2)
->>> model, tokenizer = load(folder); model, tokenizer = load("Qwen/Qwen1.5-1.8B", device="cuda", dtype="bfloat16")
+    write_checkpoint(folder, texts=["the key is red."], chat_template="mistral", architecture="llama", width=64, depth=2)
+    model, tokenizer = load(folder); model, tokenizer = load("Qwen/Qwen1.5-1.8B", device="cuda", dtype="bfloat16")
 """
 
 from __future__ import annotations

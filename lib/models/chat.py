@@ -3,8 +3,8 @@
 Both have a ``name`` (what the answer depends on; a cache key) and ``ask(prompt) -> answer``, one user message, decoded
 greedily.
 
->>> LocalChat("Qwen/Qwen2.5-7B-Instruct", revision="a09a354", device="cuda").ask("Name one lobe of the lung.")
->>> RemoteChat("http://localhost:8000/v1", model="qwen").ask("Name one lobe of the lung.")
+    LocalChat("Qwen/Qwen2.5-7B-Instruct", revision="a09a354", device="cuda").ask("Name one lobe of the lung.")
+    RemoteChat("http://localhost:8000/v1", model="qwen").ask("Name one lobe of the lung.")
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The cross-modal knowledge bank of BrgSA (CMKB) and its interaction (CMKI): one matrix shared by both modalities.
 
->>> reconstructed, weights = KnowledgeBank(size=2048, width=768)(v)         # v: (B, 768), not normalised
+>>> reconstructed, weights = KnowledgeBank(size=64, width=8)(torch.ones(2, 8))      # (B, 8), not normalised
+>>> tuple(reconstructed.shape), tuple(weights.shape)
+((2, 8), (2, 64))
 """
 
 from __future__ import annotations

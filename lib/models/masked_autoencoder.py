@@ -2,7 +2,10 @@
 
 BrgSA starts from an M3AE-pretrained 3-D ViT; the loss is that of He et al. 2022 (mean squared error on masked patches).
 
->>> loss = MaskedAutoencoder3D(vit, decoder_width=48, decoder_depth=1)(volume, generator=generator)
+>>> vit = VisionTransformer3D(patch=(4, 4, 4), base_grid=(2, 2, 2), width=12, depth=1, heads=2)
+>>> loss = MaskedAutoencoder3D(vit, decoder_width=12, decoder_depth=1)(torch.zeros(2, 1, 8, 8, 8))
+>>> tuple(loss.shape)
+()
 """
 
 from __future__ import annotations

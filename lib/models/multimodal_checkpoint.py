@@ -3,7 +3,7 @@
 It answers two questions about pictures: how likely is each option letter, and what does the model write. Released models
 answer the same two (:mod:`lib.models.released_multimodal`, whose ``load`` opens both).
 
->>> model = TinyCheckpoint.read(folder); model.letter_scores(images, questions, letters="ABCD")   # (N, 4) log-likelihoods
+    model = TinyCheckpoint.read(folder); model.letter_scores(images, questions, letters="ABCD")   # (N, 4) log-likelihoods
 """
 
 from __future__ import annotations

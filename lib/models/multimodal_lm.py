@@ -6,8 +6,8 @@ a test checks), written out here because the last block need only be computed wh
 line of it must run under ``torch.func.vmap``. :mod:`lib.models.released_multimodal` opens it and LLaVA and its like
 by the same call.
 
->>> model = MultimodalLM(encoder="convolution", vocabulary=120)
->>> logits = model(model.see(images), ids, mask)          # (B, 1, vocabulary): the word that follows the prompt
+    model = MultimodalLM(encoder="convolution", vocabulary=120)
+    logits = model(model.see(images), ids, mask)          # (B, 1, vocabulary): the word that follows the prompt
 """
 
 from __future__ import annotations

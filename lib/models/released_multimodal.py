@@ -3,8 +3,8 @@
 Both kinds tell how likely each option letter is and write an answer, from pictures and questions; `mini` and `full` differ
 by the path that is loaded.
 
->>> model = load("runs/cache/pretrain_language/..."); model = load("llava-hf/llava-1.5-7b-hf", device="cuda")
->>> model.letter_scores(images, questions, letters="ABCD")          # (N, 4) log-likelihoods
+    model = load("runs/cache/pretrain_language/..."); model = load("llava-hf/llava-1.5-7b-hf", device="cuda")
+    model.letter_scores(images, questions, letters="ABCD")          # (N, 4) log-likelihoods
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The checkpoint is a Hugging Face folder or id (CXR-BERT at ``full``); ``write_tiny_checkpoint`` makes a small one of the
 same format with a tokenizer trained on the given texts, so every profile loads through the same call.
 
->>> encoder = TextEncoder.from_pretrained(folder, width=64); encoder(**encoder.tokenize(["There is emphysema"]))
+    encoder = TextEncoder.from_pretrained(folder, width=64); encoder(**encoder.tokenize(["There is emphysema"]))
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Used by the image encoder of BrgSA and by the masked autoencoder that pretrains it.
 
->>> vit = VisionTransformer3D(patch=(16, 16, 8), base_grid=(14, 14, 14), width=768, depth=12, heads=12)
->>> vit(volume)[:, 0]                                             # (B, 1, 224, 224, 112) -> class token (B, 768)
+>>> vit = VisionTransformer3D(patch=(16, 16, 8), base_grid=(2, 2, 2), width=24, depth=1, heads=2)
+>>> tuple(vit(torch.zeros(3, 1, 32, 32, 16))[:, 0].shape)                  # one class token a volume
+(3, 24)
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Batches of volumes and sentences, each a function of (seed, step) alone.
 
->>> order = epoch_order(count=800, batch=64, seed=0, step=17)            # row numbers of step 17
+>>> len(epoch_order(count=800, batch=64, seed=0, step=17))                  # row numbers of step 17
+64
 """
 
 from __future__ import annotations

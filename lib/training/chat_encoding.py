@@ -3,7 +3,7 @@
 A row is ``{"messages": [{"role": ..., "content": ...}, ...]}``, or ``{"text": ...}`` for plain documents, whose every
 token counts. Used by ``sft`` and by the stacked fits.
 
->>> encoded = encode(rows, tokenizer, max_length=1024); encoded.input_ids[0], encoded.labels[0], encoded.shortened
+    encoded = encode(rows, tokenizer, max_length=1024); encoded.input_ids[0], encoded.labels[0], encoded.shortened
 """
 
 from __future__ import annotations

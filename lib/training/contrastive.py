@@ -1,6 +1,7 @@
 """The losses of BrgSA (sheet 2.3) with negatives gathered across processes, gradients included.
 
->>> brgsa_loss(v, t, v_hat, t_hat, alpha=0.5, beta=1.0, gamma=1.0)
+>>> info_nce(torch.eye(4), torch.eye(4)).item() < info_nce(torch.eye(4), torch.eye(4).flip(0)).item()
+True
 """
 
 from __future__ import annotations

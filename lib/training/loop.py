@@ -2,7 +2,11 @@
 
 A batch is a function of the step number alone, so a run resumed from step n draws what an uninterrupted one would.
 
->>> train(modules, loss_of_step, steps=400, optimiser=torch.optim.Adam(...), clip=0.25)
+>>> model = nn.Linear(1, 1)
+>>> losses = train(model, lambda m, step: m(torch.ones(4, 1)).square().mean(), steps=3,
+...               optimiser=torch.optim.Adam(model.parameters(), lr=0.1), clip=0.25)
+>>> len(losses)
+3
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Paper: LLaVA-1.5 tuned for 5 epochs at 5e-6, batch 32, whether fully or by LoRA 
 linear layers of the language model, the vision tower frozen. Because: it is what fits on one GPU, and LLaVA's own recipe
 for custom data.
 
->>> model = with_adapters(load("llava-hf/llava-1.5-7b-hf", device="cuda"), rank=16, seed=0)
->>> tune(model, read, questions, answers, steps=470, batch=32, learning_rate=2e-4, seed=0); without_adapters(model)
+    model = with_adapters(load("llava-hf/llava-1.5-7b-hf", device="cuda"), rank=16, seed=0)
+    tune(model, read, questions, answers, steps=470, batch=32, learning_rate=2e-4, seed=0); without_adapters(model)
 """
 
 from __future__ import annotations

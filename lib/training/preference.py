@@ -3,7 +3,7 @@
 Paper (Aurora, branch dpo): the reference is the model with its adapter switched off, which for a resumed adapter is the
 base and not the tuned model. Here ``reference`` says which.
 
->>> run.build(prefer, checkpoint=base, adapter=tuned, rows=pairs, reference="base", beta=0.1, ...)
+    run.build(prefer, checkpoint=base, adapter=tuned, rows=pairs, reference="base", beta=0.1, ...)
 """
 
 from __future__ import annotations

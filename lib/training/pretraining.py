@@ -3,7 +3,7 @@
 Short rows of one source make even batches, and a source whose rows hold few trained tokens still weighs as much as the
 others.
 
->>> run.build(pretrain, checkpoint=initial, sources=[{"rows": documents, "batch": 64}, ...], steps=400, learning_rate=6e-3)
+    run.build(pretrain, checkpoint=initial, sources=[{"rows": documents, "batch": 64}, ...], steps=400, learning_rate=6e-3)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The same call serves a tiny checkpoint on a CPU and QLoRA on a GPU.
 
->>> run.build(finetune, checkpoint=base, rows=rows, steps=150, batch=16, learning_rate=1e-3, lora={"rank": 8, ...})
+    run.build(finetune, checkpoint=base, rows=rows, steps=150, batch=16, learning_rate=1e-3, lora={"rank": 8, ...})
 """
 
 from __future__ import annotations

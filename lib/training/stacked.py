@@ -3,7 +3,7 @@
 A tiny model spends its time between operations, not in them; K of them in one pass pay for that once. Each member ends
 with the weights it would have got alone. Worth it while one member's work is small (performance/stacked_training).
 
->>> losses = fit_stacked(models, batch_of_step, language_loss, steps=150, learning_rate=1e-3)      # (150, K)
+    losses = fit_stacked(models, batch_of_step, language_loss, steps=150, learning_rate=1e-3)      # (150, K)
 """
 
 from __future__ import annotations

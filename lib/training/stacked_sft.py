@@ -3,7 +3,7 @@
 Same rows, same encoding, same loss as the TRL engine; the members are trained in one batched pass. For tiny bases on a
 CPU, where a grid of mixes and seeds would spend its time between operations.
 
->>> run.build(finetune_stacked, checkpoint=base, rows=[first, second], seeds=[0, 1], steps=150, batch=16, ...)
+    run.build(finetune_stacked, checkpoint=base, rows=[first, second], seeds=[0, 1], steps=150, batch=16, ...)
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def choice(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
         command.add_argument("--profile", default="mini", help="smoke, mini (default), gpu or full")
-        command.add_argument("--paper", default=None, help="only this paper, e.g. brgsa")
-        command.add_argument("--notebook", default=None, help="only this notebook, e.g. tab_cmki_ablation")
+        command.add_argument("--paper", default=None, help="only this paper: a folder of papers/")
+        command.add_argument("--notebook", default=None, help="only this notebook: its name without .ipynb")
         return command
 
     command = choice(add("run", "run", "run every notebook that is not up to date, below runs/"))

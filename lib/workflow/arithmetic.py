@@ -3,8 +3,8 @@
 Two machines with the same fingerprint give the same digits; with another one they agree in what the numbers mean, and
 are compared by that (:mod:`lib.workflow.compare`). The settings that make processors alike are in ``lib/__init__.py``.
 
->>> fingerprint()                   # 12 hexadecimal digits; tens of milliseconds, once a process
->>> different()                     # operations that come out otherwise here than where the results were made
+>>> len(fingerprint())                  # hexadecimal digits; tens of milliseconds, once a process
+12
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ function needs (comments left out), the versions of the numerical libraries and 
 plot never retrains and a changed loss always does. A folder appears under its final name only when it is complete, and
 two processes that want the same artefact never both build it.
 
->>> folder = cache.build(train_arm, world=world_folder, seed=0)      # world_folder: another artefact
+    folder = cache.build(train_arm, world=world_folder, seed=0)      # world_folder: another artefact
 """
 
 from __future__ import annotations

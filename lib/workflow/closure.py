@@ -2,7 +2,8 @@
 
 Used by the Snakefile (a job's inputs), the cache (an artefact's key) and the freshness test (a notebook's hash).
 
->>> closure.modules("lib.training.contrastive")   # that file and every file of PACKAGES it imports, directly or not
+>>> [paths.relative(file) for file in modules("lib.workflow.paths")]    # and every file of PACKAGES it imports
+['lib/__init__.py', 'lib/workflow/__init__.py', 'lib/workflow/paths.py']
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ fingerprint trains slightly other weights. Then
   quantity): five replicates that happen to agree do not prescribe a digit. ``SHARE`` of the mean is always allowed;
 * an outcome may move to a neighbour, never from *holds* to *contradicted* or back.
 
->>> exhibit("brgsa", "tab_cmki_ablation", "mini", paths.run_root("mini")).problems
-[]
+    exhibit("<slug>", "<exhibit>", "mini", paths.run_root("mini")).problems
+    # []
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``papers/<slug>/files.yml`` lists the files of a paper, each with its URL at one commit and its sha256. Used by the
 first cells of notebooks that read real files; nothing else in the project downloads them.
 
->>> folder = fetch_folder("carzero"); fetch("carzero/Performance/test/Openi.csv")
+    folder = fetch_folder("<slug>"); fetch("<slug>/<file>.csv")
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 papermill only warns about a misspelt parameter, marks every cell completed after a dead kernel, and writes its output
 in place; each of these has cost somebody a night.
 
->>> execute(paths.notebook("brgsa", "fig_modality_gap"), profile="smoke")
+    execute(paths.notebook("<slug>", "<exhibit>"), profile="smoke")
 """
 
 from __future__ import annotations

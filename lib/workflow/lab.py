@@ -4,7 +4,7 @@
 in which somebody changed a cell is kept; the others follow the project. Figures and results of a notebook that is run
 there go to ``runs/own``.
 
->>> prepare()                # the folder, copies brought up to date
+    prepare()                # the folder, copies brought up to date
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A committed notebook carries the outputs of its ``mini`` run. ``publish`` copies
 the hash of everything the run depended on and the fingerprint of its arithmetic; ``stale`` tells when that no longer is
 what is in the repository.
 
->>> lint(paths.notebook("brgsa", "fig_modality_gap"))      # [] or a list of sentences
+>>> lint(paths.NOTEBOOKS / "00_start_here.ipynb")      # or a list of sentences
+[]
 """
 
 from __future__ import annotations

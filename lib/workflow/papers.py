@@ -2,7 +2,9 @@
 
 Every number a paper printed lives in a ``published`` table with its source; nothing else in the project holds one.
 
->>> paper = load_paper("brgsa"); paper.claim("C2").direction
+>>> paper = load_paper(slugs()[0])
+>>> paper.claim(paper.claims[0].id) == paper.claims[0]
+True
 """
 
 from __future__ import annotations

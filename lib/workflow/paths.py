@@ -2,8 +2,8 @@
 
 Papermill runs in the caller's folder and nbval in the notebook's, so nothing may depend on the working directory.
 
->>> from lib.workflow import paths
->>> paths.paper("brgsa")
+>>> relative(notebook("<slug>", "<exhibit>"))
+'notebooks/<slug>/<exhibit>.ipynb'
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A run leaves all it makes under ``runs/``; ``make publish`` (``--publish``) copies what is up to date from there. What
 differs from the committed file only in when and at which commit it was made stays as it is.
 
->>> publish(jobs.select("mini"), "mini")
+    publish(jobs.select("mini"), "mini")
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The claims tables: of the README, of each paper's page, and of the terminal. Numbers come from ``results/*.json`` only.
 
->>> update()            # rewrites what stands between the markers in README.md and papers/<slug>/README.md
->>> beside(jobs.select("mini"), "mini")     # the reader's own run beside the committed one
+In use:
+
+    update()            # rewrites what stands between the markers in README.md and papers/<slug>/README.md
+    beside(jobs.select("mini"), "mini")     # the reader's own run beside the committed one
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """What a notebook starts with: seeds, one thread, a device, the profile's settings, and where results go.
 
->>> run = start("brgsa", "tab_cmki_ablation", profile="mini", seeds=5)
->>> arms = run.build_all(train_arm, [dict(world=world, seed=s) for s in run.seeds])
->>> run.judge("C3c", {"full": [...], "nce": [...]}); run.save()
+In use:
+
+    run = start("<slug>", "<exhibit>", profile="mini", seeds=5)
+    arms = run.build_all(train_arm, [dict(world=world, seed=s) for s in run.seeds])
+    run.judge("C1", {"full": [...], "plain": [...]}); run.save()
 """
 
 from __future__ import annotations

@@ -3,7 +3,12 @@
 The claim itself (arms, direction, margin, null) is read from ``paper.yml``; a notebook only hands over what each arm
 measured, one value a seed, so it cannot test anything but what the paper's file states.
 
->>> judge(paper.claim("C3c"), {"full": [...], "nce": [...], "linear_map": [...]}).verdict
+>>> claim = Claim.model_validate({
+...     "id": "C1", "statement": "It is better.", "quantity": "AUC", "direction": "higher", "exhibit": "tab_a",
+...     "arms": {"treatment": "full", "baseline": "plain"},
+...     "null": {"arms": {"treatment": "shuffled", "baseline": "plain"}, "description": "shuffled pairs"}})
+>>> judge(claim, {"full": [0.8, 0.9, 0.8], "plain": [0.5, 0.6, 0.5], "shuffled": [0.5, 0.5, 0.6]}).verdict
+'holds'
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Apart from the plan (:mod:`papers.aurora.study`), so that a new arm or table trains nothing again.
 
->>> run.build(write_rows, sets=sets, use=["alpaca_zh"], rules={"near": 0.8}, shuffle=False, seed=0)
+    run.build(write_rows, sets=sets, use=["alpaca_zh"], rules={"near": 0.8}, shuffle=False, seed=0)
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ near duplicate     another row, of any set, shares most of its character triples
 Nothing else is changed: rows that stay are the same objects in the same order, set after set (the release concatenates
 too). ``in = kept + dropped`` for every set. Used by ``aurora/tab_instruction_data`` and the Aurora study.
 
->>> cleaned = clean({"alpaca_zh": read_alpaca(path), "sharegpt": read_sharegpt(other)}, rules=Rules())
->>> cleaned.counts(); write_report(folder / "dropped.csv", cleaned)
+    cleaned = clean({"alpaca_zh": read_alpaca(path), "sharegpt": read_sharegpt(other)}, rules=Rules())
+    cleaned.counts(); write_report(folder / "dropped.csv", cleaned)
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Table 3 of Aurora beside the real exam files: which row counts its percentages fit, and what scores without a model.
 
->>> exams = read_exams(fetch_folder("aurora") / "evaluation"); fractions(exams, printed)
+In use:
+
+    exams = read_exams(fetch_folder("aurora") / "evaluation"); fractions(exams, printed)
 """
 
 from __future__ import annotations

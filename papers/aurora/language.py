@@ -2,8 +2,8 @@
 
 Used to clean instruction rows and to judge the language of a reply, so that no detector learns from what it judges.
 
->>> cjk_share("她用 Python 写程序。")
-0.5
+>>> round(cjk_share("她用 Python 写程序。"), 2)                # 5 of 11 letters
+0.45
 """
 
 from __future__ import annotations

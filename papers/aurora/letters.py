@@ -4,7 +4,7 @@ n-shot exemplars as chat turns, one forward pass a question, the letters' logits
 the miniature and `full`, where checkpoint, adapter and exam folder are the real ones; C-Eval is scored on val, whose
 answers are public, and MMLU is read with all its rows. Used by ``aurora/tab_letter_scoring``.
 
->>> run.build(score_letters, checkpoint=base, adapter=adapter, exams=folder, shots=5, seed=0, ...)
+    run.build(score_letters, checkpoint=base, adapter=adapter, exams=folder, shots=5, seed=0, ...)
 """
 
 from __future__ import annotations

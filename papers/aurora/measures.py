@@ -2,7 +2,7 @@
 
 Everything a notebook needs goes to one JSON file, so that a changed table or figure runs no model again.
 
->>> run.build(measure_model, base=base, adapter=adapter, files=world_folder, world={"seed": 0}, prompts=120, longest=14)
+    run.build(measure_model, base=base, adapter=adapter, files=world_folder, world={"seed": 0}, prompts=120, longest=14)
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ LLaMA-Factory's dataset script of December 2023 calls ``pandas.read_csv`` on fil
 renames the columns. One question a file is lost (so "5-shot" is 4-shot), and an option reading ``None`` becomes a
 missing value. Used only by the forensics of Table 3; :func:`lib.data.exams.read_exam` reads the files correctly.
 
->>> read_mmlu_as_released(fetch_folder("aurora") / "evaluation" / "mmlu").counts()
-{'dev': 228, 'val': 1474, 'test': 13985}
+    read_mmlu_as_released(fetch_folder("aurora") / "evaluation" / "mmlu").counts()
+    # {'dev': 228, 'val': 1474, 'test': 13985}
 """
 
 from __future__ import annotations

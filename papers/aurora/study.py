@@ -4,7 +4,7 @@ Everything is a cached artefact: world, initial weights, pretrained base, rows o
 answers; two notebooks that need one arm tune it once. An arm is a dictionary of how it departs from
 tuning on the three cleaned Chinese sets, which is ``{}``.
 
->>> study = prepare(run); arms = study.tune(ARMS); arms[CHINESE][0]["match"]["B"]
+    study = prepare(run); arms = study.tune(ARMS); arms[CHINESE][0]["match"]["B"]
 """
 
 from __future__ import annotations

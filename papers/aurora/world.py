@@ -5,8 +5,9 @@ the seed, also in B. The base model reads facts in both languages, exam question
 replies in A nine times of ten: the fault that Aurora cures. Tuning rows and exam questions are about different
 entities. Used by the Aurora notebooks through :mod:`papers.aurora.world_files`.
 
->>> world = make_world(seed=0); world.tell(world.facts[0], "A")
-'The job of Belor is baker.'
+>>> world = make_world(seed=0)
+>>> world.tell(world.facts[0], "A")
+'The job of Lemar is painter.'
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ exist in language A. All are about entities that no exam asks about, and about f
 teaches no fact. The exams are written in the layouts of MMLU (in A), C-Eval (in B, facts told in B) and CMMLU (in B,
 facts the base read in A only). Everything is read back by the readers of the real files.
 
->>> write_tuning_sets(folder, world, language="B", seed=0); write_exams(folder / "exams", world)
+    write_tuning_sets(folder, world, language="B", seed=0); write_exams(folder / "exams", world)
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Where the image encoder looked for one prompt: gradient rollout of its attention onto the patch grid.
 
->>> maps = gradient_rollout(model, volume, prompt)                # (B, 1, X, Y, Z), (d,) -> (B, gx, gy, gz)
+In use:
+
+    maps = gradient_rollout(model, volume, prompt)                # (B, 1, X, Y, Z), (d,) -> (B, gx, gy, gz)
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Summaries of a split's reports by a chat model: BrgSA's semantic summarisation at ``full``.
 
->>> summarise_by_chat(folder, tree=root, split="train", answers="runs/answers", url="http://localhost:8000", model="name")
+In use:
+
+    summarise_by_chat(folder, tree=root, split="train", answers="runs/answers", url="http://localhost:8000", model="name")
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ The `full` counterpart of the rule-based summariser, called the same way. Every 
 asks nothing. Paper: GPT-4o with a prompt that is only in an unpublished supplement, output template "There is
 [abnormality]" (semantic summarisation). Here: our own prompt to that template, and any chat model.
 
->>> summarise = ChatSummariser(RemoteChat("http://localhost:8000", model="qwen"), folder=folder)
->>> summarise("Heart size is increased. No effusion.")                    # ["There is cardiomegaly"]
->>> list(ThreadPoolExecutor(8).map(summarise, reports))                   # a server answers several at once
+    summarise = ChatSummariser(RemoteChat("http://localhost:8000", model="qwen"), folder=folder)
+    summarise("Heart size is increased. No effusion.")                    # ["There is cardiomegaly"]
+    list(ThreadPoolExecutor(8).map(summarise, reports))                   # a server answers several at once
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Paper: both encoders start from M3AE, which reconstructs masked voxels and maske
 two targets, the words as a bag predicted from the class token. Because: voxels alone taught a tiny encoder nothing a
 prompt could use within minutes on a CPU (papers/brgsa/README.md, "What we tried").
 
->>> pretrain_image_encoder(folder, prepared=volumes, pairs=raw_pairs, vit={...}, steps=1000, ...)
+    pretrain_image_encoder(folder, prepared=volumes, pairs=raw_pairs, vit={...}, steps=1000, ...)
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The authors' released scores, table by table: what can be recomputed from a clone of their repository.
 
->>> released = load_all("BrgSA"); measure(released.sets, resamples=1000)
+In use:
+
+    released = load_all("BrgSA"); measure(released.sets, resamples=1000)
 """
 
 from __future__ import annotations

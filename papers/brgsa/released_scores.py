@@ -5,7 +5,7 @@ The release (github.com/laihaoran/BrgSA) keeps labels, image lists and prompts u
 volume name and reordered to the prompts, because label files use other row and column orders. Used by the BrgSA
 notebooks.
 
->>> rad = load_rad_chestct(root, variant="v^t"); rad.classes[1]      # "Calcification"
+    rad = load_rad_chestct(root, variant="v^t"); rad.classes[1]      # "Calcification"
 """
 
 from __future__ import annotations

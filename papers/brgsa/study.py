@@ -3,7 +3,7 @@
 Everything is a cached artefact; two notebooks that need the same arm train it once. Data comes from a generated world
 or, when the profile's settings give a ``path``, from a real tree in the same format.
 
->>> study = prepare(run); arms = study.train({"nce": {"loss": NCE}, "full": {}}); study.auc(arms["full"])
+    study = prepare(run); arms = study.train({"nce": {"loss": NCE}, "full": {}}); study.auc(arms["full"])
 """
 
 from __future__ import annotations

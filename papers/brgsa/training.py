@@ -1,6 +1,8 @@
 """Trains one arm of BrgSA and embeds what its notebooks look at. Each function fills one cached artefact.
 
->>> train_arm(folder, tokens=tokens, pairs=pairs, encoder=encoder, text=text, model={...}, loss={...}, seed=0, ...)
+In use:
+
+    train_arm(folder, tokens=tokens, pairs=pairs, encoder=encoder, text=text, model={...}, loss={...}, seed=0, ...)
 """
 
 from __future__ import annotations

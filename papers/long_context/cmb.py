@@ -13,7 +13,7 @@ A to G; empty ones are left out here). Several right answers stand as one word, 
 that is supplied with each question; the paper did not release it, so its file is ours: ``id``, ``knowledge`` (the passage
 that holds the answer) and ``distractors`` (other passages). Used by the long-context study.
 
->>> items = read_test(folder); passages = read_knowledge(folder / "knowledge.json")
+    items = read_test(folder); passages = read_knowledge(folder / "knowledge.json")
 """
 
 from __future__ import annotations

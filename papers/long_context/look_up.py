@@ -4,7 +4,7 @@ A document is a dialogue: lines "key value", perhaps option lines "value letter"
 its value (and letter). Facts hold for one document only, so nothing can be recalled; every turn is trained, so a document
 teaches many look-ups. Documents are drawn as token ids, because no two are alike and none is seen twice.
 
-Used by the long-context study. >>> run.build(pretrain_reader, words=world / "world.json", width=64, depth=2, ...)
+Used by the long-context study. ``run.build(pretrain_reader, words=world / "world.json", width=64, depth=2, ...)``
 """
 
 from __future__ import annotations

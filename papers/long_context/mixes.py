@@ -1,7 +1,7 @@
 """Row files of exact mixes of a general and a medical Alpaca file. A module of its own: its source is part of every
 tuned model's cache key, and a changed plan must not retrain.
 
-Used by :mod:`papers.long_context.study`. >>> run.build(mix_rows, general=a, medical=b, shares=[9, 1], total=2000, seed=0)
+Used by :mod:`papers.long_context.study`. ``run.build(mix_rows, general=a, medical=b, shares=[9, 1], total=2000, seed=0)``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A condition says what stands in the prompt: which exam, which knowledge file (none: closed book), how many passages, where
 the one that answers stands, whether the options are listed. Used by :mod:`papers.long_context.study`.
 
->>> run.build(score, models=[...], exams={"held_out": folder}, conditions={"open_12": {"size": 12}}, wording={...})
+    run.build(score, models=[...], exams={"held_out": folder}, conditions={"open_12": {"size": 12}}, wording={...})
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Everything is a cached artefact: the world and its exams, one base a width, row 
 Bases and data come from a generated world or, when the profile's settings give paths, from real checkpoints and files in
 the same formats. One base serves all seeds (the paper's "fixed base"): a seed draws rows, order and exam.
 
->>> study = prepare(run); tuned = study.tune({"9:1": Arm(64, (9, 1), "heavy")}); study.scores(tuned)
+    study = prepare(run); tuned = study.tune({"9:1": Arm(64, (9, 1), "heavy")}); study.scores(tuned)
 """
 
 from __future__ import annotations

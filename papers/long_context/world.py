@@ -7,7 +7,7 @@ of the real data: Alpaca JSON for fine-tuning, CMB-Exam JSON with its knowledge 
 
 Used by the long-context study (sheet section 9).
 
->>> write_world(folder, general=48, medical=96, values=48, seed=0); write_exam(exam, world=folder, seed=0, ...)
+    write_world(folder, general=48, medical=96, values=48, seed=0); write_exam(exam, world=folder, seed=0, ...)
 """
 
 from __future__ import annotations

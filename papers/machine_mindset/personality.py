@@ -2,7 +2,8 @@
 
 Sixteen models, one for each MBTI type, make eight pairs an axis. Used by the Machine Mindset notebooks.
 
->>> letter_contrasts(table, "energy").loc["MMLU", "p"]      # table: types as index, one column a benchmark
+>>> matched_pairs(["ENFJ", "INFJ", "ESFJ"], "energy")
+[('ENFJ', 'INFJ')]
 """
 
 from __future__ import annotations

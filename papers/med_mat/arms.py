@@ -3,7 +3,7 @@
 Each function names the fits of one exhibit and returns accuracies by arm. Used by the notebooks ``tab1_tab2_multitask``,
 ``fig4_breaking_cg``, ``fig5_data_curve``, ``fig6_few_target_data`` and ``tab9_repeats``.
 
->>> arms = breaking_arms(study, targets, examples=480)     # arm -> accuracy (seeds, targets)
+    arms = breaking_arms(study, targets, examples=480)     # arm -> accuracy (seeds, targets)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Built from ``paper.yml`` and the two tables in ``papers/med_mat``; no model runs. Used by ``tab_published_audit``.
 
->>> audit = combinations_table(rows, frame(paper.published["tab3_combinations"]), sizes)
+    audit = combinations_table(rows, frame(paper.published["tab3_combinations"]), sizes)
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Accuracies are percentages, as printed. Used by the Med-MAT notebooks.
 
->>> passes([72.0], [47.0], [46.0]); implied_test_size([43.28, 44.78]); accuracy_error(50.0, 100)
+>>> accuracy_error(50.0, 100)
+array([5.])
 """
 
 from __future__ import annotations

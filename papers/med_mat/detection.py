@@ -4,8 +4,8 @@ A detection subset shows one large lesion; what is a lesion, and not an artefact
 modality and area as in every other subset. Each image has two rows: where (a box) and outline (a mask), both as text.
 Used by ``tab5_tab6_detection``; training is :mod:`papers.med_mat.study`'s.
 
->>> write_detection(folder, table=table, numbers=["38", "39"], count=600, seed=0)
->>> skin = load_located(folder, registry.subsets["38"], mask=False); len(skin.train)
+    write_detection(folder, table=table, numbers=["38", "39"], count=600, seed=0)
+    skin = load_located(folder, registry.subsets["38"], mask=False); len(skin.train)
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Used by ``tab5_tab6_detection``; data is :mod:`papers.med_mat.detection`, fits :mod:`papers.med_mat.fits.detection`.
 
->>> detection = prepare_detection(study); rows = detection.classification_rows()
->>> scores = detection.classification(rows); overlaps = detection.overlaps(mask=False)
+    detection = prepare_detection(study); rows = detection.classification_rows()
+    scores = detection.classification(rows); overlaps = detection.overlaps(mask=False)
 """
 
 from __future__ import annotations

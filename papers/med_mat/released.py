@@ -4,7 +4,7 @@ The model is loaded once; each job gets fresh low-rank adapters, is trained on i
 likelihood of the option letters under every rotation of the options, and its adapters are taken off again. Used by
 :mod:`papers.med_mat.study`.
 
->>> fit_released(folder, source="llava-hf/llava-1.5-7b-hf", root=Path("data/med-mat"), table=csv, jobs=[...], ...)
+    fit_released(folder, source="llava-hf/llava-1.5-7b-hf", root=Path("data/med-mat"), table=csv, jobs=[...], ...)
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Everything is a cached artefact; two notebooks that need the same fits train them once. A *job* is one fit (what it is
 trained on, what it is tested on, its seed); an arm at one seed is a group of jobs and one artefact.
 
->>> study = prepare(run, facts=paths.paper("med_mat")); pairs = study.pairs()
->>> scores = study.fit({"related_pair": lambda seed: [study.pair_job(pair, seed=seed) for pair in pairs]})
->>> study.by_target(scores["related_pair"], [pair.target for pair in pairs])
+    study = prepare(run, facts=paths.paper("med_mat")); pairs = study.pairs()
+    scores = study.fit({"related_pair": lambda seed: [study.pair_job(pair, seed=seed) for pair in pairs]})
+    study.by_target(scores["related_pair"], [pair.target for pair in pairs])
 """
 
 from __future__ import annotations

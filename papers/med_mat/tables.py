@@ -2,7 +2,7 @@
 
 Used by the notebooks ``tab3_combinations``, ``tab4_backbones`` and ``tab10_triples``. All accuracies are fractions.
 
->>> measured = combination_arms(study, pairs); table = by_pair(pairs, measured); rule_share(table)
+    measured = combination_arms(study, pairs); table = by_pair(pairs, measured); rule_share(table)
 """
 
 from __future__ import annotations

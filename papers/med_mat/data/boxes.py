@@ -5,7 +5,8 @@ of 0 .. ``bins``, ``{<left><top><right><bottom>}``. A mask is its top and bottom
 four bands between them, ``{<top><bottom> <left><right> ...}``. Used by the writer of generated data and by the detection
 study.
 
->>> box_text(box_of_mask(mask), width=32, height=32, bins=32)      # "{<8><10><15><17>}"
+>>> box_text((8, 10, 16, 18), width=32, height=32, bins=32)
+'{<8><10><16><18>}'
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ The release (huggingface.co/datasets/FreedomIntelligence/Med-MAT) is a JSON list
 
 Used by the Med-MAT studies; generated worlds are written and read here as well.
 
->>> found = load_subset(root, "03", registry=registry, missing="skip"); found.records[0].answer
+    found = load_subset(root, "03", registry=registry, missing="skip"); found.records[0].answer
 """
 
 from __future__ import annotations

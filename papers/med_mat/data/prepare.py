@@ -4,7 +4,7 @@ The released files are neither the capped, balanced training sets nor the test s
 so both are remade: a strictly label-balanced test set, at most 3,000 balanced training rows, exact amounts a condition.
 Used by the Med-MAT studies at every profile.
 
->>> lung = prepare(root, registry.subsets["03"], registry=registry); len(lung.train), len(lung.test)
+    lung = prepare(root, registry.subsets["03"], registry=registry); len(lung.train), len(lung.test)
 """
 
 from __future__ import annotations

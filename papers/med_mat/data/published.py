@@ -4,7 +4,7 @@
 subsets, so members are candidates (``25;35``). The target is *inferred* (the name and the printed baseline). Accuracies
 stay in ``paper.yml``; ``row`` is the key there. Used by the audit and by the structure of the generated world.
 
->>> rows = read_combinations(folder / "combinations.csv", registry); sum(row.valid for row in rows)
+    rows = read_combinations(folder / "combinations.csv", registry); sum(row.valid for row in rows)
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Six instructions a subset, one drawn an image; up to four options, the true labe
 random order; the answer is the letter. Every draw depends on the seed and the image alone, so that adding an image
 changes no other question. Used by the writer of generated data and by whoever remakes the released questions.
 
->>> ask("yes", ["yes", "no"], subset, image="med-mat/a.png", seed=0).answer      # "A" or "B"
+    ask("yes", ["yes", "no"], subset, image="med-mat/a.png", seed=0).answer      # "A" or "B"
 """
 
 from __future__ import annotations

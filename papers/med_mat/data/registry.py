@@ -3,7 +3,8 @@
 One CSV, ``papers/med_mat/datasets.csv`` for the paper: ``dataset`` rows (number, name, source URL, subsets it is in) and
 ``subset`` rows (triplet, task family, members, role, released file). ``notes`` flag every slip of the sources.
 
->>> registry = read_registry(paths.paper("med_mat") / "datasets.csv"); registry.subsets["03"].area      # "Lung"
+>>> read_registry(Path(__file__).parents[1] / "datasets.csv").subsets["03"].area
+'Lung'
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Pure functions on (Modality, Area, Task) triplets, the same for the paper's 53 subsets and for a generated world. A
 condition never holds its target. Used by the Med-MAT notebooks and by ``published``; amounts are ``volumes``.
 
->>> pairs = combinations(target, pool); select("without_area", target, pool)
+    pairs = combinations(target, pool); select("without_area", target, pool)
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Used with ``selection``: that says which subsets a condition holds, this how much of each. Everything is a function
 of its seed.
 
->>> equalise({"all_related": kin, "all_unrelated": rest}, {"02": 3000, "07": 800}, total=15_000)
+>>> share_out([3000, 800], 2000, rng=np.random.default_rng(0))
+[1200, 800]
 """
 
 from __future__ import annotations

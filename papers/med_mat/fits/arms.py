@@ -3,8 +3,8 @@
 A job says what a model is trained on and what it is tested on; a group of jobs with one number of steps is one artefact
 and one stacked pass. Used by :mod:`papers.med_mat.study`, which names the arms.
 
->>> prepare_rows(folder, world=world, base=base, train=256, test=96, pool=32)
->>> fit_group(folder, rows=rows, base=base, jobs=[job(...)], steps=80, batch=16, learning_rate=3e-3)
+    prepare_rows(folder, world=world, base=base, train=256, test=96, pool=32)
+    fit_group(folder, rows=rows, base=base, jobs=[job(...)], steps=80, batch=16, learning_rate=3e-3)
 """
 
 from __future__ import annotations

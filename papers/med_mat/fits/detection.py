@@ -5,8 +5,8 @@ lettered questions of related subsets. The target's rows are seen equally often 
 in the paper, and the null has as many. All jobs of a group take the same steps in one stacked pass. Used by
 ``tab5_tab6_detection``.
 
->>> prepare_located(folder, root=detection, base=base, numbers=["38", "39"], train=256, test=96)
->>> fit_located(folder, located=located, rows=rows, base=base, jobs=[...], steps=120, batch=16, learning_rate=3e-3)
+    prepare_located(folder, root=detection, base=base, numbers=["38", "39"], train=256, test=96)
+    fit_located(folder, located=located, rows=rows, base=base, jobs=[...], steps=120, batch=16, learning_rate=3e-3)
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A prompt is ``[image; question; letter]`` for n images of each label, in random 
 miniature's language model reads such interleaved prompts through its rotary positions, but like LLaVA-1.5 it was never
 trained with more than one image. Used by the notebook ``tab16_few_shot``.
 
->>> fit_few_shot(folder, rows=rows, base=base, jobs=jobs, shots=[0, 4], images=48, steps=60, batch=16, learning_rate=2e-3)
+    fit_few_shot(folder, rows=rows, base=base, jobs=jobs, shots=[0, 4], images=48, steps=60, batch=16, learning_rate=2e-3)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Used by the notebook ``tab4_backbones``: a comparison of backbones says little when one of them hardly sees.
 
->>> score_general(folder, base=base, count=2000, seed=999)      # accuracy.json: kind of question -> share of right letters
+    score_general(folder, base=base, count=2000, seed=999)      # accuracy.json: kind of question -> share of right letters
 """
 
 from __future__ import annotations

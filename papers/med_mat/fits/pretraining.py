@@ -4,7 +4,7 @@ Three steps, as in LLaVA: an image encoder learns to tell what is where (CLIP's 
 by letter without pictures (Vicuna's part), and then both are joined on questions about pictures, the encoder frozen.
 Used by :mod:`papers.med_mat.study`; the data is what ``world.general.write_general`` wrote.
 
->>> pretrain_encoder(folder, general=data, encoder="convolution", steps=2500, batch=64, learning_rate=0.02, seed=0)
+    pretrain_encoder(folder, general=data, encoder="convolution", steps=2500, batch=64, learning_rate=0.02, seed=0)
 """
 
 from __future__ import annotations

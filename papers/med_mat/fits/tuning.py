@@ -4,7 +4,7 @@ The image encoder stays frozen (as in LLaVA's own recipe), so its features are c
 language model are tuned. Fits that take the same number of steps run as one stacked pass (:mod:`lib.training.stacked`).
 Used by :mod:`papers.med_mat.fits.arms`.
 
->>> losses = tune(models, features, questions, draws, steps=80, batch=16, learning_rate=3e-3, seeds=[0, 1])
+    losses = tune(models, features, questions, draws, steps=80, batch=16, learning_rate=3e-3, seeds=[0, 1])
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ It stands for what a released multimodal model has learnt before it sees Med-MAT
 images): shapes, brightness, counts, sizes, places, and how to answer by word, by letter and by box. Nothing here says
 what a modality shows or what is normal in an area. Used by :mod:`papers.med_mat.fits.pretraining` through files.
 
->>> write_general(folder, count=24_000, seed=0)       # images.npy, objects.npy, questions.json
+    write_general(folder, count=24_000, seed=0)       # images.npy, objects.npy, questions.json
 """
 
 from __future__ import annotations
