@@ -15,11 +15,13 @@ from lib.workflow import arithmetic, cache, compare, jobs, notebooks, papers, pa
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
+from lib.workflow.new_paper import NewPaperError, create
 from lib.workflow.publish import PublishError, publish
+from lib.workflow.same_numbers import TOLERANCE, compare_with
 from lib.workflow.session import SessionError
 
 ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
-ERRORS += (ExecutionError, CacheError, SessionError, SourceError, PublishError)
+ERRORS += (ExecutionError, CacheError, SessionError, SourceError, PublishError, NewPaperError)
 
 
 def _literal(text: str):
@@ -107,6 +109,22 @@ def compare_run(arguments: argparse.Namespace) -> int:
             print(f"{job.label}: {problem}")
             wrong += 1
     return 1 if wrong else 0
+
+
+def same_numbers(arguments: argparse.Namespace) -> int:
+    """Compare every committed number of the working tree with the one at a git revision: counts, then differences."""
+    found = compare_with(arguments.revision)
+    print(f"{found.files} files with {found.numbers} numbers compared with {arguments.revision}, to {TOLERANCE:g}")
+    print("\n".join(found.problems) or "all are the same")
+    return 1 if found.problems else 0
+
+
+def new_paper(arguments: argparse.Namespace) -> int:
+    """Write the folder of a new paper, and say what comes next."""
+    for path in create(arguments.slug):
+        print(f"wrote {paths.relative(path)}")
+    print("Next: fill paper.yml, `make tables`; then lib/README.md, 'A new paper'.")
+    return 0
 
 
 def show_arithmetic(_: argparse.Namespace) -> int:

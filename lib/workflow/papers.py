@@ -170,7 +170,7 @@ class Experiments(_Strict):
     """Everything ``experiments.yml`` holds: the settings of each profile, shared by the paper's notebooks, and the notebooks."""
 
     profiles: dict[str, dict[str, Any]] = Field(min_length=1)
-    experiments: dict[str, Experiment] = Field(min_length=1)
+    experiments: dict[str, Experiment]  # none: a paper whose first notebook is still to come
 
     @model_validator(mode="after")
     def _profiles_are_declared(self):
