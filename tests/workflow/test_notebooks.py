@@ -257,7 +257,7 @@ def _drop_hash(content):
 @pytest.mark.parametrize(
     "change",
     [_set(5, source="scaled = rate * 3"), lambda c: c.cells.pop(5), _inject, _drop_hash],
-    ids=["another cell", "a cell less", "other parameters", "other lib files"],
+    ids=["another cell", "a cell less", "other parameters", "other code"],
 )
 def test_publish_refuses_a_run_of_something_else(notebook, change):
     _executed_copy(notebook)
