@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,17 @@ from torch.nn import functional as F
 
 from lib.models.masked_autoencoder import MaskedAutoencoder3D
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training.batches import crop_batch, epoch_order
-from lib.training.loop import train, warmup_cosine
+from lib.training.loop import epoch_order, train, warmup_cosine
+
+
+def crop_batch(volumes: np.ndarray, rows: Sequence[int], *, crop: Sequence[int], rng: np.random.Generator) -> Tensor:
+    """Random crops (B, 1, cx, cy, cz) float32 of the volumes (N, X, Y, Z) in ``rows`` (RandSpatialCrop of the release)."""
+    out = np.empty((len(rows), 1, *crop), dtype=np.float32)
+    for place, row in enumerate(rows):
+        starts = [int(rng.integers(0, side - size + 1)) for side, size in zip(volumes.shape[1:], crop, strict=True)]
+        window = tuple(slice(start, start + size) for start, size in zip(starts, crop, strict=True))
+        out[place, 0] = volumes[(row, *window)]
+    return torch.from_numpy(out)
 
 
 def report_words(reports: list[str], *, least: float = 0.01, most: float = 0.5) -> tuple[list[str], np.ndarray]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,9 @@ from lib.models.brgsa import BrgSA, frozen_tokens
 from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training.batches import crop_batch, epoch_order, merged_statements
 from lib.training.contrastive import brgsa_loss
-from lib.training.loop import TrainingError, train
+from lib.training.loop import TrainingError, epoch_order, train
+from papers.brgsa.pretraining import crop_batch
 
 EVALUATION_BATCH = 100  # texts, or volumes of up to 64^3 voxels, embedded at a time
 
@@ -33,6 +34,12 @@ def make_text_checkpoint(folder: Path, *, pairs: list[Path], width: int, depth: 
     """A tiny text encoder as a Hugging Face folder; its tokenizer has seen the statements of all ``pairs``."""
     texts = [s for path in pairs for pair in json.loads((path / "pairs.json").read_text()) for s in pair["statements"]]
     write_tiny_checkpoint(folder, texts, width=width, depth=depth, heads=heads)
+
+
+def merged_statements(statements: Sequence[str], *, merge: int, rng: np.random.Generator) -> str:
+    """Up to ``merge`` statements without replacement, joined by spaces (sheet 2.4)."""
+    chosen = rng.permutation(len(statements))[:merge]
+    return " ".join(statements[i] for i in chosen)
 
 
 def load_image_encoder(encoder: Path, vit: dict) -> VisionTransformer3D:
@@ -65,13 +72,13 @@ def compute_frozen_tokens(
     out.flush()
 
 
-def build_model(*, encoder: Path, text: Path, model: dict, bank: dict, centres: Tensor | None = None) -> BrgSA:
+def build_model(*, encoder: Path, text: Path, model: dict, bank: dict) -> BrgSA:
     """An untrained arm: pretrained image encoder, text checkpoint, fresh bank and embedders."""
     text_encoder = TextEncoder.from_pretrained(text, width=model["width"], last_layers=model["last_layers"])
     return BrgSA(
         load_image_encoder(encoder, model["vit"]),
         text_encoder,
-        KnowledgeBank(width=model["width"], centres=centres, **bank),
+        KnowledgeBank(width=model["width"], **bank),
         width=model["width"],
         frozen_blocks=model["frozen_blocks"],
     )

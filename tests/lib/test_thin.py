@@ -7,7 +7,6 @@ SHARED = ("lib.workflow", "lib.figures", "lib.explorer")
 
 # One paper uses these today; the one named here has no code yet and is to be built on them.
 NEXT = {
-    "anytasktune": {"lib.training.stacked_sft"},
     "carzero": {"lib.evaluation.localisation", "lib.models.text_encoder", "lib.training.contrastive"},
     "e3d_gpt": {
         *(f"lib.data.{name}" for name in ("ct_rate", "ct_rate_layout", "ct_rate_text", "volumes")),
