@@ -1,4 +1,4 @@
-"""Bootstrap of classification metrics over volumes or over patients, thousands of resamples in seconds on one thread.
+"""Bootstrap of AUROC over volumes or over patients, thousands of resamples in seconds on one thread.
 
 A resample is held as a vector of counts (how often each row was drawn), never as copied rows: every class is sorted
 once, and a resample's AUROC is then a cumulative sum along that order. Used by the zero-shot and released-scores
@@ -17,12 +17,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lib.evaluation.classification import (
-    checked_thresholds,
-    metrics_from_confusion,
-    ranking_metrics,
-    roc_corner_thresholds,
-)
 from lib.evaluation.inputs import EvaluationError, labels_and_scores
 
 BLOCK = 64  # resamples worked on at once: 64 x 3,630 counts of 4 bytes stay in the second-level cache
@@ -38,7 +32,6 @@ class _SortedClass:
     negative: np.ndarray  # (M,) row numbers, ascending score
     below: np.ndarray  # (P,) negatives with a smaller score
     up_to: np.ndarray  # (P,) negatives with a smaller or equal score
-    positives_below: np.ndarray  # (P,) positives with a smaller score
     tied: bool  # whether any positive shares its score with a negative
 
 
@@ -47,8 +40,7 @@ def _sort_class(truth: np.ndarray, values: np.ndarray) -> _SortedClass:
     positive, negative = order[truth[order]], order[~truth[order]]
     below = np.searchsorted(values[negative], values[positive], side="left")
     up_to = np.searchsorted(values[negative], values[positive], side="right")
-    positives_below = np.searchsorted(values[positive], values[positive], side="left")
-    return _SortedClass(positive, negative, below, up_to, positives_below, tied=bool((below != up_to).any()))
+    return _SortedClass(positive, negative, below, up_to, tied=bool((below != up_to).any()))
 
 
 def _running_total(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -74,18 +66,6 @@ def _block_auc(counts: np.ndarray, prepared: _SortedClass) -> np.ndarray:
         twice_won = 2 * np.einsum("bp,bp->b", drawn, negatives.take(prepared.below, axis=1), dtype=np.float64)
     pairs = drawn.sum(axis=1, dtype=np.float64) * negatives[:, -1]
     return _divide(twice_won, 2 * pairs)
-
-
-def _block_average_precision(counts: np.ndarray, prepared: _SortedClass) -> np.ndarray:
-    """Average precision of one class in each of B resamples -> (B,); nan where no positive was drawn."""
-    positives, negatives = _running_total(counts, prepared.positive), _running_total(counts, prepared.negative)
-    true_above = positives[:, -1:] - positives.take(
-        prepared.positives_below, axis=1
-    )  # (B, P) at or above each positive
-    false_above = negatives[:, -1:] - negatives.take(prepared.below, axis=1)
-    precision = true_above / np.maximum(true_above + false_above, 1)  # 0/1 only where that positive was not drawn
-    drawn = counts.take(prepared.positive, axis=1)
-    return _divide(np.einsum("bp,bp->b", drawn, precision, dtype=np.float64), positives[:, -1].astype(np.float64))
 
 
 def _resample_blocks(rows: int, *, resamples: int, clusters: ArrayLike | None) -> Iterator[tuple[slice, np.ndarray]]:
@@ -131,53 +111,6 @@ def bootstrap_auc(
     return result
 
 
-def bootstrap_metrics(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    *,
-    thresholds: ArrayLike | None = None,
-    resamples: int = 5000,
-    clusters: ArrayLike | None = None,
-) -> dict[str, np.ndarray]:
-    """All metrics of the BrgSA evaluation in each resample, the operating points staying fixed.
-
-    ``thresholds`` (C,): default ``roc_corner_thresholds`` fitted once on the rows given, as the paper does; thresholds
-    from other data are the unbiased choice. Other arguments as ``bootstrap_auc``. Returns ``auroc``, ``f1``,
-    ``accuracy``, ``precision``, ``recall``, ``auprc``, each ``(resamples, C)``, and ``recall_at_1``,
-    ``precision_at_3``, each ``(resamples,)``.
-
-    Paper: recall and AUPRC of a class without a positive in the resample are 0 (scikit-learn). Here: nan, counted by
-    ``summarise_bootstrap``. Because: a finding that is absent was not missed, and rare labels would be pulled down.
-    """
-    truth, values = labels_and_scores(labels, scores)
-    cut = roc_corner_thresholds(truth, values) if thresholds is None else thresholds
-    predicted = values > checked_thresholds(cut, classes=truth.shape[1])
-    classes = [_sort_class(truth[:, c], values[:, c]) for c in range(truth.shape[1])]
-    rows, columns = max(resamples, 0), len(classes)
-    per_class = ("auroc", "f1", "accuracy", "precision", "recall", "auprc")
-    result = {name: np.empty((rows, columns)) for name in per_class}
-    result |= {name: np.empty(rows) for name in ("recall_at_1", "precision_at_3")}
-    hit, present, called = (
-        (truth & predicted).astype(np.float64),
-        truth.astype(np.float64),
-        predicted.astype(np.float64),
-    )
-    for block, counts in _resample_blocks(len(truth), resamples=resamples, clusters=clusters):
-        for c, prepared in enumerate(classes):
-            result["auroc"][block, c] = _block_auc(counts, prepared)
-            result["auprc"][block, c] = _block_average_precision(counts, prepared)
-        weight = counts.astype(np.float64)
-        tp, positives, calls = weight @ hit, weight @ present, weight @ called  # (B, C) each
-        size = weight.sum(axis=1, keepdims=True)
-        for name, value in metrics_from_confusion(
-            tp, calls - tp, positives - tp, size - calls - positives + tp
-        ).items():
-            result[name][block] = value
-        for k, i in enumerate(range(block.start, block.stop)):
-            result["recall_at_1"][i], result["precision_at_3"][i] = ranking_metrics(truth, values, counts[k])
-    return result
-
-
 def _summary(samples: np.ndarray) -> tuple[float, float, float, float, int]:
     defined = samples[~np.isnan(samples)]
     undefined = len(samples) - len(defined)
@@ -190,25 +123,20 @@ def _summary(samples: np.ndarray) -> tuple[float, float, float, float, int]:
 def summarise_bootstrap(samples: ArrayLike, *, names: Sequence[str]) -> pd.DataFrame:
     """Mean, sd, 2.5 / 97.5 percentiles and number of undefined resamples: one row a class, then both overall forms.
 
-    ``samples`` (resamples, C) from ``bootstrap_auc`` or one metric of ``bootstrap_metrics``, or (resamples,) for a
-    metric that has one value a resample (then only that row, named ``names[0]``). Columns ``mean``, ``sd``, ``low``,
-    ``high``, ``undefined``. Undefined (nan) resamples are left out of a class's figures and counted.
+    ``samples`` (resamples, C) from ``bootstrap_auc``. Columns ``mean``, ``sd``, ``low``, ``high``, ``undefined``.
+    Undefined (nan) resamples are left out of a class's figures and counted.
 
     ``overall (mean of columns)`` is what the paper's script prints: the average over classes of each column, so its
     ``low`` and ``high`` are averaged class intervals, usually far wider than an interval of the macro average. That one
     is ``overall (macro average)``: the mean over defined classes within each resample, then summarised.
     """
     values = np.asarray(samples, dtype=np.float64)
-    single = values.ndim == 1
-    values = values[:, None] if single else values
     if values.ndim != 2 or not values.size or len(names) != values.shape[1]:
         raise EvaluationError(
             f"samples of shape {np.shape(samples)} with {len(names)} names; give one name a class column."
         )
     columns = ["mean", "sd", "low", "high", "undefined"]
     table = pd.DataFrame([_summary(values[:, c]) for c in range(values.shape[1])], index=list(names), columns=columns)
-    if single:
-        return table
     defined = ~np.isnan(values)
     macro = _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
     averaged = table.mean()

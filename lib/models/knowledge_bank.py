@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-INITIALISATIONS = ("orthogonal", "gaussian", "xavier", "uniform", "kmeans")
+from lib.models import ModelError
+
+INITIALISATIONS = ("orthogonal", "gaussian", "xavier", "uniform")
 
 
 class KnowledgeBank(nn.Module):
@@ -25,14 +27,11 @@ class KnowledgeBank(nn.Module):
         *,
         initialisation: str = "orthogonal",
         scale: float = 1.0,
-        centres: Tensor | None = None,
         linear: bool = False,
     ):
         super().__init__()
         if initialisation not in INITIALISATIONS:
-            raise ValueError(f"bank initialisation '{initialisation}' is not one of {', '.join(INITIALISATIONS)}")
-        if (initialisation == "kmeans") != (centres is not None):
-            raise ValueError("bank initialisation 'kmeans' needs centres (M, d), and only it takes them")
+            raise ModelError(f"bank initialisation '{initialisation}' is not one of {', '.join(INITIALISATIONS)}")
         self.linear = linear
         self.bank = nn.Parameter(torch.empty(size, width))
         with torch.no_grad():
@@ -42,12 +41,8 @@ class KnowledgeBank(nn.Module):
                 nn.init.normal_(self.bank)
             elif initialisation == "xavier":
                 nn.init.xavier_uniform_(self.bank)
-            elif initialisation == "uniform":
-                nn.init.uniform_(self.bank, -0.1, 0.1)
             else:
-                if tuple(centres.shape) != (size, width):
-                    raise ValueError(f"k-means centres are {tuple(centres.shape)}, the bank is {(size, width)}")
-                self.bank.copy_(centres)
+                nn.init.uniform_(self.bank, -0.1, 0.1)
             self.bank.mul_(scale)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

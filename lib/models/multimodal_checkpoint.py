@@ -17,15 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.models import ModelError
 from lib.models.multimodal_lm import GRID, SIDE, MultimodalLM
 
 CONFIG = "reprise_multimodal.json"
 PAD = "<pad>"
 _PIECE = re.compile(r"<\d+>|[A-Za-z0-9][\w-]*")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded or a question it cannot read; the message says what to change."""
 
 
 def pieces(text: str) -> list[str]:
@@ -61,7 +58,7 @@ class TinyCheckpoint:
         """
         wanted = [self.encode(answer) for answer in answers]
         if len({len(row) for row in wanted}) != 1 or not wanted[0]:
-            raise CheckpointError(f"answers are of {sorted({len(row) for row in wanted})} tokens; give them one length")
+            raise ModelError(f"answers are of {sorted({len(row) for row in wanted})} tokens; give them one length")
         asked = [self.encode(text) + row[:-1] for text, row in zip(texts, wanted, strict=True)]
         return *self.pad(asked, texts), torch.tensor(wanted)
 
@@ -70,7 +67,7 @@ class TinyCheckpoint:
         ids = np.zeros((len(rows), length), np.int64)
         for place, row, text in zip(ids, rows, texts, strict=True):
             if not row:
-                raise CheckpointError(f"the model knows no word of '{text:.80}'; add its words first")
+                raise ModelError(f"the model knows no word of '{text:.80}'; add its words first")
             place[length - len(row) :] = row
         return torch.from_numpy(ids), torch.from_numpy((ids > 0).astype(np.float32))
 
@@ -88,7 +85,7 @@ class TinyCheckpoint:
     def see(self, images: np.ndarray) -> Tensor:
         """Visual features (N, V, C) of grey images (N, 32, 32) uint8."""
         if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
-            raise CheckpointError(f"images are {images.dtype} {images.shape}; give uint8 (N, {SIDE}, {SIDE}), grey")
+            raise ModelError(f"images are {images.dtype} {images.shape}; give uint8 (N, {SIDE}, {SIDE}), grey")
         return torch.cat([self.model.see(part.float() / 255) for part in torch.from_numpy(images).split(500)])
 
     @torch.no_grad()
@@ -126,5 +123,5 @@ class TinyCheckpoint:
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CheckpointError(f"{folder} is no checkpoint of this model ({reason}); build it again") from None
+            raise ModelError(f"{folder} is no checkpoint of this model ({reason}); build it again") from None
         return cls(model, words, settings)

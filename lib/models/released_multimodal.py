@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.models.multimodal_checkpoint import CONFIG, CheckpointError, TinyCheckpoint
+from lib.models import ModelError
+from lib.models.multimodal_checkpoint import CONFIG, TinyCheckpoint
 
 
 class ReleasedCheckpoint:
@@ -60,7 +61,7 @@ class ReleasedCheckpoint:
 def load(source: str | Path, *, device: str = "cpu", dtype: str = "float32") -> TinyCheckpoint | ReleasedCheckpoint:
     """A folder of this project, or a folder or hub id of an image-text model of transformers.
 
-    Raises :class:`CheckpointError` naming the source when it is neither.
+    Raises :class:`ModelError` naming the source when it is neither.
     """
     folder = Path(source)
     if (folder / CONFIG).is_file():
@@ -72,5 +73,5 @@ def load(source: str | Path, *, device: str = "cpu", dtype: str = "float32") -> 
         model = AutoModelForImageTextToText.from_pretrained(source, dtype=getattr(torch, dtype))
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
-        raise CheckpointError(f"{source} is no image-text checkpoint ({reason}); give a folder or a hub id") from None
+        raise ModelError(f"{source} is no image-text checkpoint ({reason}); give a folder or a hub id") from None
     return ReleasedCheckpoint(model.to(device), processor)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib.models.chat import ChatError, LocalChat, RemoteChat
+from lib.models import ModelError
+from lib.models.chat import LocalChat, RemoteChat
 from papers.brgsa.chat_summariser import ChatSummariser
 from papers.brgsa.prepare import write_summaries
 
@@ -30,6 +31,6 @@ def summarise_by_chat(
     server. A run that stops goes on with the reports that have no answer yet.
     """
     if (checkpoint is None) == (url is None) or (url is not None and model is None):
-        raise ChatError("chat needs either 'checkpoint', or 'url' and 'model'; correct it in experiments.yml.")
+        raise ModelError("chat needs either 'checkpoint', or 'url' and 'model'; correct it in experiments.yml.")
     chat = RemoteChat(url, model=model) if url else LocalChat(checkpoint, revision=revision, device=device)
     write_summaries(folder, tree=tree, split=split, summariser=ChatSummariser(chat, folder=Path(answers)))
