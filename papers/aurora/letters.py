@@ -10,13 +10,13 @@ answers are public, and MMLU is read with all its rows. Used by ``aurora/tab_let
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lib.data.exams import FOLDERS, GRADED, LETTERS, read_exam
+from lib.data.exams import FOLDERS, GRADED, read_exam
 from lib.evaluation import exam_prompts
+from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.evaluation.exams import option_logits
 from lib.models import causal_lm
 
@@ -26,7 +26,7 @@ WORDINGS = {"MMLU": exam_prompts.ENGLISH, "C-Eval": exam_prompts.CHINESE, "CMMLU
 def words() -> list[str]:
     """Texts that hold every word around a question, for a tokenizer that knows only what it was trained on."""
     shown = [wording.header + wording.cue for wording in WORDINGS.values()]
-    return [*(text.replace("{topic}", "") for text in shown), "\n".join(f"{letter}." for letter in LETTERS)]
+    return [*(text.replace("{topic}", "") for text in shown), "\n".join(f"{letter}." for letter in LETTERS[:OPTIONS])]
 
 
 def score_letters(
@@ -42,7 +42,6 @@ def score_letters(
     quantisation: str | None,
     dtype: str,
     device: str,
-    names: Sequence[str] = tuple(FOLDERS),
 ) -> None:
     """Write ``letters.json``: exam -> list of (subject, right or wrong), in file order.
 
@@ -53,7 +52,7 @@ def score_letters(
         checkpoint, revision=revision, adapter=adapter, quantisation=quantisation, dtype=dtype, device=device
     )
     found = {}
-    for name in names:
+    for name in FOLDERS:
         exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[name]
         letters = exam_prompts.letter_ids(tokenizer, before=wording.before_letter)
         found[name] = []

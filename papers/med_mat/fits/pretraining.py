@@ -19,19 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.models.multimodal_checkpoint import PAD, TinyCheckpoint, pieces
 from lib.models.multimodal_lm import ENCODERS, SIDE, MultimodalLM
-from lib.training.batches import epoch_order
-from lib.training.loop import train, warmup_cosine
+from lib.training.loop import epoch_order, train, warmup_cosine
 
-LETTERS = "ABCD"
 SIZE_EDGES = (1.8, 2.75, 3.95)  # pixels; between the four sizes of the general stage
 CLIP = 1.0
 
 
 # ---------------------------------------------------------------------- image encoder
-def _cells(objects: np.ndarray, *, side: int = 4) -> np.ndarray:
-    """What is in each cell of a ``side`` x ``side`` grid (N, cells, 14) 0/1: ten kinds (shape x tone) and four sizes."""
+def _cells(objects: np.ndarray) -> np.ndarray:
+    """What is in each cell of a 4 x 4 grid (N, 16, 14) 0/1: ten kinds (shape x tone) and four sizes."""
+    side = 4
     there = np.zeros((len(objects), side * side, 14), np.float32)
     for slot in range(objects.shape[1]):
         rows = np.flatnonzero(objects[:, slot, 4] > 0)
@@ -147,7 +147,7 @@ def _vocabulary(asked: list[dict]) -> tuple[list[str], list[str]]:
     said = {piece for text in [*texts, *(o for one in asked for o in one.get("options", []))] for piece in pieces(text)}
     names = sorted(word for word in said if word[0] != "<")
     steps = [f"<{i}>" for i in range(1 + max(int(word[1:-1]) for word in said if word[0] == "<"))]
-    return [PAD, *LETTERS, *steps, "quote", *names], names
+    return [PAD, *LETTERS[:OPTIONS], *steps, "quote", *names], names
 
 
 def pretrain_language(
