@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.bootstrap import bootstrap_auc
+from lib.evaluation.classification import bootstrap_auc
 
 
 @dataclass(frozen=True)

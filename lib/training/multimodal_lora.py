@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models import ModelError
-from lib.models.released_multimodal import ReleasedCheckpoint
+from lib.models.multimodal_checkpoint import ReleasedCheckpoint
 from lib.training.loop import epoch_order, train, warmup_cosine
 
 IGNORED = -100

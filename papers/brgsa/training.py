@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lib.models.brgsa import BrgSA, frozen_tokens
-from lib.models.knowledge_bank import KnowledgeBank
+from lib.models.brgsa import BrgSA, KnowledgeBank, frozen_tokens
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.training.contrastive import brgsa_loss

@@ -21,7 +21,7 @@ import numpy as np
 
 from lib.data.errors import DataError
 from lib.models import ModelError
-from lib.models.released_multimodal import ReleasedCheckpoint, load
+from lib.models.multimodal_checkpoint import ReleasedCheckpoint, load
 from lib.training.multimodal_lora import tune, with_adapters, without_adapters
 from papers.med_mat.data.files import AbsentError, Record, read_image
 from papers.med_mat.data.prepare import Prepared, draw, prepare, without_tested

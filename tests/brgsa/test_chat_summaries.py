@@ -6,7 +6,7 @@ from chat_server import completion, server
 from lib.data import ct_rate
 from lib.data.chest_ct import world as chest_ct_world
 from lib.models import ModelError
-from papers.brgsa.chat_summaries import summarise_by_chat
+from papers.brgsa.chat_summariser import summarise_by_chat
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tiny_llava import write_tiny_llava
 
 from lib.data.errors import DataError
 from lib.models import ModelError
-from lib.models.released_multimodal import load
+from lib.models.multimodal_checkpoint import load
 from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters
 from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms

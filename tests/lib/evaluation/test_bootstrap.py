@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.bootstrap import generated_scores, loop_bootstrap_auc
-from lib.evaluation.bootstrap import (
+from lib.evaluation.classification import (
     BLOCK,
     OVERALL_AVERAGED,
     OVERALL_MACRO,
+    auc_per_class,
     bootstrap_auc,
     summarise_bootstrap,
 )
-from lib.evaluation.classification import auc_per_class
 from lib.evaluation.inputs import EvaluationError
 
 

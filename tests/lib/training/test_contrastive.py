@@ -13,7 +13,7 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.models.knowledge_bank import KnowledgeBank
+from lib.models.brgsa import KnowledgeBank
 from lib.training.contrastive import SCALE, brgsa_loss, gather_with_gradient, info_nce
 
 ROOT = Path(__file__).resolve().parents[3]
