@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,24 +34,18 @@ def score_letters(
     folder: Path,
     *,
     checkpoint: Path | str,
-    revision: str | None,
-    adapter: Path | str | None,
     exams: Path | str,
     shots: int,
     seed: int,
     batch: int,
-    quantisation: str | None,
-    dtype: str,
-    device: str,
+    **loading: Any,
 ) -> None:
     """Write ``letters.json``: exam -> list of (subject, right or wrong), in file order.
 
     ``exams``: folder with one folder an exam (``mmlu``, ``ceval``, ``cmmlu``). Exemplars are the dev questions in an order
-    drawn by ``seed``, one draw a subject.
+    drawn by ``seed``, one draw a subject. ``loading``: revision, adapter, quantisation, dtype and device of the model.
     """
-    model, tokenizer = causal_lm.load(
-        checkpoint, revision=revision, adapter=adapter, quantisation=quantisation, dtype=dtype, device=device
-    )
+    model, tokenizer = causal_lm.load(checkpoint, **loading)
     found = {}
     for name in FOLDERS:
         exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[name]

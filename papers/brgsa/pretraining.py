@@ -13,7 +13,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,6 +83,22 @@ class _Pretraining(nn.Module):
         return loss
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How long and where is trained: ``steps`` of ``batch`` reports.
+
+    ``precision``: no, fp16 or bf16 (autocast). With ``checkpoint_every`` a killed fit resumes.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "no"
+    checkpoint_every: int = 0
+
+
 def pretrain_image_encoder(
     folder: Path,
     *,
@@ -92,20 +110,16 @@ def pretrain_image_encoder(
     spread: float,
     voxel_weight: float,
     voxel_batch: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
     warmup: int,
-    seed: int = 0,
-    device: str = "cpu",
-    precision: str = "no",
-    checkpoint_every: int = 0,
+    **fit: Any,
 ) -> None:
     """Write ``vit.safetensors`` (the encoder) and ``losses.json``.
 
     ``pairs``: raw reports of the prepared volumes. Words are predicted for ``batch`` volumes a step, voxels for the first
-    ``voxel_batch`` of them (the decoder is the expensive half), with weight ``voxel_weight``.
+    ``voxel_batch`` of them (the decoder is the expensive half), with weight ``voxel_weight``. ``fit``: of :class:`Fit`.
     """
+    how = Fit(**fit)
+    seed, device = how.seed, how.device
     volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
     listed = json.loads((pairs / "pairs.json").read_text())
     _, table = report_words([" ".join(pair["statements"]) for pair in listed])
@@ -117,7 +131,7 @@ def pretrain_image_encoder(
 
     def loss_of_step(module: nn.Module, step: int) -> Tensor:
         rng = np.random.default_rng([seed, 2, step])
-        chosen = epoch_order(count=len(listed), batch=batch, seed=seed, step=step)
+        chosen = epoch_order(count=len(listed), batch=how.batch, seed=seed, step=step)
         rows = [listed[i]["rows"][rng.integers(len(listed[i]["rows"]))] for i in chosen]
         volume = crop_batch(volumes, rows, crop=crop, rng=rng).to(device)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -125,9 +139,9 @@ def pretrain_image_encoder(
         return module(volume, present, volume[:voxel_batch], voxel_weight, generator)
 
     losses = train(
-        model, loss_of_step, steps=steps, clip=1.0, schedule=warmup_cosine(steps, warmup=warmup), device=device,
-        precision=precision, optimiser=torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05),
-        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=checkpoint_every,
+        model, loss_of_step, steps=how.steps, clip=1.0, schedule=warmup_cosine(how.steps, warmup=warmup), device=device,
+        precision=how.precision, optimiser=torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=0.05),
+        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=how.checkpoint_every,
     )  # fmt: skip
     save_file(
         {name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, folder / "vit.safetensors"

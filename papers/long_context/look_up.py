@@ -164,16 +164,15 @@ def pretrain_reader(
     words: Path,
     letters: Sequence[str],
     texts: Sequence[str],
-    width: int,
-    depth: int,
-    heads: int,
     learning_rate: float,
     curriculum: dict[str, Any],
     seed: int = 0,
     device: str = "cpu",
+    **sizes: int,
 ) -> None:
     """Write the base checkpoint (a Hugging Face folder) and ``losses.json``.
 
+    ``sizes``: width, depth and heads.
     ``words``: JSON with the lists general, taught, held_out (keys) and values; ``texts``: what the tokenizer must know.
     ``curriculum``: documents have 2 to ``shortest`` facts until look-ups are learnt (the loss, that of guessing among the
     facts for some hundred steps, falls within a few tens), and again until letters are, which a share ``lettered`` of the
@@ -187,9 +186,9 @@ def pretrain_reader(
     for attempt in range(ATTEMPTS):
         start = seed + 1000 * attempt
         causal_lm.write_checkpoint(
-            folder, texts=texts, chat_template="plain", architecture="ministral", width=width, depth=depth, heads=heads,
-            seed=start, intermediate_size=width, initializer_range=1.4 / math.sqrt(width), sliding_window=2,
-            layer_types=["sliding_attention", *["full_attention"] * (depth - 1)],
+            folder, texts=texts, chat_template="plain", architecture="ministral", seed=start, sliding_window=2, **sizes,
+            intermediate_size=sizes["width"], initializer_range=1.4 / math.sqrt(sizes["width"]),
+            layer_types=["sliding_attention", *["full_attention"] * (sizes["depth"] - 1)],
         )  # fmt: skip
         model, tokenizer = causal_lm.load(folder, device=device)
         _mix_neighbours(model, seed=start)
