@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from lib.models import ModelError
 from lib.models.multimodal_checkpoint import ReleasedCheckpoint
+from lib.training.chat_encoding import IGNORED
 from lib.training.loop import epoch_order, train, warmup_cosine
 
-IGNORED = -100
 _LANGUAGE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 

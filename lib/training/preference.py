@@ -17,10 +17,9 @@ from typing import Any
 
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
-from lib.training.sft import full_precision, less_housekeeping
+from lib.training.sft import STATE, full_precision, less_housekeeping
 
 REFERENCES = ("base", "tuned")
-STATE = "checkpoint"
 
 
 def _pairs(path: Path):
