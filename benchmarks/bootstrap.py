@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.bootstrap import bootstrap_auc
+from lib.evaluation.classification import bootstrap_auc
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ def loop_bootstrap_auc(labels: ArrayLike, scores: ArrayLike, *, resamples: int) 
 
 
 def generated_scores(
-    rows: int = 3630, classes: int = 18, *, seed: int = 0, decimals: int | None = None
+    rows: int = 3630, classes: int = 18, *, decimals: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """``(labels (rows, classes), scores (rows, classes))`` with prevalence from 0.5 down to 0.01 and AUROC near 0.76.
 
     ``decimals`` rounds the scores, which makes ties. The default size is RAD-ChestCT's (3,630 volumes) with 18 labels.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     labels = (generator.random((rows, classes)) < np.geomspace(0.5, 0.01, classes)).astype(np.int64)
     scores = labels + generator.normal(size=(rows, classes))
     return labels, scores if decimals is None else scores.round(decimals)

@@ -1,19 +1,28 @@
-"""Multi-label classification: AUROC, average precision, operating points, ranking metrics, frequency groups.
+"""Multi-label classification: AUROC of each class, its bootstrap over volumes or patients, classes by frequency.
 
-Used by every zero-shot notebook and by ``lib.evaluation.bootstrap``. Rows are samples, columns are classes.
+Rows are samples, columns are classes. A resample is held as a vector of counts (how often each row was drawn), never as
+copied rows: every class is sorted once, and a resample's AUROC is then a cumulative sum along that order; thousands of
+resamples take seconds on one thread. Used by the zero-shot and released-scores notebooks.
 
 >>> macro_auc([[0, 1], [1, 0], [1, 1]], [[0.1, 0.8], [0.7, 0.3], [0.9, 0.6]])
 1.0
+>>> summarise_bootstrap(bootstrap_auc(labels, scores, resamples=1000, clusters=patients), names=classes)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
-from lib.evaluation.inputs import EvaluationError, finite, labels_and_scores
+from lib.evaluation.inputs import EvaluationError, labels_and_scores
 
-ZSCORE_EPSILON = 1e-8  # added to the standard deviation in the released BrgSA evaluation
+BLOCK = 64  # resamples worked on at once: 64 x 3,630 counts of 4 bytes stay in the second-level cache
+OVERALL_AVERAGED = "overall (mean of columns)"
+OVERALL_MACRO = "overall (macro average)"
 
 
 def auc_per_class(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
@@ -41,137 +50,6 @@ def macro_auc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(per_class[defined].mean()) if defined.any() else float("nan")
 
 
-def average_precision_per_class(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
-    """Average precision of each class: sum over distinct thresholds of (recall step) x precision, no interpolation.
-
-    Arguments as ``auc_per_class``. Returns (C,) in (0, 1]; nan for a class without a positive. Equals scikit-learn's
-    ``average_precision_score`` elsewhere (which gives 0 for a class without a positive).
-    """
-    truth, values = labels_and_scores(labels, scores)
-    result = np.full(truth.shape[1], np.nan)
-    for c in np.flatnonzero(truth.any(axis=0)):
-        everything, positive = np.sort(values[:, c]), np.sort(values[truth[:, c], c])
-        # at each positive's own score: how many positives, how many rows lie at or above it
-        true_above = len(positive) - np.searchsorted(positive, positive, side="left")
-        all_above = len(everything) - np.searchsorted(everything, positive, side="left")
-        result[c] = (true_above / all_above).mean()
-    return result
-
-
-def roc_corner_thresholds(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
-    """Threshold of each class whose ROC point lies nearest the corner (FPR 0, TPR 1); predict ``score > threshold``.
-
-    BrgSA's rule (released evaluation code): every distinct score is tried, the distance is sqrt((1 - TPR)^2 + FPR^2),
-    equal distances go to the larger threshold. A rate without a denominator counts as 0, so a class without a positive
-    gets its largest score (nothing is predicted). Returns (C,). O(N log N) a class. The paper fits these on the test
-    set itself, so metrics that use them are optimistic.
-    """
-    truth, values = labels_and_scores(labels, scores)
-    thresholds = np.empty(truth.shape[1])
-    for c in range(truth.shape[1]):
-        positive, negative = np.sort(values[truth[:, c], c]), np.sort(values[~truth[:, c], c])
-        candidates = np.unique(values[:, c])  # ascending
-        true_rate = (len(positive) - np.searchsorted(positive, candidates, side="right")) / max(len(positive), 1)
-        false_rate = (len(negative) - np.searchsorted(negative, candidates, side="right")) / max(len(negative), 1)
-        distance = np.sqrt((1 - true_rate) ** 2 + false_rate**2)
-        thresholds[c] = candidates[len(candidates) - 1 - np.argmin(distance[::-1])]  # last of the equal ones
-    return thresholds
-
-
-def metrics_from_confusion(
-    true_positive: np.ndarray, false_positive: np.ndarray, false_negative: np.ndarray, true_negative: np.ndarray
-) -> dict[str, np.ndarray]:
-    """``f1`` (mean of both classes' F1 weighted by their size), ``accuracy``, ``precision``, ``recall`` from counts.
-
-    Counts of any one shape, which the results share. Precision of an empty prediction is 0 (scikit-learn's convention);
-    recall of a class without a positive is nan (there: 0), because an absent finding was not missed.
-    """
-    tp, fp, fn, tn = (
-        np.asarray(x, dtype=np.float64) for x in (true_positive, false_positive, false_negative, true_negative)
-    )
-
-    def ratio(top: np.ndarray, bottom: np.ndarray, *, empty: float) -> np.ndarray:
-        return np.divide(top, bottom, out=np.full(top.shape, empty), where=bottom > 0)
-
-    total = tp + fp + fn + tn
-    f1_present, f1_absent = ratio(2 * tp, 2 * tp + fp + fn, empty=0.0), ratio(2 * tn, 2 * tn + fp + fn, empty=0.0)
-    return {
-        "f1": ((tp + fn) * f1_present + (tn + fp) * f1_absent) / total,
-        "accuracy": (tp + tn) / total,
-        "precision": ratio(tp, tp + fp, empty=0.0),
-        "recall": ratio(tp, tp + fn, empty=np.nan),
-    }
-
-
-def threshold_metrics(labels: ArrayLike, scores: ArrayLike, thresholds: ArrayLike) -> dict[str, np.ndarray]:
-    """``f1`` (weighted), ``accuracy``, ``precision``, ``recall``, each (C,), of the prediction ``score > threshold``.
-
-    ``thresholds`` (C,). Conventions of empty cases: see ``metrics_from_confusion``.
-    """
-    truth, values = labels_and_scores(labels, scores)
-    predicted = values > checked_thresholds(thresholds, classes=truth.shape[1])
-    return metrics_from_confusion(
-        (truth & predicted).sum(axis=0),
-        (~truth & predicted).sum(axis=0),
-        (truth & ~predicted).sum(axis=0),
-        (~truth & ~predicted).sum(axis=0),
-    )
-
-
-def checked_thresholds(thresholds: ArrayLike, *, classes: int) -> np.ndarray:
-    """``thresholds`` as (C,); raises ``EvaluationError`` for another length."""
-    cut = finite(thresholds, "thresholds", ndim=1)
-    if len(cut) != classes:
-        raise EvaluationError(
-            f"{len(cut)} thresholds for {classes} classes; give one threshold a class, in column order."
-        )
-    return cut
-
-
-def ranking_metrics(truth: np.ndarray, values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """Recall@1 and precision@3 of checked ``truth``, ``values`` (N, C), row i counting ``counts[i]`` times."""
-    rows = np.flatnonzero(counts)
-    truth, values, weight = truth[rows], values[rows], counts[rows].astype(np.float64)
-    mean = weight @ values / weight.sum()
-    spread = np.sqrt(weight @ (values - mean) ** 2 / weight.sum())
-    z = (values - mean) / (spread + ZSCORE_EPSILON)
-    found = np.take_along_axis(truth, z.argmax(axis=1)[:, None], axis=1)[:, 0]  # (rows,) is the top class present?
-    k = min(3, z.shape[1])
-    top = np.argpartition(z, -k, axis=1)[:, -k:]
-    share = np.take_along_axis(truth, top, axis=1).sum(axis=1) / k
-    present = truth.sum(axis=1)
-    with_positive = present > 0
-    recall = float("nan")
-    if with_positive.any():
-        kept = weight[with_positive]
-        recall = float(kept @ (found[with_positive] / present[with_positive]) / kept.sum())
-    return recall, float(weight @ share / weight.sum())
-
-
-def recall_at_1(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Mean over samples with a positive of (1 if the top class is present else 0) / (classes present).
-
-    Scores are first z-scored by column over the rows given, so that one common class cannot win every row. Range [0,
-    1]; nan when no sample has a positive. BrgSA, released evaluation code (``strict_recall_at_k``, k = 1).
-    """
-    truth, values = labels_and_scores(labels, scores)
-    return ranking_metrics(truth, values, np.ones(len(truth)))[0]
-
-
-def precision_at_3(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Mean over all samples of (classes present among the 3 highest) / 3, z-scored by column as ``recall_at_1``.
-
-    Samples without a positive count as 0 here (the released code skips them for recall only). With fewer than three
-    classes the divisor is the number of classes.
-    """
-    truth, values = labels_and_scores(labels, scores)
-    return ranking_metrics(truth, values, np.ones(len(truth)))[1]
-
-
-def _groups(head: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    return np.where(head, "head", np.where(tail, "tail", "medium"))
-
-
 def frequency_groups(labels: ArrayLike, *, head: int = 100, tail: int = 10) -> np.ndarray:
     """Group of each class, (C,): ``"head"`` (>= ``head`` positives), ``"tail"`` (< ``tail``) or ``"medium"``.
 
@@ -181,19 +59,127 @@ def frequency_groups(labels: ArrayLike, *, head: int = 100, tail: int = 10) -> n
         raise EvaluationError(f"tail={tail} exceeds head={head}; a class would be in both groups: lower tail.")
     truth, _ = labels_and_scores(labels, np.zeros(np.shape(labels)))
     positives = truth.sum(axis=0)
-    return _groups(positives >= head, positives < tail)
+    return np.where(positives >= head, "head", np.where(positives < tail, "tail", "medium"))
 
 
-def quantile_frequency_groups(labels: ArrayLike, *, head: float = 0.75, tail: float = 0.25) -> np.ndarray:
-    """``frequency_groups`` with cuts at quantiles of the counts: above ``head`` head, at or below ``tail`` tail.
+# ---------------------------------------------------------------------- bootstrap
+@dataclass(frozen=True)
+class _SortedClass:
+    """One class, its rows sorted by score once. All (P,) arrays follow ``positive``."""
 
-    BrgSA's 56 further RAD-ChestCT labels use 0.75 / 0.25, CARZero's PadChest uses 0.65 for the head.
+    positive: np.ndarray  # (P,) row numbers, ascending score
+    negative: np.ndarray  # (M,) row numbers, ascending score
+    below: np.ndarray  # (P,) negatives with a smaller score
+    up_to: np.ndarray  # (P,) negatives with a smaller or equal score
+    tied: bool  # whether any positive shares its score with a negative
+
+
+def _sort_class(truth: np.ndarray, values: np.ndarray) -> _SortedClass:
+    order = np.argsort(values, kind="stable")
+    positive, negative = order[truth[order]], order[~truth[order]]
+    below = np.searchsorted(values[negative], values[positive], side="left")
+    up_to = np.searchsorted(values[negative], values[positive], side="right")
+    return _SortedClass(positive, negative, below, up_to, tied=bool((below != up_to).any()))
+
+
+def _running_total(counts: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(B, len(rows) + 1): column k is how many draws fell on the first k of ``rows``."""
+    total = np.zeros((len(counts), len(rows) + 1), dtype=counts.dtype)
+    np.cumsum(counts.take(rows, axis=1), axis=1, out=total[:, 1:])
+    return total
+
+
+def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+
+
+def _block_auc(counts: np.ndarray, prepared: _SortedClass) -> np.ndarray:
+    """AUROC of one class in B resamples, ``counts`` (B, N) -> (B,); nan where one label value is missing."""
+    negatives = _running_total(counts, prepared.negative)
+    drawn = counts.take(prepared.positive, axis=1)  # (B, P)
+    # twice the pairs won: a negative below counts 2, an equal one 1. Whole numbers below 2^53, so exact in float64.
+    if prepared.tied:
+        beaten = negatives.take(prepared.below, axis=1) + negatives.take(prepared.up_to, axis=1)
+        twice_won = np.einsum("bp,bp->b", drawn, beaten, dtype=np.float64)
+    else:
+        twice_won = 2 * np.einsum("bp,bp->b", drawn, negatives.take(prepared.below, axis=1), dtype=np.float64)
+    pairs = drawn.sum(axis=1, dtype=np.float64) * negatives[:, -1]
+    return _divide(twice_won, 2 * pairs)
+
+
+def _resample_blocks(rows: int, *, resamples: int, clusters: ArrayLike | None) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield ``(slice of resample numbers, counts (B, rows) int32)``; resample i is seeded by i and nothing else."""
+    if resamples < 1:
+        raise EvaluationError(f"resamples={resamples}; at least one resample is needed.")
+    if clusters is None:
+        member, units = None, rows
+    else:
+        # numbered by first appearance, so that one-row clusters draw exactly what the plain bootstrap draws
+        member, names = pd.factorize(np.asarray(clusters))
+        units = len(names)
+        if len(member) != rows:
+            raise EvaluationError(f"clusters has {len(member)} entries for {rows} rows; give one patient id a row.")
+        if (member < 0).any():
+            raise EvaluationError(f"clusters[{int(np.argmin(member))}] is missing; give every row its patient id.")
+    for start in range(0, resamples, BLOCK):
+        block = slice(start, min(start + BLOCK, resamples))
+        drawn = np.empty((block.stop - block.start, units), dtype=np.int32)
+        for k, seed in enumerate(range(block.start, block.stop)):
+            # the stream of np.random.seed(i); np.random.choice(range(N), N), without touching the global generator
+            choice = np.random.RandomState(seed).choice(units, units, replace=True)
+            drawn[k] = np.bincount(choice, minlength=units)
+        yield block, drawn if member is None else drawn.take(member, axis=1)
+
+
+def bootstrap_auc(
+    labels: ArrayLike, scores: ArrayLike, *, resamples: int = 5000, clusters: ArrayLike | None = None
+) -> np.ndarray:
+    """AUROC of each class in each resample, ``(resamples, C)``; nan where a resample holds one label value only.
+
+    ``labels`` (N, C) in {0, 1}, ``scores`` (N, C). Resample i draws N rows with the stream of ``np.random.seed(i)``
+    (BrgSA, released evaluation code), so values equal that code's to rounding. ``clusters`` (N,) patient or scan ids:
+    whole clusters are drawn instead, because several reconstructions of one scan are not independent; with one row a
+    cluster both agree. Raises ``EvaluationError`` for bad labels, scores, clusters, or ``resamples`` < 1.
     """
-    if not 0 <= tail <= head <= 1:
+    truth, values = labels_and_scores(labels, scores)
+    classes = [_sort_class(truth[:, c], values[:, c]) for c in range(truth.shape[1])]
+    result = np.empty((resamples if resamples > 0 else 0, len(classes)))
+    for block, counts in _resample_blocks(len(truth), resamples=resamples, clusters=clusters):
+        for c, prepared in enumerate(classes):
+            result[block, c] = _block_auc(counts, prepared)
+    return result
+
+
+def _summary(samples: np.ndarray) -> tuple[float, float, float, float, int]:
+    defined = samples[~np.isnan(samples)]
+    undefined = len(samples) - len(defined)
+    if not len(defined):
+        return (np.nan, np.nan, np.nan, np.nan, undefined)
+    spread = defined.std(ddof=1) if len(defined) > 1 else np.nan
+    return (defined.mean(), spread, *np.percentile(defined, [2.5, 97.5]), undefined)
+
+
+def summarise_bootstrap(samples: ArrayLike, *, names: Sequence[str]) -> pd.DataFrame:
+    """Mean, sd, 2.5 / 97.5 percentiles and number of undefined resamples: one row a class, then both overall forms.
+
+    ``samples`` (resamples, C) from ``bootstrap_auc``. Columns ``mean``, ``sd``, ``low``, ``high``, ``undefined``.
+    Undefined (nan) resamples are left out of a class's figures and counted.
+
+    ``overall (mean of columns)`` is what the paper's script prints: the average over classes of each column, so its
+    ``low`` and ``high`` are averaged class intervals, usually far wider than an interval of the macro average. That one
+    is ``overall (macro average)``: the mean over defined classes within each resample, then summarised.
+    """
+    values = np.asarray(samples, dtype=np.float64)
+    if values.ndim != 2 or not values.size or len(names) != values.shape[1]:
         raise EvaluationError(
-            f"tail={tail} and head={head} are not quantiles with 0 <= tail <= head <= 1; swap or fix them."
+            f"samples of shape {np.shape(samples)} with {len(names)} names; give one name a class column."
         )
-    truth, _ = labels_and_scores(labels, np.zeros(np.shape(labels)))
-    positives = truth.sum(axis=0)
-    upper, lower = np.quantile(positives, [head, tail])
-    return _groups(positives > upper, positives <= lower)
+    columns = ["mean", "sd", "low", "high", "undefined"]
+    table = pd.DataFrame([_summary(values[:, c]) for c in range(values.shape[1])], index=list(names), columns=columns)
+    defined = ~np.isnan(values)
+    macro = _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1))
+    averaged = table.mean()
+    table.loc[OVERALL_AVERAGED] = averaged
+    table.loc[OVERALL_MACRO] = _summary(macro)
+    table.loc[OVERALL_AVERAGED, "undefined"] = table["undefined"].iloc[: len(names)].sum()
+    return table.astype({"undefined": int})

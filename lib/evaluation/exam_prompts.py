@@ -1,4 +1,4 @@
-"""Exam questions as prompts: n-shot, in plain form or as chat turns, in English or Chinese; and answers read back.
+"""Exam questions as prompts: n-shot, in plain form or as chat turns, in English or Chinese.
 
 A question is anything with ``text``, ``options`` and ``answer`` (``lib.data.exams.Question``). Used by every notebook
 that scores an exam, before :mod:`lib.evaluation.exams` runs the model.
@@ -9,14 +9,15 @@ that scores an exam, before :mod:`lib.evaluation.exams` runs the model.
 
 from __future__ import annotations
 
-import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lib.evaluation.inputs import EvaluationError
 
-LETTERS = ("A", "B", "C", "D")
+LETTERS = string.ascii_uppercase  # of options, in order
+OPTIONS = 4  # of a question of the exams whose letters are scored
 
 
 class Question(Protocol):
@@ -103,46 +104,17 @@ def encode_prompts(
     return prompts
 
 
-def letter_ids(tokenizer: Any, *, before: str, letters: Sequence[str] = LETTERS) -> list[int]:
-    """The token that stands for each letter: the last one of `before` + letter.
+def letter_ids(tokenizer: Any, *, before: str) -> list[int]:
+    """The token that stands for each of the four letters: the last one of `before` + letter.
 
     Many tokenizers write a letter after a space and a letter at the start of a line as two tokens, and only one of
     them is what the model would say; the release takes " A" for English and "\\nA" for Chinese. Raises
     ``EvaluationError`` when two letters share a token or one is unknown: such scores would be equal by construction.
     """
-    ids = [tokenizer(before + letter, add_special_tokens=False)["input_ids"][-1] for letter in letters]
+    ids = [tokenizer(before + letter, add_special_tokens=False)["input_ids"][-1] for letter in LETTERS[:OPTIONS]]
     if len(set(ids)) < len(ids) or tokenizer.unk_token_id in ids:
         raise EvaluationError(
-            f"the tokenizer gives the letters {', '.join(letters)} the tokens {ids}, which must differ and be known; "
+            f"the tokenizer gives the letters {', '.join(LETTERS[:OPTIONS])} the tokens {ids}, which must differ and be known; "
             f"change what stands before the letter, or the tokenizer."
         )
     return ids
-
-
-_CUE = r"(?i:answers?|option|choice|答案|选项?|选择)\W{0,3}(?i:is|are|为|是|应为|应选|选)?\W{0,3}"
-_SAID = re.compile(rf"{_CUE}([A-Z])(?![A-Za-z])|{_CUE}(?<=\()([a-z])\)")
-_FIRST = re.compile(r"\s*\(?([a-zA-Z])(?:[).:：、．]|\s*$)")
-# "A" before a word is an article, unless the word is one that follows a choice
-_ARTICLE = r"A(?=\s(?!(?:and|as|because|is|or|since)\b)[a-z])"
-_ALONE = re.compile(rf"(?<![A-Za-z0-9])(?!{_ARTICLE})([A-Z])(?![A-Za-z0-9'])")
-
-
-def parse_letter(reply: str, options: Sequence[str]) -> str | None:
-    """The letter a free reply chooses, or ``None`` when it cannot be told (scored as wrong, and counted).
-
-    In this order: a letter after a word such as "answer" or 答案; a letter that is the whole reply or opens it as
-    "B." or "(b)"; the one capital letter standing alone; the one option whose text the reply contains. Two letters at
-    one step decide nothing there.
-    """
-    letters = LETTERS[: len(options)]
-    said = {(upper or lower).upper() for upper, lower in _SAID.findall(reply)} & set(letters)
-    if len(said) == 1:
-        return said.pop()
-    first = _FIRST.match(reply)
-    if not said and first and first[1].upper() in letters:
-        return first[1].upper()
-    alone = set(_ALONE.findall(reply)) & set(letters)
-    if len(alone) == 1:
-        return alone.pop()
-    named = [letter for letter, text in zip(letters, options, strict=True) if text.strip() and text.strip() in reply]
-    return named[0] if len(named) == 1 else None

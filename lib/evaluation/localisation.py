@@ -1,8 +1,10 @@
-"""How well a 3D map (attention, similarity, gradient rollout) points at a finding, beside its nulls.
+"""How well a 3D map (attention, similarity, gradient rollout) points at a finding, and boxes and masks overlap it.
 
 Maps and masks are ``(X, Y, Z)`` arrays on the same grid; ``resize_map`` brings a token grid to the mask's. Every number
 has a level that needs no map: the centre of the volume for pointing, the mask's share of the volume for pointing and
-inside, 0.5 for the AUC. Used by the attention-map notebooks.
+inside, 0.5 for the AUC. cIoU is the sum of all intersections over the sum of all unions, so large objects weigh more than in a
+mean of IoUs; an answer that cannot be read (``None``) intersects nothing. Used by the notebooks on attention maps, detection
+and segmentation.
 
 >>> mask = np.arange(64).reshape(4, 4, 4) >= 32
 >>> tokens = [[[0.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]]
@@ -126,3 +128,61 @@ def measure_localisation(maps: Sequence[ArrayLike], masks: Sequence[ArrayLike]) 
         except EvaluationError as error:
             raise EvaluationError(f"case {case}: {error}") from None
     return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------------- boxes and masks
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _area(box: Box) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def _true_area(box: Box, case: int) -> float:
+    if not (np.isfinite(box).all() and _area(box) > 0):
+        raise EvaluationError(
+            f"case {case}: the true box {tuple(box)} has no area; give left < right and top < bottom."
+        )
+    return _area(box)
+
+
+def _ratio(intersections: list[float], unions: list[float]) -> float:
+    if not unions:
+        raise EvaluationError("no case is given; cIoU needs at least one.")
+    return float(sum(intersections) / sum(unions))
+
+
+def cumulative_iou(predicted: Sequence[Box | None], truth: Sequence[Box]) -> float:
+    """cIoU of one box an image, in [0, 1]; raises ``EvaluationError`` for unequal lengths or a true box without area."""
+    if len(predicted) != len(truth):
+        raise EvaluationError(f"{len(predicted)} predicted and {len(truth)} true boxes; give one prediction a case.")
+    intersections, unions = [], []
+    for case, (guess, box) in enumerate(zip(predicted, truth, strict=True)):
+        size = _true_area(box, case)
+        overlap = 0.0
+        if guess is not None:
+            low, high = np.maximum(guess[:2], box[:2]), np.minimum(guess[2:], box[2:])
+            overlap = _area((*low, *high))
+            size += _area(guess) - overlap
+        intersections.append(overlap)
+        unions.append(size)
+    return _ratio(intersections, unions)
+
+
+def cumulative_mask_iou(predicted: Sequence[ArrayLike | None], truth: Sequence[ArrayLike]) -> float:
+    """cIoU of one mask an image, in [0, 1]; masks of a case have one shape. Raises ``EvaluationError`` naming the case."""
+    if len(predicted) != len(truth):
+        raise EvaluationError(f"{len(predicted)} predicted and {len(truth)} true masks; give one prediction a case.")
+    intersections, unions = [], []
+    for case, (guess, mask) in enumerate(zip(predicted, truth, strict=True)):
+        real = np.asarray(mask).astype(bool)
+        if not real.any():
+            raise EvaluationError(f"case {case}: the true mask is empty; drop cases without the finding.")
+        found = np.zeros_like(real) if guess is None else np.asarray(guess).astype(bool)
+        if found.shape != real.shape:
+            raise EvaluationError(
+                f"case {case}: masks of shape {found.shape} and {real.shape}; bring them to one grid."
+            )
+        intersections.append(float((found & real).sum()))
+        unions.append(float((found | real).sum()))
+    return _ratio(intersections, unions)

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 from lib.evaluation.inputs import EvaluationError, finite, paired_vectors, unit
 
 HELD_OUT = 0.5  # share of the pairs that tests the modality classifier
-SUM_TOLERANCE = 1e-2  # attention weights may come from bfloat16
 
 
 @dataclass(frozen=True)
@@ -93,23 +92,7 @@ def permute_modality(image: ArrayLike, text: ArrayLike, *, seed: int) -> tuple[n
     return np.where(swap, second, first), np.where(swap, first, second)
 
 
-def effective_atoms(weights: ArrayLike) -> np.ndarray:
-    """Atoms of the knowledge bank each row really uses: 1 / sum of squared weights, from 1 (one) to M (all equally).
-
-    ``weights`` (N, M), each row non-negative with sum 1 (a softmax). Returns (N,). Raises ``EvaluationError`` naming
-    the first row that is not such a distribution.
-    """
-    values = finite(weights, "weights", ndim=2)
-    wrong = (values < 0).any(axis=1) | (np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise EvaluationError(
-            f"weights[{row}] sums to {values[row].sum():.4g}, least {values[row].min():.4g}; apply the softmax first."
-        )
-    return 1 / (values**2).sum(axis=1)
-
-
-def umap_embedding(vectors: ArrayLike, *, seed: int, neighbours: int = 15, minimum_distance: float = 0.1) -> np.ndarray:
+def umap_embedding(vectors: ArrayLike, *, seed: int) -> np.ndarray:
     """UMAP (cosine distance) of ``vectors`` (N, d) to (N, 2). Same seed, same machine: same picture.
 
     For looking only. Stack images and texts first, so that both are placed in one map. Raises ``EvaluationError`` below
@@ -121,8 +104,8 @@ def umap_embedding(vectors: ArrayLike, *, seed: int, neighbours: int = 15, minim
     from umap import UMAP
 
     # a seeded UMAP runs on one thread anyway; n_jobs=1 says so and keeps it from warning
-    neighbours = min(neighbours, len(values) - 1)
-    projection = UMAP(n_neighbors=neighbours, min_dist=minimum_distance, metric="cosine", random_state=seed, n_jobs=1)
+    neighbours = min(15, len(values) - 1)
+    projection = UMAP(n_neighbors=neighbours, min_dist=0.1, metric="cosine", random_state=seed, n_jobs=1)
     return np.asarray(projection.fit_transform(values), dtype=np.float64)
 
 

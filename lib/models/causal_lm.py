@@ -9,12 +9,13 @@ million weights, so that `mini` and `full` differ by a path. Used by the languag
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+
+from lib.models import ModelError
 
 # On the CPU it warns of faster kernels that it would fetch from the hub, whoever imports it.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -49,10 +50,6 @@ ARCHITECTURES = (
 )  # AutoTokenizer takes a tokenizer of ours for these (not for qwen2)
 _PIECE = r"\n|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]"  # a line break, a word, or one character of anything else (Chinese too)
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"  # written without spaces between
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be written or loaded; the message says what to change."""
 
 
 def _no_bars() -> None:
@@ -145,7 +142,7 @@ def write_checkpoint(
         ("chat_template", chat_template, tuple(CHAT_TEMPLATES)),
     ):
         if value not in known:
-            raise CheckpointError(f"{name} '{value}' is not known; give one of {', '.join(known)}.")
+            raise ModelError(f"{name} '{value}' is not known; give one of {', '.join(known)}.")
     tokenizer = _tokenizer(texts, chat_template)
     sizes = {"width": width, "depth": depth, "heads": heads, "key_value_heads": key_value_heads}
     state = torch.get_rng_state()
@@ -166,7 +163,7 @@ def _quantisation(name: str | None, dtype: str):
     if name is None:
         return None
     if name != "nf4":
-        raise CheckpointError(f"quantisation '{name}' is not known; give nf4, or leave it out.")
+        raise ModelError(f"quantisation '{name}' is not known; give nf4, or leave it out.")
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -217,7 +214,7 @@ def load(
 
     ``quantisation``: ``nf4`` loads the linear layers in 4 bits through bitsandbytes (QLoRA, arXiv:2305.14314), on CUDA or
     on the CPU. ``adapter``: a PEFT folder or hub id to put on top, ``trainable`` or frozen. ``attention``: sdpa or eager.
-    Raises :class:`CheckpointError` when the source is no checkpoint or its shapes do not fit.
+    Raises :class:`ModelError` when the source is no checkpoint or its shapes do not fit.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -225,7 +222,7 @@ def load(
     _no_bars()
     is_folder = Path(source).is_dir()
     if is_folder and not (Path(source) / "config.json").is_file():
-        raise CheckpointError(f"{source} has no config.json; give the folder of a Hugging Face checkpoint.")
+        raise ModelError(f"{source} has no config.json; give the folder of a Hugging Face checkpoint.")
     where = {"revision": revision, "local_files_only": is_folder, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
@@ -241,34 +238,10 @@ def load(
             model = _with_adapter(model, adapter, trainable=trainable)
     except Exception as error:  # safetensors, transformers, peft and the hub each have their own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(
+        raise ModelError(
             f"{adapter or source} cannot be loaded ({reason}); give a complete folder, or a hub id that can be reached, "
             f"of a causal language model in safetensors."
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
-
-
-def unknown_words(tokenizer, text: str) -> list[str]:
-    """The pieces of ``text`` that a word-level tokenizer would turn into its unknown token; none for byte-level ones."""
-    if tokenizer.unk_token_id is None:
-        return []
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    listed = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    return [text[a:b] for token, (a, b) in listed if token == tokenizer.unk_token_id]
-
-
-def count_weights(folder: Path) -> int:
-    """Number of weights in the safetensors files of a folder."""
-    total = 0
-    for file in sorted(Path(folder).glob("*.safetensors")):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        for shape in shapes:
-            size = 1
-            for side in shape:
-                size *= side
-            total += size
-    return total

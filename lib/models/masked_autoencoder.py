@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from lib.models.vision_transformer_3d import Block, VisionTransformer3D, interpolate_positions, sincos_position_table
 
+MASKED = 0.75  # share of the patches that the encoder does not see (He et al. 2022)
+
 
 class MaskedAutoencoder3D(nn.Module):
-    """Encoder ``vit`` sees ``1 - mask_ratio`` of the patches; a small decoder predicts the voxels of the others."""
+    """Encoder ``vit`` sees a quarter of the patches; a small decoder predicts the voxels of the others."""
 
-    def __init__(self, vit: VisionTransformer3D, *, decoder_width: int, decoder_depth: int, mask_ratio: float = 0.75):
+    def __init__(self, vit: VisionTransformer3D, *, decoder_width: int, decoder_depth: int):
         super().__init__()
         width = vit.norm.normalized_shape[0]
-        self.vit, self.mask_ratio = vit, mask_ratio
+        self.vit = vit
         self.to_decoder = nn.Linear(width, decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         base_grid = tuple(vit.positions.shape[:3])
@@ -42,7 +44,7 @@ class MaskedAutoencoder3D(nn.Module):
         """Mean squared error of the masked patches; ``generator`` draws the mask."""
         tokens = self.vit.embed(volume)
         batch, count, width = tokens.shape
-        kept = max(1, int(count * (1 - self.mask_ratio)))
+        kept = max(1, int(count * (1 - MASKED)))
         order = torch.rand(batch, count, generator=generator).argsort(dim=1).to(volume.device)
         visible, masked = order[:, :kept], order[:, kept:]
         seen = self.vit.with_class_token(tokens.gather(1, visible[..., None].expand(-1, -1, width)))

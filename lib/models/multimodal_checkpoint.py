@@ -1,9 +1,10 @@
-"""The miniature multimodal model with its words, as a folder on disc: what it reads, how it scores and what it writes.
+"""Image-text checkpoints: the project's tiny one and released ones (LLaVA-1.5, Qwen2-VL, Llama-3.2-Vision), opened by one call.
 
-It answers two questions about pictures: how likely is each option letter, and what does the model write. Released models
-answer the same two (:mod:`lib.models.released_multimodal`, whose ``load`` opens both).
+Both kinds answer two questions about pictures: how likely is each option letter, and what does the model write. `mini` and
+`full` differ by the path that is loaded.
 
-    model = TinyCheckpoint.read(folder); model.letter_scores(images, questions, letters="ABCD")   # (N, 4) log-likelihoods
+    model = load("runs/cache/pretrain_language/..."); model = load("llava-hf/llava-1.5-7b-hf", device="cuda")
+    model.letter_scores(images, questions, letters="ABCD")   # (N, 4) log-likelihoods
 """
 
 from __future__ import annotations
@@ -17,15 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.models import ModelError
 from lib.models.multimodal_lm import GRID, SIDE, MultimodalLM
 
 CONFIG = "reprise_multimodal.json"
 PAD = "<pad>"
 _PIECE = re.compile(r"<\d+>|[A-Za-z0-9][\w-]*")
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded or a question it cannot read; the message says what to change."""
 
 
 def pieces(text: str) -> list[str]:
@@ -61,7 +59,7 @@ class TinyCheckpoint:
         """
         wanted = [self.encode(answer) for answer in answers]
         if len({len(row) for row in wanted}) != 1 or not wanted[0]:
-            raise CheckpointError(f"answers are of {sorted({len(row) for row in wanted})} tokens; give them one length")
+            raise ModelError(f"answers are of {sorted({len(row) for row in wanted})} tokens; give them one length")
         asked = [self.encode(text) + row[:-1] for text, row in zip(texts, wanted, strict=True)]
         return *self.pad(asked, texts), torch.tensor(wanted)
 
@@ -70,7 +68,7 @@ class TinyCheckpoint:
         ids = np.zeros((len(rows), length), np.int64)
         for place, row, text in zip(ids, rows, texts, strict=True):
             if not row:
-                raise CheckpointError(f"the model knows no word of '{text:.80}'; add its words first")
+                raise ModelError(f"the model knows no word of '{text:.80}'; add its words first")
             place[length - len(row) :] = row
         return torch.from_numpy(ids), torch.from_numpy((ids > 0).astype(np.float32))
 
@@ -88,7 +86,7 @@ class TinyCheckpoint:
     def see(self, images: np.ndarray) -> Tensor:
         """Visual features (N, V, C) of grey images (N, 32, 32) uint8."""
         if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
-            raise CheckpointError(f"images are {images.dtype} {images.shape}; give uint8 (N, {SIDE}, {SIDE}), grey")
+            raise ModelError(f"images are {images.dtype} {images.shape}; give uint8 (N, {SIDE}, {SIDE}), grey")
         return torch.cat([self.model.see(part.float() / 255) for part in torch.from_numpy(images).split(500)])
 
     @torch.no_grad()
@@ -126,5 +124,64 @@ class TinyCheckpoint:
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CheckpointError(f"{folder} is no checkpoint of this model ({reason}); build it again") from None
+            raise ModelError(f"{folder} is no checkpoint of this model ({reason}); build it again") from None
         return cls(model, words, settings)
+
+
+# ---------------------------------------------------------------------- released models
+class ReleasedCheckpoint:
+    """A released image-text model through transformers (LLaVA-1.5, Qwen2-VL, Llama-3.2-Vision): same two questions."""
+
+    def __init__(self, model, processor):
+        self.model, self.processor = model.eval(), processor
+
+    def inputs(self, images: Sequence[np.ndarray], questions: Sequence[str], answers: Sequence[str] | None = None):
+        """Model inputs of single-image questions in the model's own chat form, padded on the left."""
+        from PIL import Image
+
+        asked = []
+        for row, question in enumerate(questions):
+            turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+            if answers is not None:
+                turn.append({"role": "assistant", "content": [{"type": "text", "text": answers[row]}]})
+            asked.append(self.processor.apply_chat_template(turn, add_generation_prompt=answers is None))
+        pictures = [[Image.fromarray(image).convert("RGB")] for image in images]
+        tokenizer = self.processor.tokenizer
+        tokenizer.padding_side = "left"
+        begun = bool(tokenizer.bos_token) and asked[0].startswith(tokenizer.bos_token)  # by the chat form: not twice
+        how = {"padding": True, "return_tensors": "pt", "add_special_tokens": not begun}
+        made = self.processor(text=asked, images=pictures, **how)
+        return made.to(self.model.device)
+
+    @torch.no_grad()
+    def letter_scores(self, images: Sequence[np.ndarray], questions: Sequence[str], *, letters: str) -> np.ndarray:
+        """Log-likelihood (N, len(letters)) of each letter as the next token."""
+        scores = self.model(**self.inputs(images, questions)).logits[:, -1].float().log_softmax(-1)
+        encode = self.processor.tokenizer.encode
+        return scores[:, [encode(letter, add_special_tokens=False)[-1] for letter in letters]].cpu().numpy()
+
+    @torch.no_grad()
+    def generate(self, images: Sequence[np.ndarray], questions: Sequence[str], *, tokens: int = 1) -> list[str]:
+        """What the model writes after each question, greedily, at most ``tokens`` tokens."""
+        made = self.inputs(images, questions)
+        out = self.model.generate(**made, max_new_tokens=tokens, do_sample=False)
+        return self.processor.batch_decode(out[:, made["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def load(source: str | Path, *, device: str = "cpu", dtype: str = "float32") -> TinyCheckpoint | ReleasedCheckpoint:
+    """A folder of this project, or a folder or hub id of an image-text model of transformers.
+
+    Raises :class:`ModelError` naming the source when it is neither.
+    """
+    folder = Path(source)
+    if (folder / CONFIG).is_file():
+        return TinyCheckpoint.read(folder)
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(source)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=getattr(torch, dtype))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+        raise ModelError(f"{source} is no image-text checkpoint ({reason}); give a folder or a hub id") from None
+    return ReleasedCheckpoint(model.to(device), processor)

@@ -3,7 +3,7 @@
 A prompt is ``[visual tokens; question words; options]`` and the model goes on with the answer: one letter, or the tokens
 of a box. The language model is a Llama (RMS norms, rotary positions, SwiGLU; the numbers of ``LlamaForCausalLM``, which
 a test checks), written out here because the last block need only be computed where an answer is read, and because every
-line of it must run under ``torch.func.vmap``. :mod:`lib.models.released_multimodal` opens it and LLaVA and its like
+line of it must run under ``torch.func.vmap``. :mod:`lib.models.multimodal_checkpoint` opens it and LLaVA and its like
 by the same call.
 
     model = MultimodalLM(encoder="convolution", vocabulary=120)
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 SIDE = 32  # pixels of an image side
 GRID = 2  # visual tokens a side: neighbouring features are merged into GRID x GRID tokens, as Qwen2-VL merges 2 x 2
+
+HEADS = 4  # of the language model
 
 
 class Convolutions(nn.Module):
@@ -43,10 +45,11 @@ class Transformer(nn.Module):
     Better", Xiao et al. 2021): from patches, two layers learn to see less in three times the time.
     """
 
-    width, cells = 64, 16
+    width, cells, inner = 64, 16, 32
 
-    def __init__(self, *, inner: int = 32):
+    def __init__(self):
         super().__init__()
+        inner = self.inner
         self.stack = _convolutions((1, 16, 5, 2), (16, 32, 3, 2), (32, inner, 3, 1))
         self.position = nn.Parameter(0.02 * torch.randn(1, 64, inner))
         self.layer = nn.TransformerEncoderLayer(
@@ -106,15 +109,15 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
 class MultimodalLM(nn.Module):
     """See the module's docstring. ``width`` and ``depth`` are the two dials; all else is derived."""
 
-    def __init__(self, *, encoder: str, vocabulary: int, width: int = 48, depth: int = 2, heads: int = 4):
+    def __init__(self, *, encoder: str, vocabulary: int, width: int = 48, depth: int = 2):
         super().__init__()
         self.encoder = ENCODERS[encoder]()
         features = self.encoder.width * self.encoder.cells // GRID**2
         self.projector = nn.Sequential(nn.Linear(features, width), nn.GELU(), nn.Linear(width, width))
         self.words = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(Block(width, heads=heads, hidden=2 * width) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads=HEADS, hidden=2 * width) for _ in range(depth))
         self.norm = nn.Parameter(torch.ones(width))
-        self.head_width = width // heads
+        self.head_width = width // HEADS
         nn.init.normal_(self.words.weight, std=0.3)
 
     def see(self, images: Tensor) -> Tensor:

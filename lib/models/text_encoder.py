@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 POSITIONS = 97  # word_num of the release: the pooled mean divides by it, zero rows included
+VOCABULARY = 2000  # most pieces of a tiny tokenizer
 
 
 class TextEncoder(nn.Module):
@@ -71,9 +72,7 @@ def _word_pieces(texts: Sequence[str], normalise: Callable[[str], list[str]], *,
     return {piece: index for index, piece in enumerate(pieces[:size])}
 
 
-def write_tiny_checkpoint(
-    folder: Path, texts: Sequence[str], *, width: int, depth: int, heads: int, vocabulary: int = 2000, seed: int = 0
-) -> None:
+def write_tiny_checkpoint(folder: Path, texts: Sequence[str], *, width: int, depth: int, heads: int) -> None:
     """A randomly initialised BERT with a WordPiece tokenizer trained on ``texts``, as a Hugging Face folder."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -83,7 +82,7 @@ def write_tiny_checkpoint(
     def words(text: str) -> list[str]:
         return [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
 
-    pieces = _word_pieces(texts, words, size=vocabulary)
+    pieces = _word_pieces(texts, words, size=VOCABULARY)
     tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -98,7 +97,7 @@ def write_tiny_checkpoint(
         mask_token="[MASK]",
     )
     state = torch.get_rng_state()
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     config = BertConfig(
         vocab_size=tokenizer.get_vocab_size(), hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads,
         intermediate_size=2 * width, max_position_embeddings=POSITIONS, hidden_dropout_prob=0.0,

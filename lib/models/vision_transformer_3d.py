@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.models import ModelError
+
 Grid = tuple[int, int, int]
 
 
@@ -45,15 +47,14 @@ def interpolate_positions(table: Tensor, grid: Grid) -> Tensor:
 class Block(nn.Module):
     """Pre-norm transformer block. ``queries=1`` computes the class token only, which is all a last block is asked for."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0):
+    def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
-        hidden = int(width * mlp_ratio)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, *, queries: int | None = None) -> Tensor:  # (B, T, d) -> (B, T or queries, d)
         batch, tokens, width = x.shape
@@ -88,21 +89,21 @@ class VisionTransformer3D(nn.Module):
     its initial value (sheet 2.1). Any grid of whole patches is accepted; the table is interpolated to it.
     """
 
-    def __init__(self, *, patch: Grid, base_grid: Grid, width: int, depth: int, heads: int, mlp_ratio: float = 4.0):
+    def __init__(self, *, patch: Grid, base_grid: Grid, width: int, depth: int, heads: int):
         super().__init__()
         self.patch = tuple(patch)
         self.patch_embed = nn.Conv3d(1, width, kernel_size=self.patch, stride=self.patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(sincos_position_table(tuple(base_grid), width), requires_grad=False)
-        self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         nn.init.normal_(self.cls_token, std=0.02)
 
     def grid_of(self, volume: Tensor) -> Grid:
-        """Patches an axis; raises ``ValueError`` when a side is not a whole number of patches."""
+        """Patches an axis; raises ``ModelError`` when a side is not a whole number of patches."""
         sides = tuple(volume.shape[-3:])
         if any(side % size for side, size in zip(sides, self.patch, strict=True)):
-            raise ValueError(f"a volume of {sides} voxels is not a whole number of patches of {self.patch}")
+            raise ModelError(f"a volume of {sides} voxels is not a whole number of patches of {self.patch}")
         return tuple(side // size for side, size in zip(sides, self.patch, strict=True))
 
     def embed(self, volume: Tensor) -> Tensor:

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib.training.loop import TrainingError
+
 IGNORED = -100  # label of a token that the loss does not count
-
-
-class RowError(ValueError):
-    """A row that cannot be trained on; the message names it and says what to change."""
+RowError = TrainingError  # as the reader below calls it
 
 
 @dataclass
@@ -64,17 +63,17 @@ def turns(messages: Sequence[dict[str, str]], tokenizer) -> list[tuple[list[int]
     """(prompt ids, answer ids) of each assistant turn, whose concatenation is the dialogue in the chat template.
 
     The answer ends with its end-of-text token; what the template writes after it opens the next prompt. Raises
-    :class:`RowError` for a dialogue without an answer and for a template that rewrites earlier turns.
+    :class:`TrainingError` for a dialogue without an answer and for a template that rewrites earlier turns.
     """
     answered = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     if not answered or any(not messages[i]["content"] for i in answered):
-        raise RowError("has no answer, or an empty one; take it out or give it one.")
+        raise TrainingError("has no answer, or an empty one; take it out or give it one.")
     messages = list(messages[: answered[-1] + 1])
     whole, done, found = _ids(tokenizer, messages, prompt=False), 0, []
     for i in answered:
         start, end = len(_ids(tokenizer, messages[:i], prompt=True)), _ids(tokenizer, messages[: i + 1], prompt=False)
         if whole[: len(end)] != end or not done < start < len(end):
-            raise RowError("is written differently when turns follow it; use a chat template that only appends.")
+            raise TrainingError("is written differently when turns follow it; use a chat template that only appends.")
         stop = next((k + 1 for k in range(start, len(end)) if end[k] == tokenizer.eos_token_id), len(end))
         found.append((whole[done:start], whole[start:stop]))
         done = stop
@@ -91,7 +90,7 @@ def encode(rows: Sequence[dict[str, Any]], tokenizer, *, max_length: int) -> Enc
     """Token ids and labels of every row, at most ``max_length`` tokens each.
 
     A turn longer than ``max_length`` keeps source and target in proportion, each cut from the right; the dialogue is then
-    cut at ``max_length`` (sheet of Aurora, 2.3). Rows that were cut are listed, never dropped. Raises :class:`RowError`
+    cut at ``max_length`` (sheet of Aurora, 2.3). Rows that were cut are listed, never dropped. Raises :class:`TrainingError`
     for a word that the tokenizer does not know.
     """
     found = Encoded()
@@ -102,8 +101,8 @@ def encode(rows: Sequence[dict[str, Any]], tokenizer, *, max_length: int) -> Enc
                 listed = [([], ids)]
             else:
                 listed = turns(row["messages"], tokenizer)
-        except RowError as error:
-            raise RowError(f"row {number} {error}") from None
+        except TrainingError as error:
+            raise TrainingError(f"row {number} {error}") from None
         ids, labels, length = [], [], sum(len(source) + len(target) for source, target in listed)
         for source, target in listed:
             if len(source) + len(target) > max_length:
@@ -114,7 +113,7 @@ def encode(rows: Sequence[dict[str, Any]], tokenizer, *, max_length: int) -> Enc
             found.shortened.append(number)
         if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
             text = row.get("text") or " ".join(message["content"] for message in row["messages"])
-            raise RowError(
+            raise TrainingError(
                 f"row {number} has a word that the tokenizer does not know: {text[:80]!r}; train it on this."
             )
         found.input_ids.append(ids[:max_length])

@@ -22,12 +22,12 @@ def gather_with_gradient(x: Tensor) -> Tensor:
     return torch.cat(all_gather(x))
 
 
-def info_nce(a: Tensor, b: Tensor, *, scale: float = SCALE) -> Tensor:
+def info_nce(a: Tensor, b: Tensor) -> Tensor:
     """Sum (not mean) of the two directions of InfoNCE between rows of ``a`` and ``b`` (B, d); cosine similarity.
 
     Positives are the diagonal; two rows with the same text are still negatives of each other, as in the release.
     """
-    logits = scale * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    logits = SCALE * F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
     target = torch.arange(len(a), device=a.device)
     return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
 

@@ -13,20 +13,30 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+
+class TrainingError(RuntimeError):
+    """What the training room raises: rows, settings or a checkpoint it cannot use, a loss that is not finite."""
+
+
+def epoch_order(*, count: int, batch: int, seed: int, step: int) -> np.ndarray:
+    """Which items step ``step`` takes: each epoch is a fresh permutation, the last incomplete batch is dropped."""
+    per_epoch = count // batch
+    if per_epoch == 0:
+        raise TrainingError(f"{count} items do not fill one batch of {batch}; use a smaller batch or more data")
+    epoch, place = divmod(step, per_epoch)
+    return np.random.default_rng([seed, 1, epoch]).permutation(count)[place * batch : (place + 1) * batch]
 
 
 def warmup_cosine(steps: int, *, warmup: int) -> Callable[[int], float]:
     """Factor of the learning rate: linear over ``warmup`` steps, then half a cosine down to 0 at ``steps``."""
     return lambda step: min(1.0, (step + 1) / max(1, warmup)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on: a loss that is not finite, or a checkpoint of another model."""
 
 
 def _save(path: Path, state: dict) -> None:
@@ -50,21 +60,22 @@ def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> 
 
 def train(
     model: nn.Module,
-    loss_of_step: Callable[[nn.Module, int], Tensor],
+    loss_of_step: Callable[[nn.Module, int], Tensor | Sequence[Tensor] | None],
     *,
     steps: int,
     optimiser: torch.optim.Optimizer,
-    clip: float,
+    clip: float | Callable[[Sequence[Tensor]], None],
     schedule: Callable[[int], float] | None = None,
     precision: str = "no",
     device: str = "cpu",
     checkpoint: Path | None = None,
     checkpoint_every: int = 0,
 ) -> list[float]:
-    """Run ``steps`` optimiser steps and return the losses; ``model`` is changed in place and left in eval mode.
+    """Run at most ``steps`` optimiser steps and return the losses; ``model`` is changed in place and left in eval mode.
 
-    ``loss_of_step(model, step)`` draws the batch of that step and returns its loss. ``clip`` bounds the gradient norm;
-    ``schedule(step)`` multiplies the learning rate.
+    ``loss_of_step(model, step)`` draws the batch of that step and returns its loss, several losses whose mean counts (one
+    pass backwards each), or ``None``, which ends the training. ``clip`` bounds the gradient norm, or is a function that
+    bounds the gradients of the parameters it is given; ``schedule(step)`` multiplies the learning rate.
     With ``checkpoint`` the state is saved every ``checkpoint_every`` steps and an existing file is continued from.
     Raises :class:`TrainingError` naming the step when a loss is not finite.
     """
@@ -79,18 +90,26 @@ def train(
     prepared, optimiser = accelerator.prepare(model, optimiser)
     prepared.train()
     for step in range(start, steps):
+        factor = schedule(step) if schedule else 1.0
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * (schedule(step) if schedule else 1.0)
+            group["lr"] = rate * factor
         with accelerator.autocast():
             loss = loss_of_step(prepared, step)
-        value = float(loss.detach())
+        if loss is None:
+            break
+        parts = [loss] if isinstance(loss, Tensor) else list(loss)
+        value = sum(float(part.detach()) for part in parts) / len(parts)
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} at step {step} of {steps}; lower the learning rate or check the data"
             )
         optimiser.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(prepared.parameters(), clip)
+        for part in parts:
+            accelerator.backward(part / len(parts))
+        if callable(clip):
+            clip(list(prepared.parameters()))
+        else:
+            accelerator.clip_grad_norm_(prepared.parameters(), clip)
         optimiser.step()
         losses.append(value)
         due = checkpoint is not None and checkpoint_every and (step + 1) % checkpoint_every == 0

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.models.multimodal_checkpoint import CheckpointError
-from lib.models.released_multimodal import ReleasedCheckpoint
-from lib.training.batches import epoch_order
-from lib.training.loop import train, warmup_cosine
+from lib.models import ModelError
+from lib.models.multimodal_checkpoint import ReleasedCheckpoint
+from lib.training.chat_encoding import IGNORED
+from lib.training.loop import epoch_order, train, warmup_cosine
 
-IGNORED = -100
 _LANGUAGE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
@@ -29,7 +28,7 @@ def with_adapters(checkpoint: ReleasedCheckpoint, *, rank: int, seed: int) -> Re
     """The same model with fresh low-rank adapters on its language model; everything else is frozen.
 
     The adapters sit inside ``checkpoint``'s own layers until :func:`without_adapters` takes them off. Raises
-    :class:`CheckpointError` for a model whose language layers have other names.
+    :class:`ModelError` for a model whose language layers have other names.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -39,7 +38,7 @@ def with_adapters(checkpoint: ReleasedCheckpoint, *, rank: int, seed: int) -> Re
         return ReleasedCheckpoint(get_peft_model(checkpoint.model, config), checkpoint.processor)
     except ValueError as error:
         reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(f"adapters cannot be put on {type(checkpoint.model).__name__} ({reason})") from None
+        raise ModelError(f"adapters cannot be put on {type(checkpoint.model).__name__} ({reason})") from None
 
 
 def without_adapters(checkpoint: ReleasedCheckpoint) -> ReleasedCheckpoint:

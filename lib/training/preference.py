@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
-from lib.training.sft import full_precision, less_housekeeping
+from lib.training.sft import STATE, full_precision, less_housekeeping
 
 REFERENCES = ("base", "tuned")
-STATE = "checkpoint"
 
 
 def _pairs(path: Path):
@@ -43,42 +44,53 @@ def _pairs(path: Path):
     return Dataset.from_list(rows)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preference:
+    """How preferences are trained: sigmoid loss of strength ``beta``, cosine to 0, ``batch`` pairs a step.
+
+    ``reference``: ``base`` is the checkpoint without adapter (what "adapter off" means in the release), ``tuned`` the model
+    as it stands at the start.
+    """
+
+    reference: str
+    beta: float
+    batch: int
+    learning_rate: float
+    epochs: float
+    max_length: int  # tokens of prompt and answer
+    seed: int = 0
+
+
 def prefer(
     folder: Path,
     *,
     checkpoint: Path | str,
     adapter: Path | str,
     rows: Path,
-    reference: str,
-    beta: float,
-    batch: int,
-    learning_rate: float,
-    epochs: float,
-    max_length: int,
     quantisation: str | None = None,
-    seed: int = 0,
     device: str = "cpu",
+    **preference: Any,
 ) -> None:
     """Write the continued adapter and ``history.json``: loss, accuracy and reward margin of each step.
 
-    ``reference``: ``base`` is the checkpoint without adapter (what "adapter off" means in the release), ``tuned`` the
-    model as it stands at the start. Sigmoid loss, cosine to 0. Raises :class:`TrainingError` for another reference and at
-    a loss that is not finite.
+    ``preference``: of :class:`Preference`. Raises :class:`TrainingError` for another reference and at a loss that is not
+    finite.
     """
     from transformers import PrinterCallback, set_seed
     from trl import DPOConfig, DPOTrainer
 
-    if reference not in REFERENCES:
-        raise TrainingError(f"reference '{reference}' is not known; give one of {', '.join(REFERENCES)}")
+    how = Preference(**preference)
+    if how.reference not in REFERENCES:
+        raise TrainingError(f"reference '{how.reference}' is not known; give one of {', '.join(REFERENCES)}")
     options = {"device": device, "quantisation": quantisation}
     model, tokenizer = causal_lm.load(checkpoint, adapter=adapter, trainable=True, **options)
     # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
-    other = causal_lm.load(checkpoint, **options)[0] if reference == "base" else None
-    set_seed(seed)
+    other = causal_lm.load(checkpoint, **options)[0] if how.reference == "base" else None
+    set_seed(how.seed)
     arguments = DPOConfig(
-        output_dir=str(folder / STATE), per_device_train_batch_size=batch, num_train_epochs=epochs, beta=beta,
-        learning_rate=learning_rate, lr_scheduler_type="cosine", max_length=max_length, optim="adamw_torch", seed=seed,
-        data_seed=seed, use_cpu=device == "cpu", bf16=False, save_strategy="no", logging_steps=1, report_to=[],
+        output_dir=str(folder / STATE), per_device_train_batch_size=how.batch, num_train_epochs=how.epochs, beta=how.beta,
+        learning_rate=how.learning_rate, lr_scheduler_type="cosine", max_length=how.max_length, optim="adamw_torch", seed=how.seed,
+        data_seed=how.seed, use_cpu=device == "cpu", bf16=False, save_strategy="no", logging_steps=1, report_to=[],
         disable_tqdm=True, activation_checkpointing=False, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names

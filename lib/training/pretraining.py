@@ -9,22 +9,21 @@ others.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED, Encoded, encode, read_rows
-from lib.training.loop import TrainingError
+from lib.training.loop import TrainingError, train, warmup_cosine
 
 
 def _batch(rows: Encoded, chosen: np.ndarray, pad: int, device: str) -> dict[str, Any]:
     """input_ids, labels and attention_mask (B, T) of some rows, padded on the right."""
-    import torch
-
     shape = (len(chosen), max(len(rows.input_ids[i]) for i in chosen))
     ids, labels, mask = np.full(shape, pad), np.full(shape, IGNORED), np.zeros(shape, dtype=np.int64)
     for place, i in enumerate(chosen):
@@ -43,7 +42,6 @@ def pretrain(
     learning_rate: float,
     warmup: int,
     max_length: int,
-    clip: float = 1.0,
     config: dict[str, Any] | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -55,31 +53,27 @@ def pretrain(
     cosine to 0. ``config`` is set on the saved configuration, e.g. to switch that loss off for tuning.
     Raises :class:`TrainingError` at the first loss that is not finite.
     """
-    import torch
-
     model, tokenizer = causal_lm.load(checkpoint, device=device)
     rows = [encode(read_rows(Path(one["rows"])), tokenizer, max_length=max_length) for one in sources]
     torch.manual_seed(seed)
     rng, history = np.random.default_rng(seed), []
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
-    model.train()
-    for step in range(steps):
-        shape = min(1.0, (step + 1) / max(1, warmup)) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimiser.param_groups[0]["lr"] = learning_rate * shape
-        optimiser.zero_grad()
-        losses = []
+
+    def losses_of_step(module: nn.Module, step: int) -> list[Tensor]:
+        found = []
         for one, encoded in zip(sources, rows, strict=True):
             chosen = rng.integers(len(encoded.labels), size=one["batch"])
-            loss = model(**_batch(encoded, chosen, tokenizer.pad_token_id, device), use_cache=False).loss
+            loss = module(**_batch(encoded, chosen, tokenizer.pad_token_id, device), use_cache=False).loss
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss of {one['rows']} is {loss.item()} at step {step}; lower the learning rate"
                 )
-            (loss / len(sources)).backward()
-            losses.append(round(loss.item(), 5))
-        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimiser.step()
-        history.append(losses)
+            found.append(loss)
+        history.append([round(loss.item(), 5) for loss in found])
+        return found
+
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+    schedule = warmup_cosine(steps, warmup=warmup)
+    train(model, losses_of_step, steps=steps, optimiser=optimiser, clip=1.0, schedule=schedule, device=device)
     for name, value in (config or {}).items():
         setattr(model.config, name, value)
     causal_lm.save(folder, model, tokenizer)

@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,40 +131,46 @@ def _last_state(folder: Path) -> str | None:
     return get_last_checkpoint(str(folder / STATE)) if (folder / STATE).is_dir() else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How a causal LM is fine-tuned. Exactly one of ``steps`` and ``epochs``.
+
+    ``batch``: rows of one optimiser step, over all devices; ``micro_batch``: of them at a time on one device, the rest is
+    accumulated. With ``packing`` a row of the batch is a packed sequence of up to ``max_length`` tokens in which dialogues do
+    not see each other. ``precision``: no, fp16 or bf16 (autocast). ``keep``: steps after which a copy goes to ``step_<n>``.
+    With ``checkpoint_every`` a killed fit resumes, to the bit on one CPU thread.
+    """
+
+    batch: int
+    learning_rate: float
+    max_length: int  # tokens of a row
+    steps: int | None = None
+    epochs: float | None = None
+    micro_batch: int | None = None
+    schedule: str = "cosine"
+    packing: bool = False
+    precision: str = "no"
+    checkpoint_every: int = 0
+    keep: Sequence[int] = ()
+    seed: int = 0
+
+
 def finetune(
     folder: Path,
     *,
     checkpoint: Path | str,
     rows: Path,
-    batch: int,
-    learning_rate: float,
-    max_length: int,
-    steps: int | None = None,
-    epochs: float | None = None,
-    micro_batch: int | None = None,
-    schedule: str = "cosine",
-    warmup: int = 0,
-    weight_decay: float = 0.0,
-    clip: float = 1.0,
-    packing: bool = False,
     lora: dict[str, Any] | None = None,
     adapter: Path | str | None = None,
     quantisation: str | None = None,
     revision: str | None = None,
-    seed: int = 0,
     device: str = "cpu",
-    precision: str = "no",
     dtype: str = "float32",
-    checkpoint_every: int = 0,
-    keep: Sequence[int] = (),
+    **fit: Any,
 ) -> None:
     """Write the tuned model (with ``lora``: its adapter) as a Hugging Face folder, ``losses.json`` and ``counts.json``.
 
-    ``rows``: JSONL of dialogues or documents (:mod:`chat_encoding`). ``batch``: rows of one optimiser step, over all
-    devices; ``micro_batch``: of them at a time on one device, the rest is accumulated. With ``packing`` a row of the batch
-    is a packed sequence of up to ``max_length`` tokens in which dialogues do not see each other. Exactly one of ``steps``
-    and ``epochs``. ``adapter``: continue this one. ``precision``: no, fp16 or bf16 (autocast). ``keep``: steps after which
-    a copy goes to ``step_<n>``. With ``checkpoint_every`` a killed fit resumes, to the bit on one CPU thread.
+    ``rows``: JSONL of dialogues or documents (:mod:`chat_encoding`). ``adapter``: continue this one. ``fit``: of :class:`Fit`.
     A mixture of experts is tuned without load-balancing loss, which TRL would add (no paper here has it in tuning).
     On a card a quantised base saves memory by computing activations twice; on a CPU that would only cost time.
     Raises :class:`TrainingError` at the first loss that is not finite.
@@ -171,21 +178,25 @@ def finetune(
     from transformers import PrinterCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
-    if (steps is None) == (epochs is None):
+    how = Fit(**fit)
+    if (how.steps is None) == (how.epochs is None):
         raise TrainingError("give either steps or epochs")
     model, tokenizer = causal_lm.load(
         checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
     )  # fmt: skip
-    dataset, counts = encoded_dataset(Path(rows), tokenizer, max_length=max_length, packing=packing, seed=seed)
-    micro = micro_batch or batch
-    set_seed(seed)
+    dataset, counts = encoded_dataset(
+        Path(rows), tokenizer, max_length=how.max_length, packing=how.packing, seed=how.seed
+    )
+    micro = how.micro_batch or how.batch
+    set_seed(how.seed)
     arguments = SFTConfig(
-        output_dir=str(folder / STATE), per_device_train_batch_size=micro, max_length=max_length,
-        gradient_accumulation_steps=_accumulation(batch, micro), max_steps=steps or -1, num_train_epochs=epochs or 1,
-        learning_rate=learning_rate, lr_scheduler_type=schedule, warmup_steps=warmup, weight_decay=weight_decay,
-        max_grad_norm=clip, optim="adamw_torch", seed=seed, data_seed=seed, use_cpu=device == "cpu",
-        bf16=precision == "bf16", fp16=precision == "fp16", activation_checkpointing=quantisation is not None and device != "cpu",
-        save_strategy="steps" if checkpoint_every else "no", save_steps=checkpoint_every or 500, save_total_limit=1,
+        output_dir=str(folder / STATE), per_device_train_batch_size=micro, max_length=how.max_length,
+        gradient_accumulation_steps=_accumulation(how.batch, micro), max_steps=how.steps or -1, num_train_epochs=how.epochs or 1,
+        learning_rate=how.learning_rate, lr_scheduler_type=how.schedule, warmup_steps=0, weight_decay=0.0,
+        max_grad_norm=1.0, optim="adamw_torch", seed=how.seed, data_seed=how.seed, use_cpu=device == "cpu",
+        bf16=how.precision == "bf16", fp16=how.precision == "fp16",
+        activation_checkpointing=quantisation is not None and device != "cpu",
+        save_strategy="steps" if how.checkpoint_every else "no", save_steps=how.checkpoint_every or 500, save_total_limit=1,
         logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True,
         dataset_kwargs={"skip_prepare_dataset": True}, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
     )  # fmt: skip
@@ -193,7 +204,7 @@ def finetune(
         warnings.simplefilter("ignore", FutureWarning)
         trainer = SFTTrainer(
             model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=_adapter(lora),
-            callbacks=_callbacks(folder, tokenizer, keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
+            callbacks=_callbacks(folder, tokenizer, how.keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)

@@ -10,17 +10,12 @@ questions allow a given value. Used by ``aurora/tab3_exams``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
-from lib.evaluation.exam_prompts import LETTERS, Question
+from lib.evaluation.exam_prompts import LETTERS, OPTIONS, Question
 from lib.evaluation.inputs import EvaluationError
-
-
-class _Exam(Protocol):
-    def select(self, split: str) -> Sequence[Question]: ...
 
 
 def counts_behind(percent: float, questions: int, *, decimals: int = 2) -> list[int]:
@@ -42,8 +37,8 @@ def trivial_baselines(questions: Sequence[Question]) -> pd.Series:
     """
     answers = np.array([question.answer for question in questions])
     lengths = np.array([[len(option) for option in question.options] for question in questions])
-    letters = np.array(LETTERS)
-    found = {f"always {letter}": 100 * float((answers == letter).mean()) for letter in LETTERS}
+    letters = np.array(list(LETTERS[:OPTIONS]))
+    found = {f"always {letter}": 100 * float((answers == letter).mean()) for letter in letters}
     found["longest option"] = 100 * float((answers == letters[lengths.argmax(axis=1)]).mean())
     found["shortest option"] = 100 * float((answers == letters[lengths.argmin(axis=1)]).mean())
     return pd.Series(found)

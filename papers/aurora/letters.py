@@ -10,13 +10,14 @@ answers are public, and MMLU is read with all its rows. Used by ``aurora/tab_let
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lib.data.exams import FOLDERS, GRADED, LETTERS, read_exam
+from lib.data.exams import FOLDERS, GRADED, read_exam
 from lib.evaluation import exam_prompts
+from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.evaluation.exams import option_logits
 from lib.models import causal_lm
 
@@ -26,34 +27,27 @@ WORDINGS = {"MMLU": exam_prompts.ENGLISH, "C-Eval": exam_prompts.CHINESE, "CMMLU
 def words() -> list[str]:
     """Texts that hold every word around a question, for a tokenizer that knows only what it was trained on."""
     shown = [wording.header + wording.cue for wording in WORDINGS.values()]
-    return [*(text.replace("{topic}", "") for text in shown), "\n".join(f"{letter}." for letter in LETTERS)]
+    return [*(text.replace("{topic}", "") for text in shown), "\n".join(f"{letter}." for letter in LETTERS[:OPTIONS])]
 
 
 def score_letters(
     folder: Path,
     *,
     checkpoint: Path | str,
-    revision: str | None,
-    adapter: Path | str | None,
     exams: Path | str,
     shots: int,
     seed: int,
     batch: int,
-    quantisation: str | None,
-    dtype: str,
-    device: str,
-    names: Sequence[str] = tuple(FOLDERS),
+    **loading: Any,
 ) -> None:
     """Write ``letters.json``: exam -> list of (subject, right or wrong), in file order.
 
     ``exams``: folder with one folder an exam (``mmlu``, ``ceval``, ``cmmlu``). Exemplars are the dev questions in an order
-    drawn by ``seed``, one draw a subject.
+    drawn by ``seed``, one draw a subject. ``loading``: revision, adapter, quantisation, dtype and device of the model.
     """
-    model, tokenizer = causal_lm.load(
-        checkpoint, revision=revision, adapter=adapter, quantisation=quantisation, dtype=dtype, device=device
-    )
+    model, tokenizer = causal_lm.load(checkpoint, **loading)
     found = {}
-    for name in names:
+    for name in FOLDERS:
         exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[name]
         letters = exam_prompts.letter_ids(tokenizer, before=wording.before_letter)
         found[name] = []

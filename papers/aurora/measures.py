@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.exams import FOLDERS, GRADED, LETTERS, read_exam
+from lib.data.exams import FOLDERS, GRADED, read_exam
+from lib.evaluation.exam_prompts import LETTERS
 from lib.evaluation.exams import generate, option_likelihood
 from lib.evaluation.text_metrics import text_scores
 from lib.models import causal_lm

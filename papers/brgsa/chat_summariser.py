@@ -16,10 +16,11 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
-from lib.models.chat import ChatError, LocalChat, RemoteChat
+from lib.models import ModelError
+from lib.models.chat import LocalChat, RemoteChat
+from papers.brgsa.prepare import write_summaries
 
 NORMAL_STATEMENT = "There is no abnormality"  # what a report that affirms nothing becomes, as with the rules
 
@@ -74,41 +75,32 @@ class ChatSummariser:
 
     The name is the sha256 of the chat model's name, the prompt and the report, so another model or prompt asks anew. A
     file appears whole or not at all and only for an answer that could be used; one damaged since is asked for again.
-    ``progress`` hears (reports done, of them newly asked) after every report. May be called from several threads.
+    May be called from several threads.
     """
 
-    def __init__(
-        self, chat: LocalChat | RemoteChat, *, folder: Path, progress: Callable[[int, int], None] | None = None
-    ):
-        self.chat, self.folder, self.progress = chat, Path(folder), progress
-        self.done = self.asked = 0
-        self._lock = threading.Lock()
+    def __init__(self, chat: LocalChat | RemoteChat, *, folder: Path):
+        self.chat, self.folder = chat, Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
 
     def __call__(self, report: str) -> list[str]:
-        """Raises ``ChatError`` for a blank report, an answer without a statement, and whatever ``chat.ask`` raises."""
+        """Raises ``ModelError`` for a blank report, an answer without a statement, and whatever ``chat.ask`` raises."""
         if not report.strip():
-            raise ChatError("a report is blank, and a chat model would invent its findings; leave it out.")
+            raise ModelError("a report is blank, and a chat model would invent its findings; leave it out.")
         file = self.answer_file(report)
         statements = self._kept(file)
-        asked = not statements
-        if asked:
+        if not statements:
             answer = self.chat.ask(PROMPT + report)
             statements = parse_statements(answer)
             if not statements:
                 said = " ".join(answer.split())[:80]
-                raise ChatError(
+                raise ModelError(
                     f"the answer to report {self._digest(report)[:12]} has no line 'There is ...' (it begins "
                     f"'{said}'); nothing was kept: run again, or use a model that follows the template."
                 )
             self._keep(file, {"model": self.chat.name, "report_sha256": self._digest(report), "answer": answer})
-        with self._lock:
-            self.done, self.asked = self.done + 1, self.asked + asked
-            if self.progress:
-                self.progress(self.done, self.asked)
         return statements
 
     def answer_file(self, report: str) -> Path:
@@ -136,5 +128,28 @@ class ChatSummariser:
         finally:
             part.unlink(missing_ok=True)
 
-    def _unwritable(self, error: OSError) -> ChatError:
-        return ChatError(f"{self.folder} cannot keep answers ({error.strerror or error}); give a writable folder.")
+    def _unwritable(self, error: OSError) -> ModelError:
+        return ModelError(f"{self.folder} cannot keep answers ({error.strerror or error}); give a writable folder.")
+
+
+def summarise_by_chat(
+    folder: Path,
+    *,
+    tree: Path,
+    split: str,
+    answers: str,
+    checkpoint: str | None = None,
+    revision: str | None = None,
+    url: str | None = None,
+    model: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """``training.json`` as :func:`papers.brgsa.prepare.write_summaries` writes it; ``answers`` keeps every answer.
+
+    Give either ``checkpoint`` (folder or hub id, with ``revision``) or ``url`` and ``model`` of an OpenAI-compatible
+    server. A run that stops goes on with the reports that have no answer yet.
+    """
+    if (checkpoint is None) == (url is None) or (url is not None and model is None):
+        raise ModelError("chat needs either 'checkpoint', or 'url' and 'model'; correct it in experiments.yml.")
+    chat = RemoteChat(url, model=model) if url else LocalChat(checkpoint, revision=revision, device=device)
+    write_summaries(folder, tree=tree, split=split, summariser=ChatSummariser(chat, folder=Path(answers)))

@@ -12,7 +12,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +25,17 @@ from torch.nn import functional as F
 
 from lib.models.masked_autoencoder import MaskedAutoencoder3D
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training.batches import crop_batch, epoch_order
-from lib.training.loop import train, warmup_cosine
+from lib.training.loop import epoch_order, train, warmup_cosine
+
+
+def crop_batch(volumes: np.ndarray, rows: Sequence[int], *, crop: Sequence[int], rng: np.random.Generator) -> Tensor:
+    """Random crops (B, 1, cx, cy, cz) float32 of the volumes (N, X, Y, Z) in ``rows`` (RandSpatialCrop of the release)."""
+    out = np.empty((len(rows), 1, *crop), dtype=np.float32)
+    for place, row in enumerate(rows):
+        starts = [int(rng.integers(0, side - size + 1)) for side, size in zip(volumes.shape[1:], crop, strict=True)]
+        window = tuple(slice(start, start + size) for start, size in zip(starts, crop, strict=True))
+        out[place, 0] = volumes[(row, *window)]
+    return torch.from_numpy(out)
 
 
 def report_words(reports: list[str], *, least: float = 0.01, most: float = 0.5) -> tuple[list[str], np.ndarray]:
@@ -71,6 +83,22 @@ class _Pretraining(nn.Module):
         return loss
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How long and where is trained: ``steps`` of ``batch`` reports.
+
+    ``precision``: no, fp16 or bf16 (autocast). With ``checkpoint_every`` a killed fit resumes.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "no"
+    checkpoint_every: int = 0
+
+
 def pretrain_image_encoder(
     folder: Path,
     *,
@@ -82,20 +110,16 @@ def pretrain_image_encoder(
     spread: float,
     voxel_weight: float,
     voxel_batch: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
     warmup: int,
-    seed: int = 0,
-    device: str = "cpu",
-    precision: str = "no",
-    checkpoint_every: int = 0,
+    **fit: Any,
 ) -> None:
     """Write ``vit.safetensors`` (the encoder) and ``losses.json``.
 
     ``pairs``: raw reports of the prepared volumes. Words are predicted for ``batch`` volumes a step, voxels for the first
-    ``voxel_batch`` of them (the decoder is the expensive half), with weight ``voxel_weight``.
+    ``voxel_batch`` of them (the decoder is the expensive half), with weight ``voxel_weight``. ``fit``: of :class:`Fit`.
     """
+    how = Fit(**fit)
+    seed, device = how.seed, how.device
     volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
     listed = json.loads((pairs / "pairs.json").read_text())
     _, table = report_words([" ".join(pair["statements"]) for pair in listed])
@@ -107,7 +131,7 @@ def pretrain_image_encoder(
 
     def loss_of_step(module: nn.Module, step: int) -> Tensor:
         rng = np.random.default_rng([seed, 2, step])
-        chosen = epoch_order(count=len(listed), batch=batch, seed=seed, step=step)
+        chosen = epoch_order(count=len(listed), batch=how.batch, seed=seed, step=step)
         rows = [listed[i]["rows"][rng.integers(len(listed[i]["rows"]))] for i in chosen]
         volume = crop_batch(volumes, rows, crop=crop, rng=rng).to(device)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
@@ -115,9 +139,9 @@ def pretrain_image_encoder(
         return module(volume, present, volume[:voxel_batch], voxel_weight, generator)
 
     losses = train(
-        model, loss_of_step, steps=steps, clip=1.0, schedule=warmup_cosine(steps, warmup=warmup), device=device,
-        precision=precision, optimiser=torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05),
-        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=checkpoint_every,
+        model, loss_of_step, steps=how.steps, clip=1.0, schedule=warmup_cosine(how.steps, warmup=warmup), device=device,
+        precision=how.precision, optimiser=torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=0.05),
+        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=how.checkpoint_every,
     )  # fmt: skip
     save_file(
         {name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, folder / "vit.safetensors"

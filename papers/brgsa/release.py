@@ -15,8 +15,7 @@ import pandas as pd
 
 from lib.data.errors import DataError
 from lib.data.scored_set import ScoredSet
-from lib.evaluation.bootstrap import OVERALL_MACRO, bootstrap_auc, summarise_bootstrap
-from lib.evaluation.classification import macro_auc
+from lib.evaluation.classification import OVERALL_MACRO, bootstrap_auc, macro_auc, summarise_bootstrap
 from papers.brgsa import released_scores
 
 VARIANTS = ("mean", "vt", "v^t", "vt^", "v^t^")

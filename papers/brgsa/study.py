@@ -263,7 +263,7 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
 def _summary(run: Any, tree: Path, split: str, style: str, settings: dict[str, Any]) -> Path:
     knobs = settings["noise"] if style == "noisy" else {}
     if settings.get("chat") and style == "summary":
-        from papers.brgsa.chat_summaries import summarise_by_chat
+        from papers.brgsa.chat_summariser import summarise_by_chat
 
         return run.build(summarise_by_chat, tree=tree, split=split, **settings["chat"])
     return run.build(prepared.summarise_by_rule, tree=tree, split=split, **knobs)

@@ -8,20 +8,22 @@ In use:
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lib.models.brgsa import BrgSA, frozen_tokens
-from lib.models.knowledge_bank import KnowledgeBank
+from lib.models.brgsa import BrgSA, KnowledgeBank, frozen_tokens
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training.batches import crop_batch, epoch_order, merged_statements
 from lib.training.contrastive import brgsa_loss
-from lib.training.loop import TrainingError, train
+from lib.training.loop import TrainingError, epoch_order, train
+from papers.brgsa.pretraining import Fit, crop_batch
 
 EVALUATION_BATCH = 100  # texts, or volumes of up to 64^3 voxels, embedded at a time
 
@@ -35,6 +37,12 @@ def make_text_checkpoint(folder: Path, *, pairs: list[Path], width: int, depth: 
     """A tiny text encoder as a Hugging Face folder; its tokenizer has seen the statements of all ``pairs``."""
     texts = [s for path in pairs for pair in json.loads((path / "pairs.json").read_text()) for s in pair["statements"]]
     write_tiny_checkpoint(folder, texts, width=width, depth=depth, heads=heads)
+
+
+def merged_statements(statements: Sequence[str], *, merge: int, rng: np.random.Generator) -> str:
+    """Up to ``merge`` statements without replacement, joined by spaces (sheet 2.4)."""
+    chosen = rng.permutation(len(statements))[:merge]
+    return " ".join(statements[i] for i in chosen)
 
 
 def load_image_encoder(encoder: Path, vit: dict) -> VisionTransformer3D:
@@ -67,13 +75,13 @@ def compute_frozen_tokens(
     out.flush()
 
 
-def build_model(*, encoder: Path, text: Path, model: dict, bank: dict, centres: Tensor | None = None) -> BrgSA:
+def build_model(*, encoder: Path, text: Path, model: dict, bank: dict) -> BrgSA:
     """An untrained arm: pretrained image encoder, text checkpoint, fresh bank and embedders."""
     text_encoder = TextEncoder.from_pretrained(text, width=model["width"], last_layers=model["last_layers"])
     return BrgSA(
         load_image_encoder(encoder, model["vit"]),
         text_encoder,
-        KnowledgeBank(width=model["width"], centres=centres, **bank),
+        KnowledgeBank(width=model["width"], **bank),
         width=model["width"],
         frozen_blocks=model["frozen_blocks"],
     )
@@ -110,6 +118,20 @@ def _kmeans_centres(net: BrgSA, images: _Images, listed: list[dict], *, size: in
     return torch.from_numpy(centres.astype(np.float32))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArmFit(Fit):
+    """How an arm is trained. ``merge``: statements joined a step; ``crop``: voxels of each side.
+
+    ``share``: part of the reports this seed trains on, drawn by the seed, so that the spread over seeds holds the training
+    data too. ``shuffle``: every report gets another report's volumes (a null).
+    """
+
+    merge: int
+    crop: list[int]
+    share: float
+    shuffle: bool
+
+
 def train_arm(
     folder: Path,
     *,
@@ -121,33 +143,23 @@ def train_arm(
     model: dict,
     bank: dict,
     loss: dict,
-    merge: int,
-    crop: list[int],
-    share: float,
-    shuffle: bool,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    device: str = "cpu",
-    precision: str = "no",
-    checkpoint_every: int = 0,
+    **fit: Any,
 ) -> None:
     """Write ``model.safetensors`` and ``losses.json`` of one arm and seed.
 
-    ``loss``: alpha, beta, gamma. ``merge``: statements joined a step. ``share``: part of the reports this seed trains on,
-    drawn by the seed, so that the spread over seeds holds the training data too. ``shuffle``: every report gets another
-    report's volumes (a null). ``bank``: size, initialisation, scale, linear. Optimiser as released: Adam, betas
-    (0.5, 0.999), weight decay 1e-6, gradient norm clipped at 0.25.
+    ``loss``: alpha, beta, gamma. ``fit``: of :class:`ArmFit`. ``bank``: size, initialisation, scale, linear.
+    Optimiser as released: Adam, betas (0.5, 0.999), weight decay 1e-6, gradient norm clipped at 0.25.
     """
+    how = ArmFit(**fit)
+    seed, device = how.seed, how.device
     listed = json.loads((pairs / "pairs.json").read_text())
     rng = np.random.default_rng([seed, 4])
-    listed = [listed[i] for i in np.sort(rng.permutation(len(listed))[: round(share * len(listed))])]
-    if shuffle:
+    listed = [listed[i] for i in np.sort(rng.permutation(len(listed))[: round(how.share * len(listed))])]
+    if how.shuffle:
         ring = rng.permutation(len(listed))  # each takes the volumes of the next on a random ring: nobody keeps its own
         donor = dict(zip(ring.tolist(), np.roll(ring, 1).tolist(), strict=True))
         listed = [{**pair, "rows": listed[donor[i]]["rows"]} for i, pair in enumerate(listed)]
-    images = _Images(prepared, tokens, crop)
+    images = _Images(prepared, tokens, how.crop)
     kmeans = bank.get("initialisation") == "kmeans"
     torch.manual_seed(seed)
     net = build_model(
@@ -159,17 +171,17 @@ def train_arm(
 
     def loss_of_step(module: nn.Module, step: int) -> Tensor:
         draw = np.random.default_rng([seed, 3, step])
-        chosen = [listed[i] for i in epoch_order(count=len(listed), batch=batch, seed=seed, step=step)]
+        chosen = [listed[i] for i in epoch_order(count=len(listed), batch=how.batch, seed=seed, step=step)]
         image = images.draw([pair["rows"][draw.integers(len(pair["rows"]))] for pair in chosen], draw)
-        words = net.text.tokenize([merged_statements(pair["statements"], merge=merge, rng=draw) for pair in chosen])
+        words = net.text.tokenize([merged_statements(pair["statements"], merge=how.merge, rng=draw) for pair in chosen])
         v, t, v_hat, t_hat = module(image.to(device), **{name: value.to(device) for name, value in words.items()})
         return brgsa_loss(v, t, v_hat, t_hat, **loss)
 
     trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
     losses = train(
-        net, loss_of_step, steps=steps, clip=0.25, device=device, precision=precision,
-        optimiser=torch.optim.Adam(trainable, lr=learning_rate, betas=(0.5, 0.999), weight_decay=1e-6),
-        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=checkpoint_every,
+        net, loss_of_step, steps=how.steps, clip=0.25, device=device, precision=how.precision,
+        optimiser=torch.optim.Adam(trainable, lr=how.learning_rate, betas=(0.5, 0.999), weight_decay=1e-6),
+        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=how.checkpoint_every,
     )  # fmt: skip
     save_file(
         {name: value.contiguous().cpu() for name, value in net.state_dict().items()}, folder / "model.safetensors"

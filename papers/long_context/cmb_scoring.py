@@ -55,13 +55,6 @@ def exam_accuracy(correct: Sequence[bool], exams: Sequence[str]) -> dict[str, fl
     return {str(exam): float(hits[groups == exam].mean()) for exam in dict.fromkeys(exams)}
 
 
-def average(accuracy: dict[str, float], *, sizes: dict[str, int] | None = None) -> float:
-    """Mean over exams (macro; what the paper's tables seem to be), or over questions with ``sizes`` (micro)."""
-    if sizes is None:
-        return float(np.mean(list(accuracy.values())))
-    return float(sum(accuracy[exam] * sizes[exam] for exam in accuracy) / sum(sizes[exam] for exam in accuracy))
-
-
 def accuracy_gap(first: float, second: float, *, items: int) -> tuple[float, float, float]:
     """Points of 100 between two published accuracies (per cent), with the 95 % interval if each rests on ``items`` questions.
 

@@ -18,10 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED
-from lib.training.loop import TrainingError
+from lib.training.loop import TrainingError, train
+
+ATTEMPTS = 4  # starts
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,11 @@ def _rows(rng: np.random.Generator, words: np.ndarray, *, batch: int, count: int
 
 
 def draw_documents(
-    rng: np.random.Generator, words: Vocabulary, *, batch: int, facts: int, options: int = 0, turns: int | None = None
+    rng: np.random.Generator, words: Vocabulary, *, batch: int, facts: int, options: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Token ids and labels (batch, T) of documents with ``facts`` lines; labels are the answers, ends of turn included.
 
     ``options``: so many of the values (then all different) are listed with letters, and only their keys are asked.
-    ``turns``: at most so many are asked, each key once.
     """
     keys = _rows(rng, words.keys, batch=batch, count=facts)
     if options:
@@ -73,7 +77,7 @@ def draw_documents(
             part = np.concatenate([shown[:, k : k + 1], np.full_like(line, words.letters[k]), line], axis=1)
             ids.append(part)
             labels.append(np.full_like(part, IGNORED))
-    for turn in range(min(turns or facts, asked.shape[1])):
+    for turn in range(asked.shape[1]):
         at = asked[:, turn : turn + 1]
         answer = [np.take_along_axis(values, at, 1)]
         answer += [line, answer[0], words.letters[place[:, turn : turn + 1]]] if options else []
@@ -89,8 +93,6 @@ def _mix_neighbours(model, *, seed: int) -> None:
     The first layer sees two tokens (sliding window). With queries at zero it weighs both alike, so that from the first
     step a value's position carries its key; look-ups are then learnt in a few hundred steps, and else not in a thousand.
     """
-    import torch
-
     torch.manual_seed(seed)
     with torch.no_grad():
         for layer in model.model.layers:
@@ -101,45 +103,59 @@ def _mix_neighbours(model, *, seed: int) -> None:
         torch.nn.init.orthogonal_(first.o_proj.weight, gain=0.2)
 
 
-def _train(
-    model, words: Vocabulary, *, curriculum: dict[str, Any], learning_rate: float, seed: int
-) -> list[float] | None:
-    """The losses, or ``None`` when a stage was not learnt within ``patience`` steps."""
-    import torch
-    import torch.nn.functional as F
+class _Curriculum:
+    """Which documents a step shows: short ones until look-ups are learnt, some with letters until those are, then longer ones.
 
-    c, stage, begun = curriculum, 0, 0
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
-    rng, losses, recent = np.random.default_rng(seed), [], deque(maxlen=20)
-    model.train()
-    while stage < 2 or len(losses) < begun + c["steps"]:
-        step = len(losses)
-        if stage < 2 and len(recent) == recent.maxlen and np.mean(recent) < c["learnt"]:
-            stage, begun = stage + 1, step
-            recent.clear()
-        elif stage < 2 and step - begun == c["patience"]:
+    ``rate`` is asked once before each step, with the step's number, and moves on to the next stage.
+    """
+
+    def __init__(self, settings: dict[str, Any], words: Vocabulary, *, seed: int):
+        self.settings, self.words, self.rng = settings, words, np.random.default_rng(seed)
+        self.stage, self.begun, self.done, self.given_up = 0, 0, 0.0, False
+        self.losses: list[float] = []
+        self.recent: deque[float] = deque(maxlen=20)
+
+    def rate(self, step: int) -> float:
+        """Factor of the learning rate: warm-up over 50 steps, and to zero over the last three tenths of the last stage."""
+        c = self.settings
+        if self.stage < 2 and len(self.recent) == self.recent.maxlen and np.mean(self.recent) < c["learnt"]:
+            self.stage, self.begun = self.stage + 1, step
+            self.recent.clear()
+        elif self.stage < 2 and step - self.begun == c["patience"]:
+            self.given_up = True
+        self.done = (step - self.begun) / c["steps"] if self.stage == 2 else 0.0
+        return min(1, (step + 1) / 50, (1 - self.done) / 0.3)
+
+    def loss(self, model, step: int) -> Tensor | None:
+        """Loss of the step's documents; ``None`` when a stage was not learnt, and at the end."""
+        c, rng = self.settings, self.rng
+        if self.given_up or (self.stage == 2 and step == self.begun + c["steps"]):
             return None
-        done = (step - begun) / c["steps"] if stage == 2 else 0.0
-        facts = int(rng.integers(2, c["shortest"] + min(1.0, 2 * done) * (c["longest"] - c["shortest"]) + 1))
-        lettered = stage > 0 and facts <= len(words.values) and rng.random() < c["lettered"]
-        options = min(facts, len(words.letters)) if lettered else 0
+        facts = int(rng.integers(2, c["shortest"] + min(1.0, 2 * self.done) * (c["longest"] - c["shortest"]) + 1))
+        lettered = self.stage > 0 and facts <= len(self.words.values) and rng.random() < c["lettered"]
+        options = min(facts, len(self.words.letters)) if lettered else 0
         batch = max(2, c["tokens"] // (7 * facts))
-        ids, labels = draw_documents(rng, words, batch=batch, facts=facts, options=options)
+        ids, labels = draw_documents(rng, self.words, batch=batch, facts=facts, options=options)
         inputs, wanted = torch.from_numpy(ids).to(model.device), torch.from_numpy(labels).to(model.device)[:, 1:]
-        optimiser.param_groups[0]["lr"] = learning_rate * min(1, (step + 1) / 50, (1 - done) / 0.3)
         hidden = model.model(input_ids=inputs, use_cache=False).last_hidden_state[:, :-1]
         counted = wanted != IGNORED  # logits only where an answer is due: a third of the positions
         loss = F.cross_entropy(model.lm_head(hidden[counted]), wanted[counted])
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        losses.append(round(loss.item(), 5))
-        if stage == 0 or options:  # what the stage is about; a turn is a value and an end, or five tokens with a letter
-            recent.append(losses[-1] * (5 if options else 2))
-    return losses
+        self.losses.append(round(loss.item(), 5))
+        if (
+            self.stage == 0 or options
+        ):  # what the stage is about; a turn is a value and an end, or five tokens with a letter
+            self.recent.append(self.losses[-1] * (5 if options else 2))
+        return loss
+
+
+def _train(
+    model, words: Vocabulary, *, curriculum: dict[str, Any], learning_rate: float, seed: int, device: str
+) -> list[float] | None:
+    """The losses, or ``None`` when a stage was not learnt within ``patience`` steps."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
+    course, most = _Curriculum(curriculum, words, seed=seed), 2 * curriculum["patience"] + curriculum["steps"] + 1
+    train(model, course.loss, steps=most, optimiser=optimiser, clip=1.0, schedule=course.rate, device=device)
+    return None if course.given_up else course.losses
 
 
 def pretrain_reader(
@@ -148,42 +164,42 @@ def pretrain_reader(
     words: Path,
     letters: Sequence[str],
     texts: Sequence[str],
-    width: int,
-    depth: int,
-    heads: int,
     learning_rate: float,
     curriculum: dict[str, Any],
     seed: int = 0,
-    attempts: int = 4,
     device: str = "cpu",
+    **sizes: int,
 ) -> None:
     """Write the base checkpoint (a Hugging Face folder) and ``losses.json``.
 
+    ``sizes``: width, depth and heads.
     ``words``: JSON with the lists general, taught, held_out (keys) and values; ``texts``: what the tokenizer must know.
     ``curriculum``: documents have 2 to ``shortest`` facts until look-ups are learnt (the loss, that of guessing among the
     facts for some hundred steps, falls within a few tens), and again until letters are, which a share ``lettered`` of the
     steps then shows; in ``steps`` more they grow to ``longest`` facts. A stage is learnt when a turn costs less than ``learnt``
     nats, mean of 20 steps; guessing costs more than one. A step has about ``tokens`` tokens. Whether a start
     learns is partly luck: one that has not within ``patience`` steps of a stage is given up for another. Raises
-    :class:`TrainingError` after ``attempts`` starts and at a loss that is not finite.
+    :class:`TrainingError` after :data:`ATTEMPTS` starts and at a loss that is not finite.
     """
     known = json.loads(Path(words).read_text(encoding="utf-8"))
     keys = [*known["general"], *known["taught"], *known["held_out"]]
-    for attempt in range(attempts):
+    for attempt in range(ATTEMPTS):
         start = seed + 1000 * attempt
         causal_lm.write_checkpoint(
-            folder, texts=texts, chat_template="plain", architecture="ministral", width=width, depth=depth, heads=heads,
-            seed=start, intermediate_size=width, initializer_range=1.4 / math.sqrt(width), sliding_window=2,
-            layer_types=["sliding_attention", *["full_attention"] * (depth - 1)],
+            folder, texts=texts, chat_template="plain", architecture="ministral", seed=start, sliding_window=2, **sizes,
+            intermediate_size=sizes["width"], initializer_range=1.4 / math.sqrt(sizes["width"]),
+            layer_types=["sliding_attention", *["full_attention"] * (sizes["depth"] - 1)],
         )  # fmt: skip
         model, tokenizer = causal_lm.load(folder, device=device)
         _mix_neighbours(model, seed=start)
         vocabulary = read_vocabulary(tokenizer, keys=keys, values=known["values"], letters=letters)
-        losses = _train(model, vocabulary, curriculum=curriculum, learning_rate=learning_rate, seed=start)
+        losses = _train(
+            model, vocabulary, curriculum=curriculum, learning_rate=learning_rate, seed=start, device=device
+        )
         if losses is not None:
             causal_lm.save(folder, model, tokenizer)
             (folder / "losses.json").write_text(json.dumps(losses))
             return
     raise TrainingError(
-        f"look-ups and letters were not learnt in {attempts} starts of {curriculum['patience']} steps; give more patience or width"
+        f"look-ups and letters were not learnt in {ATTEMPTS} starts of {curriculum['patience']} steps; give more patience or width"
     )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lib.training import sft
-from lib.training.stacked_sft import finetune_stacked, member
+from lib.training.stacked import finetune_stacked, member
 from papers.long_context import open_book
 from papers.long_context import world as herb_world
 from papers.long_context.look_up import pretrain_reader

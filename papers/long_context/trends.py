@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from lib.evaluation.inputs import EvaluationError, finite
 
+PERMUTATIONS = 200
+
 
 def _grid(values: ArrayLike, *, points: int | None = None) -> np.ndarray:
     grid = finite(values, "values", ndim=2)
@@ -47,11 +49,11 @@ def peak_against_last(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return grid[peak, np.arange(seeds)], grid[-1]
 
 
-def peak_of_permuted(values: ArrayLike, *, permutations: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def peak_of_permuted(values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """The null of :func:`peak_against_last`: the same after putting the points of each seed in random order.
 
-    Each of the two is the mean over ``permutations`` orders, one value a seed.
+    Each of the two is the mean over :data:`PERMUTATIONS` orders, one value a seed.
     """
-    rng, grid = np.random.default_rng(seed), _grid(values)
-    found = [peak_against_last(rng.permuted(grid, axis=0)) for _ in range(permutations)]
+    rng, grid = np.random.default_rng(0), _grid(values)
+    found = [peak_against_last(rng.permuted(grid, axis=0)) for _ in range(PERMUTATIONS)]
     return tuple(np.mean(side, axis=0) for side in zip(*found, strict=True))

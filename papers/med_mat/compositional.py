@@ -40,16 +40,16 @@ def passes(trained: ArrayLike, baseline: ArrayLike, baseline_plus: ArrayLike | N
     return gains(trained, baseline, baseline_plus) > 0
 
 
-def implied_test_size(percentages: Sequence[float], *, decimals: int = 2, most: int = 1_000) -> int | None:
+def implied_test_size(percentages: Sequence[float]) -> int | None:
     """The smallest number of questions of which every printed percentage is a whole count, rounded; ``None`` if none is.
 
-    A lower bound in truth: multiples of it fit as well.
+    A lower bound in truth: multiples of it fit as well. Percentages have two decimals; up to 1,000 questions are tried.
     """
     printed = np.abs(finite(percentages, "percentages", ndim=1))
     if not len(printed):
         raise EvaluationError("no percentage is given; a test size needs at least one.")
-    half = 0.5 * 10.0**-decimals + 1e-9
-    for n in range(1, most + 1):
+    half = 0.5 * 10.0**-2 + 1e-9
+    for n in range(1, 1_001):
         if (np.abs(100 * np.round(printed * n / 100) / n - printed) <= half).all():
             return n
     return None
@@ -72,8 +72,8 @@ def gain_error(trained: ArrayLike, baseline: ArrayLike, n: ArrayLike) -> np.ndar
     return np.hypot(accuracy_error(trained, n), accuracy_error(baseline, n))
 
 
-def shuffled_successes(arms: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> np.ndarray:
-    """Null of the success count: which of a row's accuracies is called Trained is drawn at random. (draws,) int.
+def shuffled_successes(arms: ArrayLike, *, seed: int = 0) -> np.ndarray:
+    """Null of the success count: which of a row's accuracies is called Trained is drawn at random. (10,000,) int.
 
     ``arms`` (N, K): one row a combination, one column an arm. Success is strict, so ties fail, as in the rule.
     """
@@ -81,4 +81,4 @@ def shuffled_successes(arms: ArrayLike, *, draws: int = 10_000, seed: int = 0) -
     rng = np.random.default_rng(seed)
     best = values.max(axis=1, keepdims=True)
     alone = (values == best) & ((values == best).sum(axis=1, keepdims=True) == 1)  # wins when called Trained
-    return rng.binomial(1, alone.mean(axis=1), size=(draws, len(values))).sum(axis=1)
+    return rng.binomial(1, alone.mean(axis=1), size=(10_000, len(values))).sum(axis=1)

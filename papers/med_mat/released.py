@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from lib.data.errors import DataError
-from lib.models.multimodal_checkpoint import CheckpointError
-from lib.models.released_multimodal import ReleasedCheckpoint, load
+from lib.models import ModelError
+from lib.models.multimodal_checkpoint import ReleasedCheckpoint, load
 from lib.training.multimodal_lora import tune, with_adapters, without_adapters
 from papers.med_mat.data.files import AbsentError, Record, read_image
 from papers.med_mat.data.prepare import Prepared, draw, prepare, without_tested
@@ -156,10 +156,10 @@ def _noise(one: Record) -> np.ndarray:
 def _loaded(source: str, device: str, precision: str) -> ReleasedCheckpoint:
     """The released model, kept for the next group of jobs: jobs leave it as it was."""
     if precision not in WEIGHTS:
-        raise CheckpointError(f"precision is '{precision}'; use one of {', '.join(WEIGHTS)}")
+        raise ModelError(f"precision is '{precision}'; use one of {', '.join(WEIGHTS)}")
     checkpoint = load(source, device=device, dtype=WEIGHTS[precision])
     if not isinstance(checkpoint, ReleasedCheckpoint):
-        raise CheckpointError(f"{source} is a model of the generated world; give a released one, folder or hub id")
+        raise ModelError(f"{source} is a model of the generated world; give a released one, folder or hub id")
     return checkpoint
 
 

@@ -161,9 +161,7 @@ def test_letters_are_scored_as_by_hand_with_exemplars_of_one_draw(base, tmp_path
     from papers.aurora.letters import score_letters
 
     options = {"checkpoint": base[2], "revision": None, "adapter": None, "exams": base[1] / "exams", "shots": 2}
-    score_letters(
-        tmp_path, seed=3, batch=4, quantisation=None, dtype="float32", device="cpu", names=["MMLU"], **options
-    )
+    score_letters(tmp_path, seed=3, batch=4, quantisation=None, dtype="float32", device="cpu", **options)
     found = json.loads((tmp_path / "letters.json").read_text())["MMLU"]
     exam, (model, tokenizer) = read_exam("MMLU", base[1] / "exams" / "mmlu"), causal_lm.load(base[2])
     ids = [tokenizer(letter, add_special_tokens=False)["input_ids"][-1] for letter in LETTERS]

@@ -5,8 +5,8 @@ from chat_server import completion, server
 
 from lib.data import ct_rate
 from lib.data.chest_ct import world as chest_ct_world
-from lib.models.chat import ChatError
-from papers.brgsa.chat_summaries import summarise_by_chat
+from lib.models import ModelError
+from papers.brgsa.chat_summariser import summarise_by_chat
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_server_that_gives_up_half_way_is_gone_on_with(tree, tmp_path):
     options = {"tree": tree, "split": "valid", "answers": str(tmp_path / "answers"), "model": "stub"}
     (tmp_path / "out").mkdir()
     good = completion("There is cardiomegaly.")
-    with server(good, good, (400, "{}")) as (address, received), pytest.raises(ChatError, match="400"):
+    with server(good, good, (400, "{}")) as (address, received), pytest.raises(ModelError, match="400"):
         summarise_by_chat(tmp_path / "out", url=address, **options)
     assert not (tmp_path / "out" / "training.json").exists() and len(received) == 3
     count = len(ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, "valid"))))
@@ -53,6 +53,6 @@ def test_a_server_that_gives_up_half_way_is_gone_on_with(tree, tmp_path):
     "settings", [{}, {"url": "http://localhost:1"}, {"url": "http://localhost:1", "model": "m", "checkpoint": "c"}]
 )
 def test_chat_settings_that_name_no_model_or_two_are_told(tree, tmp_path, settings):
-    with pytest.raises(ChatError, match="chat needs either 'checkpoint', or 'url' and 'model'; correct it in experi"):
+    with pytest.raises(ModelError, match="chat needs either 'checkpoint', or 'url' and 'model'; correct it in experi"):
         summarise_by_chat(tmp_path, tree=tree, split="valid", answers=str(tmp_path / "answers"), **settings)
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from lib.data import ct_rate, rad_chestct
 from lib.data.errors import DataError
 from lib.data.volumes import normalise
-from lib.training.batches import crop_batch
 from papers.brgsa import prepare as prepared
 from papers.brgsa.prepare import (
     prepare_ct_rate,
@@ -24,6 +23,7 @@ from papers.brgsa.prepare import (
     write_pairs,
     write_summaries,
 )
+from papers.brgsa.pretraining import crop_batch
 
 SPACING, SHAPE = (2.0, 3.0, 4.0), (9, 8, 7)
 NAMES = ["train_2_a_1.nii.gz", "train_1_a_2.nii.gz", "train_1_a_1.nii.gz"]  # not sorted: the metadata's order counts

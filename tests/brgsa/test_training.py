@@ -7,12 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib.models.brgsa import BrgSA, frozen_tokens, score_variants
-from lib.models.knowledge_bank import KnowledgeBank
+from lib.models.brgsa import BrgSA, KnowledgeBank, frozen_tokens, score_variants
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training.batches import epoch_order, merged_statements
-from lib.training.loop import TrainingError
+from lib.training.loop import TrainingError, epoch_order
 from papers.brgsa import training as alignment
+from papers.brgsa.training import merged_statements
 
 REPORTS = 16
 SIDES = (8, 6, 9)
@@ -233,7 +232,7 @@ def test_an_epoch_is_a_fresh_permutation_whose_incomplete_batch_is_dropped():
     assert len({tuple(epoch) for epoch in epochs}) == 4
     assert set(np.concatenate(epochs)) == set(range(11))  # what is dropped changes
     assert (epoch_order(count=11, batch=3, seed=5, step=0) != orders[0]).any()
-    with pytest.raises(ValueError, match=r"^3 items do not fill one batch of 4; use a smaller batch or more data$"):
+    with pytest.raises(TrainingError, match=r"^3 items do not fill one batch of 4; use a smaller batch or more data$"):
         epoch_order(count=3, batch=4, seed=0, step=0)
 
 

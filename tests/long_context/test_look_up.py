@@ -9,8 +9,8 @@ import torch
 from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED, encode
 from lib.training.loop import TrainingError
-from lib.training.stacked import fit_stacked, language_loss
-from lib.training.stacked_sft import encode_all, finetune_stacked, member
+from lib.training.stacked import encode_all, finetune_stacked, fit_stacked, language_loss, member
+from papers.long_context import look_up
 from papers.long_context.look_up import draw_documents, pretrain_reader, read_vocabulary
 
 KEYS = [f"key{i}" for i in range(20)]
@@ -131,7 +131,8 @@ def test_rows_that_would_be_cut_are_refused(tmp_path, tokenizer):
         encode_all([path], tokenizer, max_length=16)
 
 
-def test_a_reader_that_does_not_learn_is_told(tmp_path):
+def test_a_reader_that_does_not_learn_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(look_up, "ATTEMPTS", 2)
     words = tmp_path / "world.json"
     words.write_text(json.dumps({"general": KEYS[:10], "taught": KEYS[10:15], "held_out": KEYS[15:], "values": VALUES}))
     curriculum = {
@@ -144,9 +145,7 @@ def test_a_reader_that_does_not_learn_is_told(tmp_path):
         "learnt": 0.5,
     }
     with pytest.raises(TrainingError, match="letters were not learnt in 2 starts of 22 steps"):
-        pretrain_reader(
-            tmp_path / "base", words=words, letters=LETTERS, texts=TEXTS, curriculum=curriculum, attempts=2, **SIZES
-        )
+        pretrain_reader(tmp_path / "base", words=words, letters=LETTERS, texts=TEXTS, curriculum=curriculum, **SIZES)
 
 
 def test_fit_stacked_is_the_engine(base, tokenizer):

@@ -8,6 +8,7 @@ import pytest
 from released_files import released
 from scipy.stats import permutation_test
 
+from lib.evaluation.inputs import EvaluationError
 from papers.machine_mindset.personality import AXES, letter_contrasts, matched_pairs
 
 TYPES = ["".join(letters) for letters in itertools.product(*AXES.values())]
@@ -112,12 +113,12 @@ def test_a_missing_score_drops_its_pair_only():
 
 def test_bad_input_is_refused():
     table = random_table()
-    with pytest.raises(ValueError, match=r"no axis 'EI'; use one of energy"):
+    with pytest.raises(EvaluationError, match=r"no axis 'EI'; use one of energy"):
         letter_contrasts(table, "EI")
-    with pytest.raises(ValueError, match=r"'ESTX' is no MBTI type"):
+    with pytest.raises(EvaluationError, match=r"'ESTX' is no MBTI type"):
         letter_contrasts(table.rename(index={"ESTJ": "ESTX"}), "energy")
-    with pytest.raises(ValueError, match=r"'ESTJ' has two rows"):
+    with pytest.raises(EvaluationError, match=r"'ESTJ' has two rows"):
         letter_contrasts(pd.concat([table, table.loc[["ESTJ"]]]), "energy")
     table["two"] = np.nan
-    with pytest.raises(ValueError, match=r"column 'two' has no pair"):
+    with pytest.raises(EvaluationError, match=r"column 'two' has no pair"):
         letter_contrasts(table, "energy")

@@ -18,8 +18,8 @@ from PIL import Image
 from tiny_llava import write_tiny_llava
 
 from lib.data.errors import DataError
-from lib.models.multimodal_checkpoint import CheckpointError
-from lib.models.released_multimodal import load
+from lib.models import ModelError
+from lib.models.multimodal_checkpoint import load
 from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters
 from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms
@@ -174,9 +174,9 @@ def test_a_truncated_image_stops_the_fit_with_one_sentence_and_the_model_is_left
 
 
 def test_a_source_or_precision_that_cannot_be_used_is_told(release, tmp_path):
-    with pytest.raises(CheckpointError, match=r"is no image-text checkpoint .*; give a folder or a hub id"):
+    with pytest.raises(ModelError, match=r"is no image-text checkpoint .*; give a folder or a hub id"):
         _fit(release, tmp_path / "fit", [_job({}, ["01"])], source=str(release))
-    with pytest.raises(CheckpointError, match="precision is 'float'; use one of no, bf16, fp16"):
+    with pytest.raises(ModelError, match="precision is 'float'; use one of no, bf16, fp16"):
         _fit(release, tmp_path / "fit", [_job({}, ["01"])], precision="float")
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lib.evaluation.exam_prompts import LETTERS
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from papers.med_mat.data import prepare as mat_prepared
 from papers.med_mat.data.files import Record, read_image
-from papers.med_mat.data.questions import LETTERS, read_options, rotations
+from papers.med_mat.data.questions import read_options, rotations
 from papers.med_mat.data.registry import read_registry
 from papers.med_mat.fits.tuning import Questions, letter_scores, passes, tune
 from papers.med_mat.world import world as mat_world

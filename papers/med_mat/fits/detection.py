@@ -23,8 +23,7 @@ from torch import Tensor
 
 from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
-from lib.training.batches import epoch_order
-from lib.training.loop import warmup_cosine
+from lib.training.loop import epoch_order, warmup_cosine
 from lib.training.stacked import fit_stacked
 from papers.med_mat.data.boxes import Located
 from papers.med_mat.data.files import read_image
@@ -186,7 +185,7 @@ def _tune(
     for model in models:
         model.encoder.requires_grad_(False)
     schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))
-    fit_stacked(models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, clip=1.0, schedule=schedule)
+    fit_stacked(models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, schedule=schedule)
 
 
 def _overlap(checkpoint: TinyCheckpoint, located: LocatedRows, no: str, kind: str) -> float:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from lib.evaluation.exam_prompts import LETTERS
 from lib.models.multimodal_checkpoint import TinyCheckpoint
-from papers.med_mat.fits.pretraining import LETTERS, lettered
+from papers.med_mat.fits.pretraining import lettered
 from papers.med_mat.world.general import draw_general
 
 TEST_SEED = 999  # of pictures no general stage is trained with

@@ -11,27 +11,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.models.multimodal_checkpoint import PAD, TinyCheckpoint, pieces
 from lib.models.multimodal_lm import ENCODERS, SIDE, MultimodalLM
-from lib.training.batches import epoch_order
-from lib.training.loop import train, warmup_cosine
+from lib.training.loop import epoch_order, train, warmup_cosine
 
-LETTERS = "ABCD"
 SIZE_EDGES = (1.8, 2.75, 3.95)  # pixels; between the four sizes of the general stage
 CLIP = 1.0
 
 
 # ---------------------------------------------------------------------- image encoder
-def _cells(objects: np.ndarray, *, side: int = 4) -> np.ndarray:
-    """What is in each cell of a ``side`` x ``side`` grid (N, cells, 14) 0/1: ten kinds (shape x tone) and four sizes."""
+def _cells(objects: np.ndarray) -> np.ndarray:
+    """What is in each cell of a 4 x 4 grid (N, 16, 14) 0/1: ten kinds (shape x tone) and four sizes."""
+    side = 4
     there = np.zeros((len(objects), side * side, 14), np.float32)
     for slot in range(objects.shape[1]):
         rows = np.flatnonzero(objects[:, slot, 4] > 0)
@@ -147,7 +149,19 @@ def _vocabulary(asked: list[dict]) -> tuple[list[str], list[str]]:
     said = {piece for text in [*texts, *(o for one in asked for o in one.get("options", []))] for piece in pieces(text)}
     names = sorted(word for word in said if word[0] != "<")
     steps = [f"<{i}>" for i in range(1 + max(int(word[1:-1]) for word in said if word[0] == "<"))]
-    return [PAD, *LETTERS, *steps, "quote", *names], names
+    return [PAD, *LETTERS[:OPTIONS], *steps, "quote", *names], names
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageFit:
+    """How long the language model is trained: ``text_steps`` without pictures, then ``steps`` with, ``batch`` questions each."""
+
+    text_steps: int
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int
+    device: str = "cpu"
 
 
 def pretrain_language(
@@ -158,22 +172,20 @@ def pretrain_language(
     weights: Path,
     width: int,
     depth: int,
-    text_steps: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
     start: Path | None = None,
-    device: str = "cpu",
+    **fit: Any,
 ) -> None:
     """Train projector and language model around the frozen encoder of ``weights`` and write the checkpoint.
 
     First without pictures, quoting the letter of a named option; then on pictures, most of the questions answered by
     word at the start and a fifth at the end, with boxes and outlines in between. With ``start`` the language model is
-    that checkpoint's (another image encoder is joined to it), and it does without the first part.
+    that checkpoint's (another image encoder is joined to it), and it does without the first part. ``fit``: of
+    :class:`LanguageFit`.
     """
     from safetensors.torch import load_file
 
+    how = LanguageFit(**fit)
+    seed, batch, steps, device = how.seed, how.batch, how.steps, how.device
     asked = json.loads((general / "questions.json").read_text())
     words, names = _vocabulary(asked)
     torch.manual_seed(seed)
@@ -202,9 +214,9 @@ def pretrain_language(
         sizes = {kind: max(1, round(share * batch)) for kind, share in shares.items()}
         return one_word.loss(called, features, sizes, seed=seed, step=step)
 
-    for loss, count in ((text_loss, 0 if start else text_steps), (joint_loss, steps)):
+    for loss, count in ((text_loss, 0 if start else how.text_steps), (joint_loss, steps)):
         trained = [p for p in model.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.01)
+        optimiser = torch.optim.AdamW(trained, lr=how.learning_rate, weight_decay=0.01)
         schedule = warmup_cosine(count, warmup=100)
         whole = _Frozen(model)
         train(whole, loss, steps=count, optimiser=optimiser, clip=CLIP, schedule=schedule, device=device)

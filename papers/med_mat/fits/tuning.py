@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models.multimodal_lm import MultimodalLM
-from lib.training.batches import epoch_order
-from lib.training.loop import warmup_cosine
+from lib.training.loop import epoch_order, warmup_cosine
 from lib.training.stacked import fit_stacked
 
 WARMUP = 0.1  # share of the steps
@@ -80,9 +79,7 @@ def tune(
     for model in models:
         model.to(device).encoder.requires_grad_(False)
     schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))
-    losses = fit_stacked(
-        models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, clip=1.0, schedule=schedule
-    )
+    losses = fit_stacked(models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, schedule=schedule)
     for model in models:
         model.cpu()
     return losses

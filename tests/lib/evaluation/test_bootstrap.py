@@ -1,30 +1,20 @@
 """The bootstrap against the released loop (scikit-learn, copied rows), its clusters, its summary."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    f1_score,
-    precision_score,
-    recall_score,
-)
 
 from benchmarks.bootstrap import generated_scores, loop_bootstrap_auc
-from lib.evaluation.bootstrap import (
+from lib.evaluation.classification import (
     BLOCK,
     OVERALL_AVERAGED,
     OVERALL_MACRO,
+    auc_per_class,
     bootstrap_auc,
-    bootstrap_metrics,
     summarise_bootstrap,
 )
-from lib.evaluation.classification import auc_per_class, precision_at_3, recall_at_1, roc_corner_thresholds
 from lib.evaluation.inputs import EvaluationError
 
 
@@ -117,65 +107,6 @@ def test_clusters_of_duplicated_rows_give_back_the_honest_width():
     assert (clustered > 1.6 * naive).all()  # sqrt(4) = 2 in the limit
 
 
-def literal_metrics(labels, scores, thresholds, resamples):
-    rows = len(labels)
-    result = {name: [] for name in ("f1", "accuracy", "precision", "recall", "auprc", "recall_at_1", "precision_at_3")}
-    for i in range(resamples):
-        np.random.seed(i)
-        drawn = np.random.choice(range(rows), size=rows, replace=True)
-        truth, values = labels[drawn], scores[drawn]
-        called = (values > thresholds).astype(int)
-        columns = range(labels.shape[1])
-        result["f1"].append([f1_score(truth[:, c], called[:, c], average="weighted") for c in columns])
-        result["accuracy"].append([accuracy_score(truth[:, c], called[:, c]) for c in columns])
-        result["precision"].append([precision_score(truth[:, c], called[:, c]) for c in columns])
-        result["recall"].append([recall_score(truth[:, c], called[:, c]) for c in columns])
-        result["auprc"].append([average_precision_score(truth[:, c], values[:, c]) for c in columns])
-        result["recall_at_1"].append(recall_at_1(truth, values))
-        result["precision_at_3"].append(precision_at_3(truth, values))
-    return {name: np.array(values) for name, values in result.items()}
-
-
-@pytest.mark.parametrize("decimals", [None, 1])
-def test_every_metric_equals_the_literal_loop(decimals):
-    labels, scores = generated_scores(250, 5, decimals=decimals)
-    measured = bootstrap_metrics(labels, scores, resamples=12)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        literal = literal_metrics(labels, scores, roc_corner_thresholds(labels, scores), 12)
-    np.testing.assert_array_equal(measured["auroc"], bootstrap_auc(labels, scores, resamples=12))
-    for name, expected in literal.items():
-        if name in ("recall", "auprc"):  # undefined here, 0 in scikit-learn
-            expected[np.isnan(measured[name])] = np.nan
-        np.testing.assert_allclose(measured[name], expected, atol=1e-12, err_msg=name)
-
-
-def test_undefined_recall_and_auprc_are_where_no_positive_was_drawn():
-    labels, scores = generated_scores(30, 2)
-    labels[:, 1] = 0
-    labels[4, 1] = 1
-    measured = bootstrap_metrics(labels, scores, resamples=60)
-    drawn = np.array([4 in np.random.RandomState(i).choice(30, 30) for i in range(60)])
-    assert 0 < drawn.sum() < 60
-    for name in ("recall", "auprc"):
-        np.testing.assert_array_equal(np.isnan(measured[name][:, 1]), ~drawn)
-
-
-def test_given_thresholds_are_used_and_not_refitted():
-    labels, scores = common_findings(80)
-    measured = bootstrap_metrics(labels, scores, resamples=5, thresholds=[-99.0, 99.0])
-    np.testing.assert_array_equal(measured["recall"], np.tile([1.0, 0.0], (5, 1)))
-
-
-def test_clusters_reach_every_metric():
-    labels, scores = generated_scores(100, 3)
-    patients = np.arange(100) // 2
-    plain = bootstrap_metrics(labels, scores, resamples=6)
-    clustered = bootstrap_metrics(labels, scores, resamples=6, clusters=patients)
-    assert all((plain[name] != clustered[name]).any() for name in plain)
-    np.testing.assert_array_equal(clustered["auroc"], bootstrap_auc(labels, scores, resamples=6, clusters=patients))
-
-
 def test_summary_gives_both_overall_forms():
     generator = np.random.default_rng(0)
     samples = generator.normal([0.7, 0.8, 0.9], [0.01, 0.02, 0.03], size=(4000, 3))
@@ -208,11 +139,6 @@ def test_summary_leaves_undefined_resamples_out_and_counts_them():
     assert table.loc[OVERALL_MACRO, "mean"] == pytest.approx(0.7)
 
 
-def test_summary_of_one_value_a_resample():
-    table = summarise_bootstrap(np.array([0.1, 0.2, 0.3]), names=["recall@1"])
-    assert list(table.index) == ["recall@1"] and table.loc["recall@1", "mean"] == pytest.approx(0.2)
-
-
 def test_bad_input_names_the_remedy():
     labels, scores = generated_scores(10, 2)
     with pytest.raises(EvaluationError, match="clusters has 9 entries for 10 rows"):
@@ -222,9 +148,5 @@ def test_bad_input_names_the_remedy():
     for resamples in (0, -3):
         with pytest.raises(EvaluationError, match="at least one resample"):
             bootstrap_auc(labels, scores, resamples=resamples)
-        with pytest.raises(EvaluationError, match="at least one resample"):
-            bootstrap_metrics(labels, scores, resamples=resamples)
-    with pytest.raises(EvaluationError, match="1 thresholds for 2 classes"):
-        bootstrap_metrics(labels, scores, thresholds=[0.1], resamples=2)
     with pytest.raises(EvaluationError, match="give one name a class"):
         summarise_bootstrap(np.zeros((4, 2)), names=["a"])

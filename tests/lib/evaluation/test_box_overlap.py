@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.evaluation.box_overlap import cumulative_iou, cumulative_mask_iou
 from lib.evaluation.inputs import EvaluationError
+from lib.evaluation.localisation import cumulative_iou, cumulative_mask_iou
 
 
 @st.composite

@@ -1,34 +1,14 @@
-"""AUROC, average precision, operating points and ranking metrics against scikit-learn and the literal procedures."""
+"""AUROC against scikit-learn, and groups of classes by frequency."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    confusion_matrix,
-    f1_score,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-)
+from sklearn.metrics import roc_auc_score
 
-from lib.evaluation.classification import (
-    auc_per_class,
-    average_precision_per_class,
-    frequency_groups,
-    macro_auc,
-    metrics_from_confusion,
-    precision_at_3,
-    quantile_frequency_groups,
-    recall_at_1,
-    roc_corner_thresholds,
-    threshold_metrics,
-)
+from lib.evaluation.classification import auc_per_class, frequency_groups, macro_auc
 from lib.evaluation.inputs import EvaluationError
 
 
@@ -41,13 +21,10 @@ def example(*, seed=0, rows=400, classes=6, decimals=None):
 
 
 @pytest.mark.parametrize("decimals", [None, 1, 0])
-def test_auc_and_average_precision_equal_scikit_learn(decimals):
+def test_auc_equals_scikit_learn(decimals):
     labels, scores = example(decimals=decimals)
     np.testing.assert_allclose(auc_per_class(labels, scores), roc_auc_score(labels, scores, average=None), atol=1e-12)
     np.testing.assert_allclose(macro_auc(labels, scores), roc_auc_score(labels, scores, average="macro"), atol=1e-12)
-    np.testing.assert_allclose(
-        average_precision_per_class(labels, scores), average_precision_score(labels, scores, average=None), atol=1e-12
-    )
 
 
 def test_auc_by_hand_with_one_tie():
@@ -86,97 +63,7 @@ def test_degenerate_classes():
     np.testing.assert_array_equal(auc_per_class(labels, scores), [np.nan, np.nan, 1.0])
     assert macro_auc(labels, scores) == 1.0
     assert math.isnan(macro_auc(labels[:, :2], scores[:, :2]))
-    np.testing.assert_array_equal(average_precision_per_class(labels, scores), [np.nan, 1.0, 1.0])
     assert auc_per_class([[0], [1]], [[2.0], [2.0]]) == 0.5
-
-
-def literal_corner_threshold(scores, labels):
-    """The released loop: O(distinct scores x rows)."""
-    best_threshold, best = 0, 10000
-    for threshold in np.sort(np.unique(scores)):
-        tn, fp, fn, tp = confusion_matrix(labels, (scores > threshold).astype(int), labels=[0, 1]).ravel()
-        true_rate = tp / (tp + fn) if (tp + fn) > 0 else 0
-        false_rate = fp / (fp + tn) if (fp + tn) > 0 else 0
-        distance = math.sqrt(((1 - true_rate) ** 2) + (false_rate**2))
-        if distance <= best:
-            best, best_threshold = distance, threshold
-    return best_threshold
-
-
-@pytest.mark.parametrize("decimals", [None, 1, 0])
-def test_corner_thresholds_equal_the_literal_loop(decimals):
-    labels, scores = example(rows=120, decimals=decimals)
-    expected = [literal_corner_threshold(scores[:, c], labels[:, c]) for c in range(labels.shape[1])]
-    np.testing.assert_array_equal(roc_corner_thresholds(labels, scores), expected)
-
-
-def test_corner_thresholds_of_one_value_classes_equal_the_literal_loop():
-    scores = np.array([[0.3, 0.3], [0.1, 0.1], [0.2, 0.2]])
-    labels = np.array([[0, 1], [0, 1], [0, 1]])
-    expected = [literal_corner_threshold(scores[:, c], labels[:, c]) for c in range(2)]
-    np.testing.assert_array_equal(roc_corner_thresholds(labels, scores), expected)
-    assert expected == [0.3, 0.1]  # nothing predicted; as much as a threshold that is a score can predict
-
-
-def test_equal_distances_take_the_larger_threshold():
-    # positives 1 and 3, negatives 0 and 2: cutting at 0 (TPR 1, FPR 1/2) and at 2 (TPR 1/2, FPR 0) is equally near
-    labels, scores = [[0], [1], [0], [1]], [[0.0], [1.0], [2.0], [3.0]]
-    assert roc_corner_thresholds(labels, scores) == [2.0]
-
-
-@pytest.mark.parametrize("decimals", [None, 1])
-def test_threshold_metrics_equal_scikit_learn(decimals):
-    labels, scores = example(decimals=decimals)
-    thresholds = roc_corner_thresholds(labels, scores)
-    thresholds[0] = scores.max() + 1  # nothing predicted in this class
-    measured = threshold_metrics(labels, scores, thresholds)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for c in range(labels.shape[1]):
-            truth, predicted = labels[:, c], (scores[:, c] > thresholds[c]).astype(int)
-            assert measured["f1"][c] == pytest.approx(f1_score(truth, predicted, average="weighted"), abs=1e-12)
-            assert measured["accuracy"][c] == pytest.approx(accuracy_score(truth, predicted), abs=1e-12)
-            assert measured["precision"][c] == pytest.approx(precision_score(truth, predicted), abs=1e-12)
-            assert measured["recall"][c] == pytest.approx(recall_score(truth, predicted), abs=1e-12)
-
-
-def test_threshold_is_strict():
-    assert threshold_metrics([[1], [0]], [[0.5], [0.4]], [0.5])["recall"] == [0.0]
-
-
-def test_recall_without_positives_is_undefined_not_zero():
-    measured = metrics_from_confusion(0, 1, 0, 3)
-    assert np.isnan(measured["recall"]) and measured["precision"] == 0 and measured["accuracy"] == 0.75
-
-
-def literal_ranking(labels, scores, k):
-    z = (scores - scores.mean(axis=0)) / (scores.std(axis=0) + 1e-8)
-    recall, precision = [], []
-    for truth, row in zip(labels, z, strict=True):
-        hits = truth[np.argsort(row)[::-1][:k]].sum()
-        precision.append(hits / k)
-        if truth.sum():
-            recall.append(hits / truth.sum())
-    return np.mean(recall), np.mean(precision)
-
-
-def test_ranking_metrics_equal_the_literal_procedure():
-    labels, scores = example(classes=8)
-    assert (labels.sum(axis=1) == 0).any()
-    assert recall_at_1(labels, scores) == pytest.approx(literal_ranking(labels, scores, 1)[0], abs=1e-12)
-    assert precision_at_3(labels, scores) == pytest.approx(literal_ranking(labels, scores, 3)[1], abs=1e-12)
-
-
-def test_ranking_metrics_do_not_see_a_column_shift_or_scale():
-    labels, scores = example()
-    moved = scores * np.array([1, 5, 0.2, 3, 1, 2]) + np.array([9, 0, -4, 1, 2, 3])
-    assert recall_at_1(labels, moved) == pytest.approx(recall_at_1(labels, scores), abs=1e-12)
-    assert precision_at_3(labels, moved) == pytest.approx(precision_at_3(labels, scores), abs=1e-12)
-
-
-def test_recall_at_1_without_any_positive_is_undefined():
-    assert math.isnan(recall_at_1([[0, 0], [0, 0]], [[0.1, 0.2], [0.4, 0.3]]))
-    assert precision_at_3([[0, 0], [0, 0]], [[0.1, 0.2], [0.4, 0.3]]) == 0
 
 
 def test_frequency_groups_at_their_borders():
@@ -184,9 +71,6 @@ def test_frequency_groups_at_their_borders():
     for c, positives in enumerate((100, 99, 10, 9)):
         labels[:positives, c] = 1
     assert frequency_groups(labels).tolist() == ["head", "medium", "medium", "tail"]
-    # counts 9, 10, 99, 100: quartiles 9.75 and 99.25
-    assert quantile_frequency_groups(labels).tolist() == ["head", "medium", "medium", "tail"]
-    assert quantile_frequency_groups(np.ones((5, 3))).tolist() == ["tail"] * 3  # at or below the lower cut
     with pytest.raises(EvaluationError, match="tail=20 exceeds head=10"):
         frequency_groups(labels, head=10, tail=20)
 
@@ -203,11 +87,5 @@ def test_frequency_groups_at_their_borders():
     ],
 )
 def test_bad_input_names_the_entry(labels, scores, message):
-    for function in (auc_per_class, average_precision_per_class, roc_corner_thresholds, recall_at_1):
-        with pytest.raises(EvaluationError, match=message):
-            function(labels, scores)
-
-
-def test_a_threshold_for_each_class_is_needed():
-    with pytest.raises(EvaluationError, match="1 thresholds for 2 classes"):
-        threshold_metrics([[0, 1], [1, 0]], [[0.1, 0.2], [0.3, 0.4]], [0.5])
+    with pytest.raises(EvaluationError, match=message):
+        auc_per_class(labels, scores)

@@ -8,7 +8,6 @@ from sklearn.decomposition import PCA
 
 from lib.evaluation.inputs import EvaluationError
 from lib.evaluation.modality_gap import (
-    effective_atoms,
     measure_gap,
     modality_classifier_accuracy,
     pca_embedding,
@@ -85,12 +84,6 @@ def test_groups_keep_copies_of_a_pair_on_one_side():
     assert leaking == 1.0 and honest < 0.75
 
 
-def test_effective_atoms_in_closed_form():
-    weights = np.array([[0.25] * 4, [1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1]])
-    np.testing.assert_allclose(effective_atoms(weights), [4, 1, 2, 1 / 0.52])
-    np.testing.assert_allclose(effective_atoms(weights[:, ::-1]), effective_atoms(weights))
-
-
 def test_pca_is_the_best_linear_map_of_the_unit_vectors():
     vectors = normal(40, 6) * np.array([5, 3, 1, 1, 1, 1])
     embedded = pca_embedding(vectors)
@@ -124,8 +117,6 @@ def test_umap_keeps_two_clusters_apart_quietly_and_repeats():
         (lambda: measure_gap(normal(6, 3), normal(6, 3), seed=0, groups=[1] * 6), "in 1 groups cannot be split"),
         (lambda: measure_gap(normal(6, 3), normal(6, 3), seed=0, groups=[1] * 5), "5 entries for 6 pairs"),
         (lambda: measure_gap(normal(6, 3) * [1, np.nan, 1], normal(6, 3), seed=0), r"image\[0, 1\] is nan"),
-        (lambda: effective_atoms([[0.5, 0.5], [0.9, 0.9]]), r"weights\[1\] sums to 1.8"),
-        (lambda: effective_atoms([[1.5, -0.5]]), "least -0.5"),
         (lambda: umap_embedding(normal(4, 3), seed=0), "at least 5"),
         (lambda: pca_embedding(normal(1, 3)), "at least 2 rows"),
     ],

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lib.models import causal_lm
+from lib.models import ModelError, causal_lm
 
 TEXTS = ["the key is red, and blue.\nquestion: where? A B C D", "你好吗？好的。甲是乙", "x_1 (y) + 3"]
 SIZES = {"width": 32, "depth": 2, "heads": 4, "key_value_heads": 2}
@@ -25,7 +25,6 @@ def test_a_checkpoint_is_a_folder_that_transformers_loads(tmp_path, architecture
     folder = _write(tmp_path, architecture=architecture, chat_template=template, **more)
     model, tokenizer = causal_lm.load(folder)
     assert json.loads((folder / "config.json").read_text())["model_type"] == architecture == model.config.model_type
-    assert causal_lm.count_weights(folder) == sum(p.numel() for p in model.parameters())
     assert not model.training and model.config.eos_token_id == tokenizer.eos_token_id
     assert not list(folder.glob("*.bin")) and not list(folder.glob("*.pt"))
     for text in TEXTS[:2]:
@@ -62,11 +61,6 @@ def test_templates_end_every_answer_and_begin_every_prompt(tmp_path):
     assert text == "<s>[INST] key [/INST] red</s><s>[INST] where [/INST] blue</s>"  # Aurora: every turn has its own <s>
 
 
-def test_unknown_words_are_told(tmp_path):
-    _, tokenizer = causal_lm.load(_write(tmp_path))
-    assert causal_lm.unknown_words(tokenizer, "the green key") == ["green"]
-
-
 def _bytes(model) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
@@ -93,17 +87,17 @@ def test_nf4_holds_linear_layers_and_fused_experts_in_four_bits(tmp_path):
     ],
 )
 def test_unknown_names_are_refused_before_anything_is_written(tmp_path, broken, says):
-    with pytest.raises(causal_lm.CheckpointError, match=says):
+    with pytest.raises(ModelError, match=says):
         _write(tmp_path / "new", **broken)
     assert not (tmp_path / "new").exists()
 
 
 def test_what_is_no_checkpoint_is_told_in_one_sentence(tmp_path):
-    with pytest.raises(causal_lm.CheckpointError, match=r"has no config\.json; give the folder"):
+    with pytest.raises(ModelError, match=r"has no config\.json; give the folder"):
         causal_lm.load(tmp_path)
     folder = _write(tmp_path / "cut")
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:500])
-    with pytest.raises(causal_lm.CheckpointError, match=r"cut cannot be loaded .*; give a complete folder"):
+    with pytest.raises(ModelError, match=r"cut cannot be loaded .*; give a complete folder"):
         causal_lm.load(folder)
-    with pytest.raises(causal_lm.CheckpointError, match="quantisation 'int3' is not known; give nf4"):
+    with pytest.raises(ModelError, match="quantisation 'int3' is not known; give nf4"):
         causal_lm.load(_write(tmp_path / "good"), quantisation="int3")

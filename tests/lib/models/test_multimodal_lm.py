@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.multimodal_checkpoint import CheckpointError, TinyCheckpoint, padded_length, pieces
+from lib.models import ModelError
+from lib.models.multimodal_checkpoint import TinyCheckpoint, load, padded_length, pieces
 from lib.models.multimodal_lm import ENCODERS, GRID, MultimodalLM
-from lib.models.released_multimodal import load
 
 WORDS = ["<pad>", "A", "B", "C", "D", *(f"<{i}>" for i in range(17)), "lung", "brain", "normal", "abnormal", "cyst"]
 SETTINGS = {"encoder": "convolution", "vocabulary": len(WORDS), "width": 24, "depth": 3}
@@ -118,9 +118,9 @@ def test_words_the_model_does_not_know_are_passed_over():
     checkpoint = _checkpoint()
     assert pieces("lung: {<3><12>} (T-2)") == ["lung", "<3>", "<12>", "T-2"]
     assert checkpoint.encode("What does the lung show?\nA: normal") == [WORDS.index(w) for w in ("lung", "A", "normal")]
-    with pytest.raises(CheckpointError, match="knows no word of 'what now'"):
+    with pytest.raises(ModelError, match="knows no word of 'what now'"):
         checkpoint.prompts(["lung", "what now"])
-    with pytest.raises(CheckpointError, match="give them one length"):
+    with pytest.raises(ModelError, match="give them one length"):
         checkpoint.with_answers(["lung", "brain"], ["A", "<1><2>"])
 
 
@@ -182,7 +182,7 @@ def test_the_written_answer_is_the_likeliest_token():
 def test_a_damaged_checkpoint_is_named(tmp_path, damage):
     _checkpoint().save(tmp_path)
     damage(tmp_path)
-    with pytest.raises(CheckpointError, match=r"is no checkpoint of this model .*; build it again") as error:
+    with pytest.raises(ModelError, match=r"is no checkpoint of this model .*; build it again") as error:
         load(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
 
@@ -193,12 +193,12 @@ def test_pictures_of_another_form_are_refused():
         np.zeros((2, 32, 32), np.float32),
         np.zeros((2, 32, 32, 3), np.uint8),
     ):
-        with pytest.raises(CheckpointError, match=r"give uint8 \(N, 32, 32\)"):
+        with pytest.raises(ModelError, match=r"give uint8 \(N, 32, 32\)"):
             _checkpoint().see(wrong)
 
 
 # ---------------------------------------------------------------------- released models
 def test_a_source_that_is_neither_kind_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="is no image-text checkpoint") as error:
+    with pytest.raises(ModelError, match="is no image-text checkpoint") as error:
         load(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lib.models import ModelError
 from lib.models.vision_transformer_3d import (
     Block,
     VisionTransformer3D,
@@ -127,7 +128,7 @@ def test_the_class_token_comes_first_and_has_no_position(vit):
 @pytest.mark.parametrize("sides", [(15, 6, 6), (16, 5, 6), (16, 6, 7), (2, 6, 6)])
 def test_a_side_that_is_no_whole_number_of_patches_is_told(vit, sides):
     sentence = rf"a volume of \({sides[0]}, {sides[1]}, {sides[2]}\) voxels is not a whole number of patches"
-    with pytest.raises(ValueError, match=sentence + r" of \(4, 2, 3\)"):
+    with pytest.raises(ModelError, match=sentence + r" of \(4, 2, 3\)"):
         vit(torch.zeros(1, 1, *sides))
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from lib.models import causal_lm
-from lib.training.chat_encoding import IGNORED, RowError, encode, read_rows, turns, write_rows
+from lib.training.chat_encoding import IGNORED, encode, read_rows, turns, write_rows
+from lib.training.loop import TrainingError
 
 WORDS = [f"w{i}" for i in range(40)]
 
@@ -87,7 +88,7 @@ def test_a_long_dialogue_is_cut_at_the_length_and_listed(tokenizer):
     ],
 )
 def test_a_row_that_cannot_be_trained_on_is_named(tokenizer, row, says):
-    with pytest.raises(RowError, match=says):
+    with pytest.raises(TrainingError, match=says):
         encode([_row("w1", "w2"), row], tokenizer, max_length=64)
 
 
@@ -97,7 +98,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
     other = copy.deepcopy(tokenizer)
     other.chat_template = "{{ messages | length }}" + other.chat_template.replace("eos_token", "eos_token")
     other.chat_template = "{% if messages | length > 2 %}w7{% endif %}" + tokenizer.chat_template
-    with pytest.raises(RowError, match="row 0 is written differently when turns follow it"):
+    with pytest.raises(TrainingError, match="row 0 is written differently when turns follow it"):
         encode([_row("w1", "w2", "w3", "w4")], other, max_length=64)
 
 
@@ -118,5 +119,5 @@ def test_rows_go_to_disk_and_back(tmp_path):
 def test_a_damaged_file_is_named_with_its_line(tmp_path, line, says):
     path = tmp_path / "rows.jsonl"
     path.write_text("" if line is None else json.dumps({"text": "a"}) + f"\n{line}\n")
-    with pytest.raises(RowError, match=says):
+    with pytest.raises(TrainingError, match=says):
         read_rows(path)

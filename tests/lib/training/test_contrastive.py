@@ -13,7 +13,7 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.models.knowledge_bank import KnowledgeBank
+from lib.models.brgsa import KnowledgeBank
 from lib.training.contrastive import SCALE, brgsa_loss, gather_with_gradient, info_nce
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,10 +45,9 @@ def naive_mse(a, b):
 
 # ---------------------------------------------------------------------- InfoNCE
 @settings(max_examples=20, deadline=None)
-@given(batch=st.integers(1, 9), width=st.integers(2, 7), seed=st.integers(0, 999), scale=st.floats(0.5, 30))
-def test_info_nce_is_the_formula_summed_over_both_directions(batch, width, seed, scale):
+@given(batch=st.integers(1, 9), width=st.integers(2, 7), seed=st.integers(0, 999))
+def test_info_nce_is_the_formula_summed_over_both_directions(batch, width, seed):
     a, b, *_ = vectors(batch, width, seed=seed)
-    assert info_nce(a, b, scale=scale).item() == pytest.approx(naive_nce(a, b, scale), rel=1e-9, abs=1e-9)
     assert SCALE == 10.0 and info_nce(a, b).item() == pytest.approx(naive_nce(a, b), rel=1e-9, abs=1e-9)
 
 

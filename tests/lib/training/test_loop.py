@@ -44,6 +44,34 @@ def equal(one, two):
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
+# ---------------------------------------------------------------------- what a step may return
+def test_several_losses_count_as_their_mean_and_go_back_one_by_one():
+    def linear():
+        torch.manual_seed(0)
+        return nn.Linear(4, 1)
+
+    def half(model, step, part):
+        return squared(model, 2 * step + part)
+
+    one, two = linear(), linear()
+    whole = run(one, loss=lambda m, step: (half(m, step, 0) + half(m, step, 1)) / 2)
+    parts = run(two, loss=lambda m, step: [half(m, step, 0), half(m, step, 1)])
+    assert parts == pytest.approx(whole) and torch.allclose(one.weight, two.weight)
+
+
+def test_none_ends_the_training():
+    assert len(run(model_of(), loss=lambda m, step: squared(m, step) if step < 3 else None)) == 3
+
+
+def test_a_function_may_bound_the_gradients():
+    def clip(parameters):
+        torch.nn.utils.clip_grad_norm_(parameters, 0.05)
+
+    losses = [run(whole := model_of(), clip=0.05), run(by_hand := model_of(), clip=clip)]
+    assert losses[0] == losses[1]
+    assert equal(whole, by_hand)
+
+
 # ---------------------------------------------------------------------- resuming
 @pytest.mark.parametrize("stop", [1, 4, 5, 8])
 def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(tmp_path, stop):

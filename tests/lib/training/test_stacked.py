@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lib.models import causal_lm
+from lib.training import stacked
 from lib.training.chat_encoding import encode
 from lib.training.loop import TrainingError, train, warmup_cosine
 from lib.training.stacked import fit_stacked, language_batches, language_loss
@@ -37,8 +38,9 @@ def _loss(call, batch):
     return nn.functional.cross_entropy(call(batch["x"]), batch["y"])
 
 
-def test_members_end_where_they_would_have_ended_alone():
-    """Another norm limit, decay and schedule for none of them: clipping must bite on each member by itself."""
+def test_members_end_where_they_would_have_ended_alone(monkeypatch):
+    """Clipping must bite on each member by itself."""
+    monkeypatch.setattr(stacked, "CLIP", 0.05)
     schedule, alone, losses = warmup_cosine(STEPS, warmup=3), [], []
     for member in range(4):
         model = _mlp(member)
@@ -49,14 +51,12 @@ def test_members_end_where_they_would_have_ended_alone():
                 steps=STEPS,
                 clip=0.05,
                 schedule=schedule,
-                optimiser=torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.1),
+                optimiser=torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0),
             )
         )
         alone.append(model)
     models = [_mlp(member) for member in range(4)]
-    together = fit_stacked(
-        models, _batch(range(4)), _loss, steps=STEPS, learning_rate=RATE, weight_decay=0.1, clip=0.05, schedule=schedule
-    )
+    together = fit_stacked(models, _batch(range(4)), _loss, steps=STEPS, learning_rate=RATE, schedule=schedule)
     assert together.shape == (STEPS, 4)
     np.testing.assert_allclose(together, np.array(losses).T, atol=1e-5)
     for one, other in zip(alone, models, strict=True):
