@@ -39,8 +39,7 @@ from lib.data.ct_rate_layout import (
     volume_path,
 )
 from lib.data.ct_rate_text import read_prompts, read_training_json, write_prompts, write_training_json
-from lib.data.errors import DataError
-from lib.data.files import one_line, read_table, table_bytes, write_atomic
+from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
 from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, check_spacing, preprocess_volume, slope_already_applied
 
 __all__ = [
@@ -230,15 +229,15 @@ def write_split(
     reports: pd.DataFrame | None = None,
 ) -> None:
     """Writes the CSVs of one split: rows of `write_volume`, 0/1 labels, and reports (`REPORT_COLUMNS`) if given."""
-    write_atomic(metadata_path(root, split), table_bytes(pd.DataFrame(list(metadata), columns=list(METADATA_COLUMNS))))
-    write_atomic(labels_path(root, split), table_bytes(labels))
+    write_csv(metadata_path(root, split), pd.DataFrame(list(metadata), columns=list(METADATA_COLUMNS)))
+    write_csv(labels_path(root, split), labels, key="VolumeName")
     if reports is not None:
-        write_atomic(reports_path(root, split), table_bytes(reports))
+        write_csv(reports_path(root, split), reports, key="VolumeName")
 
 
 def read_metadata(path: Path) -> pd.DataFrame:
     """The metadata CSV indexed by VolumeName; spacing and rescale of every row are checked (NaN, zero, text)."""
-    table = read_table(path, columns=METADATA_COLUMNS[1:])
+    table = read_csv(path, columns=METADATA_COLUMNS[1:], key="VolumeName")
     for name, row in table.to_dict("index").items():
         row_spacing(row, name=f"{path}, {name}")
         _row_rescale(row, name=f"{path}, {name}")
@@ -248,7 +247,7 @@ def read_metadata(path: Path) -> pd.DataFrame:
 
 def read_labels(path: Path, labels: Sequence[str] | None = None) -> pd.DataFrame:
     """0/1 labels, int8, indexed by VolumeName; columns `labels` in that order, or all of the file's in its own."""
-    table = read_table(path, columns=labels or ())
+    table = read_csv(path, columns=labels or (), key="VolumeName")
     table = table[list(labels)] if labels is not None else table
     numbers = table.apply(pd.to_numeric, errors="coerce")
     wrong = ~numbers.isin([0, 1])
@@ -263,7 +262,7 @@ def read_labels(path: Path, labels: Sequence[str] | None = None) -> pd.DataFrame
 
 def read_reports(path: Path) -> pd.DataFrame:
     """Findings_EN and Impressions_EN (text, "" where empty) indexed by VolumeName."""
-    return read_table(path, columns=REPORT_COLUMNS[1:])[list(REPORT_COLUMNS[1:])].fillna("")
+    return read_csv(path, columns=REPORT_COLUMNS[1:], key="VolumeName")[list(REPORT_COLUMNS[1:])]
 
 
 def images_by_report(reports: pd.DataFrame) -> dict[str, list[str]]:

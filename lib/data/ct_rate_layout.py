@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 
 CT_RATE_LABELS = (  # also the order of the prompts and of the columns of released score files
     "Medical material",

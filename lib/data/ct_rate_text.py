@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lib.data.ct_rate_layout import parse_volume_name, volume_path
-from lib.data.errors import DataError
-from lib.data.files import read_json, write_json
+from lib.data.files import DataError, read_json, write_json
 
 
 def write_training_json(path: Path, content: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]) -> None:

@@ -23,14 +23,11 @@ file, the row and the remedy; writers refuse what a format cannot hold and leave
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.data.errors import DataError
-from lib.data.files import write_atomic
-from lib.data.json_rows import check_keys, check_text, read_json_lines, read_json_list, write_json_lines
+from lib.data.files import DataError, check_keys, check_text, read_json, read_json_lines, write_json, write_json_lines
 
 Row = dict[str, list[dict[str, str]]]
 
@@ -102,7 +99,7 @@ def _checked(path: Path, rows: Iterable[Row], *, empty: bool) -> list[tuple[str,
 # ---------------------------------------------------------------------------------------------------------- Alpaca
 def alpaca_records(path: Path) -> list[dict[str, Any]]:
     """The records of an Alpaca file exactly as they stand in it, each checked."""
-    records = read_json_list(path)
+    records = read_json(path, holds=list)
     for number, record in enumerate(records, start=1):
         place = f"{path}, row {number}"
         check_keys(record, place, required=_ALPACA, optional=("history", "system"))
@@ -137,7 +134,7 @@ def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """A JSON list as it is, e.g. of :func:`alpaca_records`: equal records are read back."""
     if not records:
         raise DataError(f"there is no row to write to {path}; an empty file would look like a damaged one.")
-    write_atomic(path, json.dumps(list(records), ensure_ascii=False, indent=1).encode())
+    write_json(path, list(records))
 
 
 def write_alpaca(path: Path, rows: Iterable[Row], *, history: bool = True) -> None:
@@ -187,7 +184,7 @@ def write_sharegpt(path: Path, rows: Iterable[Row]) -> None:
 # ------------------------------------------------------------------------------------------------------ comparison
 def comparison_records(path: Path) -> list[dict[str, Any]]:
     """The records of a comparison file exactly as they stand in it, each checked."""
-    records = read_json_list(path)
+    records = read_json(path, holds=list)
     for number, record in enumerate(records, start=1):
         place = f"{path}, row {number}"
         check_keys(record, place, required=_ALPACA, optional=("history", "system"))

@@ -23,8 +23,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data.ct_rate_layout import CT_RATE_LABELS
-from lib.data.errors import DataError
-from lib.data.files import one_line, read_table, table_bytes, write_atomic
+from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
 from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, preprocess_volume
 
 ASSUMED_SPACING = (0.8, 0.8, 0.8)  # mm; the released volumes were resampled to it and do not repeat it
@@ -139,7 +138,7 @@ def load_volumes(
 
 def write_metadata(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Writes the rows of `write_volume` as the metadata CSV."""
-    write_atomic(path, table_bytes(pd.DataFrame(list(rows)), key="VolumeAcc_DEID"))
+    write_csv(path, pd.DataFrame(list(rows)))
 
 
 def write_labels(path: Path, labels: pd.DataFrame) -> None:
@@ -152,7 +151,7 @@ def write_labels(path: Path, labels: pd.DataFrame) -> None:
         for label, sources in RAD_SOURCES.items()
         for number, source in enumerate(sources)
     }
-    write_atomic(path, table_bytes(pd.DataFrame(columns, index=labels.index), key="NoteAcc_DEID"))
+    write_csv(path, pd.DataFrame(columns, index=labels.index), key="NoteAcc_DEID")
 
 
 def read_labels(path: Path, *, sources: Mapping[str, Sequence[str]] = RAD_SOURCES) -> pd.DataFrame:
@@ -165,8 +164,8 @@ def read_labels(path: Path, *, sources: Mapping[str, Sequence[str]] = RAD_SOURCE
     try:
         key = next(iter(pd.read_csv(path, nrows=0).columns.intersection(["NoteAcc_DEID", "VolumeAcc_DEID"])), None)
     except (OSError, ValueError):
-        key = None  # read_table says what is wrong with the file
-    table = read_table(path, columns=needed, key=key or "NoteAcc_DEID")[needed]
+        key = None  # read_csv says what is wrong with the file
+    table = read_csv(path, columns=needed, key=key or "NoteAcc_DEID")[needed]
     truth = table.apply(lambda column: column.str.strip().str.lower().map({"true": 1, "false": 0, "1": 1, "0": 0}))
     if truth.isna().to_numpy().any():
         row, column = (int(i) for i in np.argwhere(truth.isna().to_numpy())[0])

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 
 AIR_HU = -1024.0  # what padding is filled with before the window
 HU_WINDOW = (-1000.0, 1000.0)

@@ -29,8 +29,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.data.errors import DataError
-from lib.data.files import write_atomic
+from lib.data.files import DataError, write_atomic
 from lib.data.instructions import Row, turns_of
 from papers.aurora.language import cjk_share
 
@@ -186,9 +185,9 @@ def write_report(path: Path, cleaned: Cleaned) -> None:
 
 def read_report(path: Path) -> list[Dropped]:
     """The lines of :func:`write_report`; :class:`DataError` names a line with another reason or an impossible row."""
-    from lib.data.strict_csv import read_strict
+    from lib.data.files import read_csv
 
-    table = read_strict(path, required=["source", "row", "reason", "detail"])
+    table = read_csv(path, columns=["source", "row", "reason", "detail"])
     for line, row, reason in zip(table.index, table["row"], table["reason"], strict=True):
         if reason not in REASONS or not row.isdecimal() or row == "0":
             raise DataError(f"{path}, line {line} says row '{row}', reason '{reason}'; write the report again.")

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.data import ct_rate, rad_chestct
-from lib.data.errors import DataError
-from lib.data.files import write_json
+from lib.data.files import DataError, write_json
 from lib.data.volumes import normalise
 from papers.brgsa.summaries import RuleSummariser
 

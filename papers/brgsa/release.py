@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.scored_set import ScoredSet
 from lib.evaluation.bootstrap import OVERALL_MACRO, bootstrap_auc, summarise_bootstrap
 from lib.evaluation.classification import macro_auc

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lib.data import ct_rate, rad_chestct
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.scored_set import ScoredSet, align, image_id, read_findings, read_images, read_scores
 
 # Which pair of embeddings the cosine is taken of; "mean" = (vt + v^t) / 2 is the score the authors' code computes.

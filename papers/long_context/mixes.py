@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.data.files import write_json_lines
 from lib.data.instructions import read_alpaca
-from lib.training.chat_encoding import write_rows
 from papers.long_context.mixing import mix_datasets
 
 
@@ -32,4 +32,4 @@ def mix_rows(
     if pool is not None:
         sources["medical"] = [sources["medical"][i] for i in rng.permutation(len(sources["medical"]))[:pool]]
     named = dict(zip(sources, shares, strict=True))
-    write_rows(folder / "rows.jsonl", mix_datasets(sources, shares=named, total=total, seed=seed, repeat=True))
+    write_json_lines(folder / "rows.jsonl", mix_datasets(sources, shares=named, total=total, seed=seed, repeat=True))

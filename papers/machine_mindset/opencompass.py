@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.errors import DataError
-from lib.data.strict_csv import read_strict
+from lib.data.files import DataError, read_csv
 
 BENCHMARKS = ("C-Eval", "CMMLU", "MMLU", "AGIEval", "GAOKAO", "GSM8K", "MATH")
 
@@ -67,7 +66,7 @@ def _benchmark(dataset: str) -> str | None:
 
 
 def _read_one(path: Path) -> pd.DataFrame:
-    table = read_strict(path, required=["dataset", "version", "metric", "mode"])
+    table = read_csv(path, columns=["dataset", "version", "metric", "mode"])
     if len(table.columns) != 5:
         raise DataError(f"{path} has {len(table.columns) - 4} model columns where one is expected; split the file")
     model = table.columns[4]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.instructions import dialogue
 from papers.aurora import cleaning as ic
 from papers.aurora.language import cjk_share, is_cjk

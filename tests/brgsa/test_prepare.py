@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.data import ct_rate, rad_chestct
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.volumes import normalise
 from lib.training.batches import crop_batch
 from papers.brgsa import prepare as prepared

@@ -9,7 +9,7 @@ from brgsa_release import DEVICES, REST, score_path, write_release, write_scores
 from sklearn.metrics import roc_auc_score
 
 from lib.data.ct_rate import CT_RATE_LABELS, CT_RATE_LT_LABELS
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.rad_chestct import RAD_LABELS
 from lib.data.scored_set import ScoredSet
 from papers.brgsa.released_scores import (
@@ -213,7 +213,7 @@ def test_label_file_faults(broken):
     with pytest.raises(DataError, match=r"no row for 'valid_3_a_1' \(1 of 40"):
         load_ct_rate_lt(broken.root)
     path.write_text(good.replace("valid_3_a_2.nii.gz", "valid_3_a_1.nii.gz"))
-    with pytest.raises(DataError, match=r"valid_3_a_1.*more than once"):
+    with pytest.raises(DataError, match=r"valid_3_a_1.*on line 10 and again on line 11"):
         load_ct_rate_lt(broken.root)
     path.write_text(good.replace("Empyema", "Empyaema"))
     with pytest.raises(DataError, match="Empyema"):

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from lib.data import ct_rate, rad_chestct, volumes
 from lib.data.chest_ct import world as chest_ct_world
 from lib.data.chest_ct.findings import LEXICON
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.models.brgsa import score_variants
 from lib.workflow import paths
 from lib.workflow.cache import CacheError

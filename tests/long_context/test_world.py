@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.instructions import read_alpaca
 from lib.training.chat_encoding import read_rows
 from papers.long_context import cmb

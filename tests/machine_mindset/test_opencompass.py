@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from released_files import released
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.machine_mindset.opencompass import (
     BENCHMARKS,
     GAOKAO_POINTS,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.evaluation.inputs import EvaluationError
 from lib.workflow import papers, paths
 from papers.med_mat import audit

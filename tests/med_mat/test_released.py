@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 from tiny_llava import write_tiny_llava
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.models.multimodal_checkpoint import CheckpointError
 from lib.models.released_multimodal import load
 from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters

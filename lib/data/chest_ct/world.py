@@ -21,8 +21,7 @@ from lib.data import ct_rate, rad_chestct
 from lib.data.chest_ct.findings import FINDINGS
 from lib.data.chest_ct.reports import write_report
 from lib.data.chest_ct.scanner import SHAPE, SPACING, Anatomy, Observation, Scan, observe, reconstruct, render_scan
-from lib.data.errors import DataError
-from lib.data.files import table_bytes, write_atomic
+from lib.data.files import DataError, write_atomic, write_csv
 
 SPLITS = {"train": 0, "valid": 1, "external": 2}  # the number is part of every scan's random stream
 LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-RATE-LT-label.csv's own order
@@ -123,7 +122,7 @@ def write_internal(
             if split == "valid" and number == 1:
                 _write_masks(root, name, scan)
     labels = _label_table(rows)
-    write_atomic(lt_labels_path(root, split), table_bytes(labels[list(LT_COLUMNS)]))
+    write_csv(lt_labels_path(root, split), labels[list(LT_COLUMNS)], key="VolumeName")
     ct_rate.write_prompts(root / "CT-RATE_valid_text.json", ct_rate.CT_RATE_LABELS)
     ct_rate.write_prompts(root / "CT-RATE-LT-text.json", ct_rate.CT_RATE_LT_LABELS)
     ct_rate.write_split(
@@ -220,7 +219,7 @@ def write_external(
     columns = [column for of_label in rad_chestct.RAD_SOURCES.values() for column in of_label] + ["other_path"]
     table = pd.DataFrame([{c: c in true for c in columns} for true in sources.values()], index=list(sources))
     rad_chestct.write_metadata(root / "CT_Scan_Metadata_Complete_35747.csv", metadata)
-    write_atomic(root / "merged_abnormality_labels_with_id.csv", table_bytes(table, key="NoteAcc_DEID"))
+    write_csv(root / "merged_abnormality_labels_with_id.csv", table, key="NoteAcc_DEID")
     ct_rate.write_prompts(root / "RAD-ChestCT-text.json", rad_chestct.RAD_LABELS)
 
 

@@ -13,7 +13,6 @@ Used by the Med-MAT studies; generated worlds are written and read here as well.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
@@ -22,8 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lib.data.errors import DataError
-from lib.data.files import one_line, write_atomic
+from lib.data.files import DataError, one_line, read_json, write_json
 from papers.med_mat.data.questions import MOST_OPTIONS, Question, read_options
 from papers.med_mat.data.registry import Registry
 
@@ -141,17 +139,7 @@ def read_rows(path: Path, parse: Callable[[dict], Row]) -> list[Row]:
     Raises :class:`DataError` for a file that is no JSON list or is empty, and for the first row ``parse`` refuses, naming
     file, row (counted from 1) and remedy.
     """
-    path = Path(path)
-    try:
-        rows = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; download or generate the dataset.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not JSON ({one_line(error)}); fetch or generate it again.") from None
-    if not isinstance(rows, list) or not rows:
-        what = "an empty list" if rows == [] else f"a {type(rows).__name__}"
-        raise DataError(f"{path} holds {what}, not a list of questions; fetch or generate it again.")
-    return _parsed(path, rows, parse)
+    return _parsed(Path(path), read_json(path, holds=list), parse)
 
 
 def _parsed(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> list[Row]:
@@ -167,7 +155,7 @@ def _parsed(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> list[
 def write_rows(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> None:
     """Write a JSON list, whole or not at all, after ``parse`` accepted every row as a reader would."""
     _parsed(Path(path), rows, parse)
-    write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1).encode())
+    write_json(path, rows)
 
 
 def read_records(path: Path) -> list[Record]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.files import AbsentError, Record, load_subset
 from papers.med_mat.data.registry import Registry
 from papers.med_mat.data.selection import Subset

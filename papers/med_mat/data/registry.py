@@ -16,9 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.data.errors import DataError
-from lib.data.files import write_atomic
-from lib.data.strict_csv import read_strict
+from lib.data.files import DataError, read_csv, write_atomic
 from papers.med_mat.data.selection import Subset
 
 COLUMNS = (
@@ -84,7 +82,7 @@ def read_registry(path: Path) -> Registry:
     occurs twice, and a member that is no dataset of the table.
     """
     path = Path(path)
-    table = read_strict(path, required=COLUMNS)
+    table = read_csv(path, columns=COLUMNS)
     subsets: dict[str, Subset] = {}
     sources: dict[str, Source] = {}
     members: dict[str, tuple[str, ...]] = {}

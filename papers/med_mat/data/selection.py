@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 
 ELEMENTS = ("modality", "area", "task")
 DIRECTION_TYPES = ("fixed modality", "fixed area", "fixed task", "modality-area pair")

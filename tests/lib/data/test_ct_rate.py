@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data import ct_rate
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.volumes import preprocess_volume
 
 NAMES = ["valid_1_a_1.nii.gz", "valid_1_a_2.nii.gz", "valid_12_b_1.nii.gz"]
@@ -278,16 +278,17 @@ def test_reconstructions_of_a_scan_share_the_report(tree):
             "Zspacing",
             r"validation_metadata\.csv lacks column 'ZSpacing' \(it has VolumeName, XYSpacing, Zsp",
         ),
-        ("4.4", "", r"validation_metadata\.csv, valid_1_a_1\.nii\.gz: spacing \(1\.7, 2\.1, nan\) must be"),
+        ("4.4", "", r"validation_metadata\.csv, valid_1_a_1\.nii\.gz: .* and ZSpacing '' are not spacings"),
+        ("4.4", "nan", r"validation_metadata\.csv, valid_1_a_1\.nii\.gz: spacing \(1\.7, 2\.1, nan\) must be"),
         ("4.4", "0", r"valid_1_a_1\.nii\.gz: spacing \(1\.7, 2\.1, 0\.0\) must be three positive"),
         ("4.4", "thick", r"valid_1_a_1\.nii\.gz: XYSpacing .* and ZSpacing 'thick' are not spacings"),
         ("[1.7, 2.1]", "[1.7]", r"XYSpacing '\[1\.7\]' and ZSpacing '4\.4' are not spacings in mm"),
-        ("[1.7, 2.1]", "nan", r"XYSpacing nan and ZSpacing '4\.4' are not spacings in mm"),
+        ("[1.7, 2.1]", "nan", r"XYSpacing 'nan' and ZSpacing '4\.4' are not spacings in mm"),
         ("[1.7, 2.1]", "__import__('os')", r"are not spacings in mm"),
-        ("-1024.0", "", r"valid_1_a_1\.nii\.gz: RescaleSlope '1\.0' and RescaleIntercept nan must be finite"),
+        ("-1024.0", "", r"valid_1_a_1\.nii\.gz: RescaleSlope '1\.0' and RescaleIntercept '' must be finite"),
         ("-1024.0,1.0", "-1024.0,0", r"RescaleSlope '0' and RescaleIntercept '-1024\.0' must be finite"),
-        ("valid_1_a_2", "valid_1_a_1", r"VolumeName valid_1_a_1\.nii\.gz occurs more than once; keep one"),
-        ("valid_1_a_2.nii.gz", "", r"validation_metadata\.csv, row 2: VolumeName is empty"),
+        ("valid_1_a_2", "valid_1_a_1", r"has 'valid_1_a_1\.nii\.gz' on line 2 and again on line 3; delete one"),
+        ("valid_1_a_2.nii.gz", "", r"validation_metadata\.csv, line 3: VolumeName is empty"),
     ],
 )
 def test_bad_metadata_is_named(tree, old, new, message):
@@ -301,7 +302,7 @@ def test_bad_metadata_is_named(tree, old, new, message):
     ("new", "message"),
     [
         ("2", "Arterial wall calcification is '2', not 0 or 1"),
-        ("", "Arterial wall calcification is nan, not 0 or 1"),
+        ("", "Arterial wall calcification is '', not 0 or 1"),
         ("yes", "Arterial wall calcification is 'yes', not 0 or 1"),
         ("0.5", "Arterial wall calcification is '0.5', not 0 or 1"),
     ],
@@ -323,7 +324,7 @@ def test_missing_tables_and_columns_are_named(tree, tmp_path):
     with pytest.raises(DataError, match=r"validation_reports\.csv lacks column 'Findings_EN'"):
         ct_rate.read_reports(path)
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"validation_reports\.csv is not a CSV table"):
+    with pytest.raises(DataError, match=r"validation_reports\.csv has no row under its header"):
         ct_rate.read_reports(path)
 
 
@@ -354,7 +355,7 @@ def change(content, split, report, **entry):
     [
         ({}, r"top-level keys \[\] must be 'train' and 'val'"),
         ({"valid": {}}, r"top-level keys \['valid'\] must be 'train' and 'val'; rename \['valid'\]"),
-        ([], r"holds a list, not a JSON object"),
+        ([], r"holds a list, not an object"),
         ({"train": []}, r"'train' must map each report"),
         (
             {"train": {"R": {"image": [], "processed_report": ["x"]}}},
@@ -395,7 +396,7 @@ def test_broken_and_repeated_json_is_named(tmp_path):
     with pytest.raises(DataError, match=r"training\.json is not JSON .*line 1"):
         ct_rate.read_training_json(path)
     path.write_text('{"train": {"R": {}, "S": {}, "R": {}}}')
-    with pytest.raises(DataError, match=r"key 'R' occurs more than once"):
+    with pytest.raises(DataError, match=r"key 'R' more than once"):
         ct_rate.read_training_json(path)
 
 

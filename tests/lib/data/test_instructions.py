@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data import instructions as ins
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.workflow import paths
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -151,7 +151,7 @@ BAD = {
     "repeated turn key": (
         ins.read_sharegpt,
         TURN.replace('"b"', '"b", "human": "c"'),
-        "turn 1 has the key 'human' more",
+        "line 1 has the key 'human' more",
     ),
     "blank line": (ins.read_sharegpt, f"{TURN}\n\n{TURN}\n", "line 2 is blank"),
     "cut line": (ins.read_sharegpt, f"{TURN}\n{TURN[:30]}", "line 2 is not JSON"),

@@ -9,7 +9,7 @@ import pytest
 
 from lib.data import rad_chestct
 from lib.data.ct_rate import CT_RATE_LABELS
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.volumes import preprocess_volume
 
 GRID = {"target_spacing": (1.5, 1.5, 3.0), "shape": (10, 12, 8)}
@@ -185,8 +185,8 @@ def test_labels_round_trip_and_either_id_column_will_do(tmp_path):
         ("NoteAcc_DEID", "id", r"merged\.csv lacks column 'NoteAcc_DEID'"),
         (",gi_tube", ",tube", r"merged\.csv lacks column 'gi_tube'"),
         ("trn1,False", "trn1,maybe", r"merged\.csv, trn1: catheter_or_port is 'maybe', not True or False"),
-        ("trn1,False", "trn1,", r"merged\.csv, trn1: catheter_or_port is nan, not True or False"),
-        ("trn2,", "trn1,", r"NoteAcc_DEID trn1 occurs more than once"),
+        ("trn1,False", "trn1,", r"merged\.csv, trn1: catheter_or_port is '', not True or False"),
+        ("trn2,", "trn1,", r"has 'trn1' on line 2 and again on line 3"),
         ("trn2,", "trn1.npz,", r"id trn1 occurs more than once"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.volumes import (
     crop_or_pad,
     normalise,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.files import (
     KEYS,
     Record,
@@ -241,9 +241,9 @@ def test_an_id_that_a_dataset_has_twice_names_both_rows(tmp_path):
     [
         ("", "is not JSON"),
         (json.dumps([RELEASED])[:-9], "is not JSON"),
-        ("[]", "holds an empty list, not a list of questions"),
-        (json.dumps({"rows": []}), "holds a dict, not a list of questions"),
-        ("\udcff", "is not JSON"),
+        ("[]", "holds no row"),
+        (json.dumps({"rows": []}), "holds a dict, not a list of rows"),
+        ("\udcff", "is not a text file in UTF-8"),
     ],
 )
 def test_a_file_that_is_no_list_of_questions_is_told(tmp_path, content, sentence):

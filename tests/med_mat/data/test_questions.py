@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.questions import (
     LETTER_STYLES,
     SUFFIX,

@@ -18,7 +18,7 @@ from lib.data.chest_ct.world import (
     write_internal,
     write_training_json_from,
 )
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.brgsa.summaries import RuleSummariser
 
 GRID = {"shape": (24, 24, 12), "spacing": (15.0, 15.0, 30.0)}
