@@ -51,7 +51,6 @@ __all__ = [
     "images_by_report",
     "labels_path",
     "load_volume",
-    "load_volumes",
     "metadata_path",
     "parse_volume_name",
     "read_labels",
@@ -79,13 +78,12 @@ def write_volume(
     slope: float,
     intercept: float,
     origin: Sequence[float] = (0.0, 0.0, 0.0),
-    direction: np.ndarray | None = None,
 ) -> dict[str, object]:
     """Writes `stored` (X, Y, Z), int16, where CT-RATE keeps it, and returns its metadata row (`METADATA_COLUMNS`).
 
-    `spacing` in mm; `origin` in mm and `direction` (3, 3) in DICOM's LPS frame, columns = directions of x, y, z, a
-    rotation (the metadata holds only the first two columns; default: identity). As in CT-RATE the header says slope
-    1, intercept 0 and the real ones go to the row. The same input gives the same bytes. `DataError` for bad input.
+    `spacing` in mm; `origin` in mm in DICOM's LPS frame, along whose axes the voxels lie. As in CT-RATE the header
+    says slope 1, intercept 0 and the real ones go to the row. The same input gives the same bytes. `DataError` for bad
+    input.
     """
     import nibabel
 
@@ -96,14 +94,7 @@ def write_volume(
         raise DataError(
             f"{name}: {stored.dtype} array of shape {stored.shape}; CT-RATE stores int16 volumes (X, Y, Z)."
         )
-    direction = np.eye(3) if direction is None else np.asarray(direction, dtype=float)
-    rotation = direction.shape == (3, 3) and np.allclose(direction.T @ direction, np.eye(3), atol=1e-5)
-    if not rotation or np.linalg.det(direction) < 0:
-        raise DataError(
-            f"{name}: direction {direction.tolist()} is not a rotation; make its columns a right-handed base."
-        )
-    affine = np.eye(4)
-    affine[:3, :3] = direction * spacing
+    affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = origin
     affine[:2] *= -1  # LPS of DICOM to RAS of NIfTI
     image = nibabel.Nifti1Image(stored, affine)
@@ -116,7 +107,7 @@ def write_volume(
         "XYSpacing": str([spacing[0], spacing[1]]),
         "ZSpacing": spacing[2],
         "ImagePositionPatient": str([float(value) for value in origin]),
-        "ImageOrientationPatient": str([float(value) for value in direction[:, :2].T.ravel()]),
+        "ImageOrientationPatient": str([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
         "RescaleIntercept": float(intercept),
         "RescaleSlope": float(slope),
     }
@@ -200,24 +191,6 @@ def load_volume(
         shape=shape,
         name=str(volume_path(root, name)),
     )
-
-
-def load_volumes(
-    root: Path,
-    names: Sequence[str],
-    metadata: pd.DataFrame,
-    *,
-    target_spacing: Sequence[float] = TARGET_SPACING,
-    shape: Sequence[int] = TARGET_SHAPE,
-) -> np.ndarray:
-    """`load_volume` for each name: float32 (N, X, Y, Z). `metadata` as `read_metadata` returns it."""
-    volumes = np.empty((len(names), *shape), dtype=np.float32)
-    rows = metadata.to_dict("index")
-    for volume, name in zip(volumes, names, strict=True):
-        if name not in rows:
-            raise DataError(f"{name} has no row in the metadata; add one or take it out of the list.")
-        volume[:] = load_volume(root, name, rows[name], target_spacing=target_spacing, shape=shape)
-    return volumes
 
 
 def write_split(

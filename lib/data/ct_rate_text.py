@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lib.data.ct_rate_layout import parse_volume_name, volume_path
+from lib.data.ct_rate_layout import parse_volume_name
 from lib.data.files import DataError, read_json, write_json
 
 
@@ -20,11 +20,11 @@ def write_training_json(path: Path, content: Mapping[str, Mapping[str, Mapping[s
     write_json(path, content)
 
 
-def read_training_json(path: Path, *, root: Path | None = None) -> dict[str, dict[str, dict[str, list[str]]]]:
+def read_training_json(path: Path) -> dict[str, dict[str, dict[str, list[str]]]]:
     """The training JSON, one entry per unique report, as `write_training_json` takes it.
 
-    Images become bare VolumeNames, as the released files list the authors' own folders. With `root`, each must exist
-    in that tree. `DataError` names the report for a wrong key, no image, no statement, or a volume listed twice.
+    Images become bare VolumeNames, as the released files list the authors' own folders. `DataError` names the report
+    for a wrong key, no image, no statement, or a volume listed twice.
     """
     content = read_json(path)
     seen: dict[str, str] = {}
@@ -53,12 +53,9 @@ def read_training_json(path: Path, *, root: Path | None = None) -> dict[str, dic
                     raise DataError(f"{where}: image {image} is already listed under {seen[image]}; keep one of them.")
                 seen[image] = f"{split}, report {report[:60]!r}"
                 try:
-                    exists = root is None or volume_path(root, image).is_file()
                     parse_volume_name(image)
                 except DataError as error:
                     raise DataError(f"{where}: {error}") from None
-                if not exists:
-                    raise DataError(f"{where}: image {volume_path(root, image)} does not exist; fetch it or unlist it.")
     return content
 
 

@@ -11,7 +11,7 @@ Alpaca     JSON list of ``{"instruction", "input", "output"}``, optionally ``"hi
            and ``"system"``; the user's text is the instruction, plus a line break and the input if there is one
 ShareGPT   JSON lines of ``{"conversation": [{"human", "assistant"}, ...]}`` (shareAI's common_zh_70k.jsonl)
 comparison JSON list of Alpaca records whose ``"output"`` is ``[chosen, rejected]`` (LLaMA-Factory, Machine Mindset)
-messages   JSON lines of rows as they are
+messages   JSON lines of rows as they are; read by :mod:`lib.training.chat_encoding`
 =========  ==================================================================================================
 
 Used by every paper that tunes a language model. Readers check every row first and raise :class:`DataError` naming the
@@ -228,15 +228,6 @@ def write_comparisons(path: Path, rows: Sequence[Row]) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- messages
-def read_messages(path: Path) -> list[Row]:
-    """Rows of a JSON-lines file in the canonical form."""
-    rows = []
-    for place, record in read_json_lines(path):
-        check_row(record, place)
-        rows.append(record)
-    return rows
-
-
 def write_messages(path: Path, rows: Iterable[Row]) -> None:
     """Rows as JSON lines in the canonical form."""
     listed = list(rows)

@@ -66,12 +66,10 @@ def volume_path(root: Path, name: str) -> Path:
     return Path(root) / f"{str(name).removesuffix('.npz')}.npz"
 
 
-def write_volume(
-    root: Path, name: str, stored: np.ndarray, *, orientation: Sequence[float] = (1, 0, 0, 0, 1, 0)
-) -> dict[str, str]:
+def write_volume(root: Path, name: str, stored: np.ndarray) -> dict[str, str]:
     """Writes `stored` (X, Y, Z), int16 HU, as RAD-ChestCT does, and returns its metadata row.
 
-    `orientation`: 6 (or 9) direction cosines, only recorded. The same input gives the same bytes.
+    The same input gives the same bytes.
     """
     stored = np.asarray(stored)
     if stored.ndim != 3 or stored.dtype != np.int16:
@@ -86,7 +84,7 @@ def write_volume(
         npz.writestr(zipfile.ZipInfo("ct.npy"), member.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
     path = volume_path(root, name)
     write_atomic(path, archive.getvalue())
-    return {"VolumeAcc_DEID": path.name, "orig_orientation": ",".join(f"{value:g}" for value in orientation)}
+    return {"VolumeAcc_DEID": path.name, "orig_orientation": "1,0,0,0,1,0"}
 
 
 def load_volume(
@@ -121,37 +119,9 @@ def load_volume(
     )
 
 
-def load_volumes(
-    root: Path,
-    names: Sequence[str],
-    *,
-    spacing: Sequence[float] = ASSUMED_SPACING,
-    target_spacing: Sequence[float] = TARGET_SPACING,
-    shape: Sequence[int] = TARGET_SHAPE,
-) -> np.ndarray:
-    """`load_volume` for each name: float32 (N, X, Y, Z)."""
-    volumes = np.empty((len(names), *shape), dtype=np.float32)
-    for volume, name in zip(volumes, names, strict=True):
-        volume[:] = load_volume(root, name, spacing=spacing, target_spacing=target_spacing, shape=shape)
-    return volumes
-
-
 def write_metadata(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Writes the rows of `write_volume` as the metadata CSV."""
     write_csv(path, pd.DataFrame(list(rows)))
-
-
-def write_labels(path: Path, labels: pd.DataFrame) -> None:
-    """Writes 0/1 `labels` (index: ids, columns: RAD_LABELS) as a merged True/False table over the source columns.
-
-    A positive label becomes True in its first source column, so `read_labels` gives `labels` back.
-    """
-    columns = {
-        source: labels[label].astype(bool) & (number == 0)
-        for label, sources in RAD_SOURCES.items()
-        for number, source in enumerate(sources)
-    }
-    write_csv(path, pd.DataFrame(columns, index=labels.index), key="NoteAcc_DEID")
 
 
 def read_labels(path: Path, *, sources: Mapping[str, Sequence[str]] = RAD_SOURCES) -> pd.DataFrame:

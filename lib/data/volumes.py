@@ -153,9 +153,9 @@ def crop_or_pad(array: np.ndarray, shape: Sequence[int], *, fill: float = AIR_HU
     return out
 
 
-def window_hu(array: np.ndarray, low: float = HU_WINDOW[0], high: float = HU_WINDOW[1]) -> np.ndarray:
-    """`array` clamped to [low, high] HU; a new array."""
-    return np.clip(array, low, high)
+def window_hu(array: np.ndarray) -> np.ndarray:
+    """`array` clamped to `HU_WINDOW`; a new array."""
+    return np.clip(array, *HU_WINDOW)
 
 
 def preprocess_volume(

@@ -9,7 +9,6 @@ million weights, so that `mini` and `full` differ by a path. Used by the languag
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -248,27 +247,3 @@ def load(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.eval(), tokenizer
-
-
-def unknown_words(tokenizer, text: str) -> list[str]:
-    """The pieces of ``text`` that a word-level tokenizer would turn into its unknown token; none for byte-level ones."""
-    if tokenizer.unk_token_id is None:
-        return []
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    listed = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    return [text[a:b] for token, (a, b) in listed if token == tokenizer.unk_token_id]
-
-
-def count_weights(folder: Path) -> int:
-    """Number of weights in the safetensors files of a folder."""
-    total = 0
-    for file in sorted(Path(folder).glob("*.safetensors")):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        for shape in shapes:
-            size = 1
-            for side in shape:
-                size *= side
-            total += size
-    return total

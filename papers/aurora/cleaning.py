@@ -14,22 +14,18 @@ Nothing else is changed: rows that stay are the same objects in the same order, 
 too). ``in = kept + dropped`` for every set. Used by ``aurora/tab_instruction_data`` and the Aurora study.
 
 >>> cleaned = clean({"alpaca_zh": read_alpaca(path), "sharegpt": read_sharegpt(other)}, rules=Rules())
->>> cleaned.counts(); write_report(folder / "dropped.csv", cleaned)
+>>> cleaned.counts()
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from lib.data.files import DataError, write_atomic
 from lib.data.instructions import Row, turns_of
 from papers.aurora.language import cjk_share
 
@@ -172,24 +168,3 @@ def _near_duplicates(texts: Mapping[int, str], rules: Rules) -> Iterator[tuple[i
             continue
         kept[i] = grams
         index.insert(i, sketch)
-
-
-def write_report(path: Path, cleaned: Cleaned) -> None:
-    """Every dropped row as one line of a CSV file: source, row, reason, detail."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream)
-    writer.writerow(["source", "row", "reason", "detail"])
-    writer.writerows([one.source, one.row, one.reason, one.detail] for one in cleaned.dropped)
-    write_atomic(path, stream.getvalue().encode())
-
-
-def read_report(path: Path) -> list[Dropped]:
-    """The lines of :func:`write_report`; :class:`DataError` names a line with another reason or an impossible row."""
-    from lib.data.files import read_csv
-
-    table = read_csv(path, columns=["source", "row", "reason", "detail"])
-    for line, row, reason in zip(table.index, table["row"], table["reason"], strict=True):
-        if reason not in REASONS or not row.isdecimal() or row == "0":
-            raise DataError(f"{path}, line {line} says row '{row}', reason '{reason}'; write the report again.")
-    columns = (table["source"], table["row"].astype(int), table["reason"], table["detail"])
-    return [Dropped(*values) for values in zip(*columns, strict=True)]

@@ -17,8 +17,6 @@ import pandas as pd
 
 from lib.data.exams import LETTERS, Exam, Question, layout_of, read_exam, read_members
 
-MISSING = "nan"  # what a missing option turns into when it is put into a prompt
-
 
 def read_mmlu_as_released(folder: Path) -> Exam:
     """MMLU as the release's loader sees it: one row fewer a file, numbered from 0 again, missing options as "nan"."""

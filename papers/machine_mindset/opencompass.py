@@ -170,11 +170,3 @@ def agrees(rebuilt: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
 def written_averages(frame: pd.DataFrame) -> pd.DataFrame:
     """Every average OpenCompass wrote (two decimals): types as index, a column each (``mmlu-weighted`` ...)."""
     return frame[frame["average"]].pivot(index="type", columns="dataset", values="score")
-
-
-def subject_table(frame: pd.DataFrame, benchmark: str) -> pd.DataFrame:
-    """Scores of one benchmark's subjects: types as index, subjects as columns, per cent."""
-    if benchmark not in BENCHMARKS:
-        raise DataError(f"there is no benchmark '{benchmark}'; use one of {', '.join(BENCHMARKS)}")
-    rows = frame[(frame["benchmark"] == benchmark) & ~frame["average"]]
-    return rows.pivot(index="type", columns="dataset", values="score")

@@ -5,12 +5,11 @@ data alike. Each scan has its own random stream (seed, split, scan number): more
 and the same seed gives the same bytes.
 
     write_internal(root, split="train", scans=800, seed=0); write_internal(root, split="valid", scans=300, seed=0)
-    write_training_json_from(root, "train", RuleSummariser(LEXICON)); write_external(other, scans=200, seed=0)
+    write_external(other, scans=200, seed=0)
 """
 
 import io
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-
 SECOND_SCAN_RATE = 0.15  # patients who are scanned twice
 HIGH_INTERCEPT_RATE = 0.15  # scans of a scanner that stores (HU + 8192) * 2 instead of HU + 1024
 EXTERNAL_SHAPE, EXTERNAL_SPACING = (45, 45, 45), (8.0, 8.0, 8.0)  # isotropic, as RAD-ChestCT is
+EXTERNAL_GAIN, EXTERNAL_OFFSET, EXTERNAL_NOISE = 1.05, 15.0, 1.8  # another scanner: HU stretched and raised, more noise
 _BLOCK = 25  # scans over which a finding's frequency is evened out
 
 
@@ -139,21 +139,6 @@ def lt_labels_path(root: Path, split: str) -> Path:
     return Path(root) / ("CT-RATE-LT-label.csv" if split == "valid" else f"CT-RATE-LT-{split}-label.csv")
 
 
-def write_training_json_from(
-    root: Path, split: str, summariser: Callable[[str], list[str]], *, path: Path | None = None
-) -> Path:
-    """Summarises every unique report of a written split into BrgSA's training JSON and returns its path.
-
-    `summariser` turns a report (findings, a space, impression) into statements; `path` defaults to
-    `ctrate_<split>_unique_report.json` under `root`, give one per summariser to keep several.
-    """
-    path = Path(path) if path is not None else Path(root) / f"ctrate_{split}_unique_report.json"
-    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(root, split)))
-    entries = {text: {"images": names, "processed_report": summariser(text)} for text, names in reports.items()}
-    ct_rate.write_training_json(path, {"val" if split == "valid" else split: entries})
-    return path
-
-
 def _label_table(rows: dict[str, tuple[str, ...]]) -> pd.DataFrame:
     """0/1 table, one row a volume or id, one column for each of the 33 findings."""
     values = np.array([[name in shown for name in FINDINGS] for shown in rows.values()], dtype=np.int8)
@@ -194,16 +179,12 @@ def write_external(
     seed: int,
     shape: tuple[int, int, int] = EXTERNAL_SHAPE,
     spacing: tuple[float, float, float] = EXTERNAL_SPACING,
-    gain: float = 1.05,
-    offset: float = 15.0,
-    noise_factor: float = 1.8,
 ) -> None:
     """Writes another hospital's patients under `folder`: npz volumes, metadata, source-column labels, 16 prompts.
 
     Same findings and frequencies, other grid (`shape`, `spacing` in mm; the format does not record the spacing, so
-    hand it to `rad_chestct.load_volumes`), HU stretched to gain * (HU + 1000) - 1000 + offset, `noise_factor` times
-    the noise. A label with several source columns is True in one or two of them, drawn at random. `DataError` if
-    `folder` has volumes.
+    hand it to `rad_chestct.load_volume`), HU stretched, raised and noisier as the constants above say. A label
+    with several source columns is True in one or two of them, drawn at random. `DataError` if `folder` has volumes.
     """
     root = Path(folder)
     if next(root.glob("*.npz"), None) is not None:
@@ -211,8 +192,8 @@ def write_external(
     metadata, sources = [], {}
     for planned in plan_scans("external", scans=scans, seed=seed):
         rng, anatomy, _, scan = _make_scan(planned, "external", seed, shape, spacing)
-        hu, _ = reconstruct(scan, rng, kernel="soft", noise=noise_factor * anatomy.noise)
-        shifted = np.clip(gain * (hu + 1000) - 1000 + offset, -1024, 3071)
+        hu, _ = reconstruct(scan, rng, kernel="soft", noise=EXTERNAL_NOISE * anatomy.noise)
+        shifted = np.clip(EXTERNAL_GAIN * (hu + 1000) - 1000 + EXTERNAL_OFFSET, -1024, 3071)
         name = f"trn{planned.index + 1:05d}"
         metadata.append(rad_chestct.write_volume(root, name, np.rint(shifted).astype(np.int16)))
         sources[name] = _source_columns(rng, planned.findings)

@@ -3,7 +3,6 @@
 The release (huggingface.co/datasets/FreedomIntelligence/Med-MAT) is a JSON list a file:
 
     Aggregated_Subsets/Subset--NN-train.json   or, in a later revision, Subset-NN-train.json at the root
-    Original_Medical_Datasets/ori--NN-train.json   (the README's tree prints Ori--)
     med-mat/<source folders>/...               images, fetched from 87 places; paths in the JSON start with med-mat/
 
 Used by the Med-MAT studies; generated worlds are written and read here as well.
@@ -28,7 +27,6 @@ from papers.med_mat.data.registry import Registry
 KEYS = ("id", "caption", "image", "Question", "Answer", "Question-choice", "Answer-choice", "data-no")
 
 SUBSET_FILES = ("Aggregated_Subsets/Subset--{no}-train.json", "Subset-{no}-train.json")  # first upload, later revision
-ORIGINAL_FILES = ("Original_Medical_Datasets/ori--{no}-train.json", "Original_Medical_Datasets/Ori--{no}-train.json")
 
 Row = TypeVar("Row")
 
@@ -78,12 +76,6 @@ def _found(root: Path, candidates: Sequence[str], what: str) -> Path:
 def subset_file(root: Path, no: str) -> Path:
     """The question file of subset ``no`` ("03") in either layout; :class:`AbsentError` names the places looked at."""
     return _found(Path(root), [name.format(no=no) for name in SUBSET_FILES], f"question file of subset {no}")
-
-
-def original_file(root: Path, no: str) -> Path:
-    """The question file of source dataset ``no`` ("6" or "06"); :class:`AbsentError` names the places looked at."""
-    names = [name.format(no=no.zfill(2)) for name in ORIGINAL_FILES]
-    return _found(Path(root), names, f"question file of dataset {no}")
 
 
 # ---------------------------------------------------------------------- rows
@@ -222,11 +214,9 @@ def load(path: Path, *, registry: Registry, images: Path, missing: str = "stop")
     return Loaded(kept, dict(counts), said)
 
 
-def load_subset(
-    root: Path, no: str, *, registry: Registry, images: Path | None = None, missing: str = "stop"
-) -> Loaded:
-    """:func:`load` of subset ``no`` under ``root``, in either layout; ``images`` defaults to ``root``."""
-    return load(subset_file(root, no), registry=registry, images=images or Path(root), missing=missing)
+def load_subset(root: Path, no: str, *, registry: Registry, missing: str = "stop") -> Loaded:
+    """:func:`load` of subset ``no`` under ``root``, which holds its images too, in either layout."""
+    return load(subset_file(root, no), registry=registry, images=Path(root), missing=missing)
 
 
 def read_image(root: Path, one: Record) -> np.ndarray:

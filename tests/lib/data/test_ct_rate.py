@@ -86,7 +86,7 @@ def test_label_lists_are_the_papers():
 # ---- volumes ----
 def test_volume_round_trip_is_exact_and_reproducible(tmp_path):
     stored = stored_volume()
-    arguments = {"spacing": SPACING, "slope": 1, "intercept": -1024, "origin": (-10, 20.5, 3), "direction": OBLIQUE}
+    arguments = {"spacing": SPACING, "slope": 1, "intercept": -1024, "origin": (-10, 20.5, 3)}
     row = ct_rate.write_volume(tmp_path, NAMES[0], stored, **arguments)
     path = ct_rate.volume_path(tmp_path, NAMES[0])
     first = path.read_bytes()
@@ -100,27 +100,25 @@ def test_volume_round_trip_is_exact_and_reproducible(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [NAMES[0]]  # nothing temporary is left
     assert tuple(row) == ct_rate.METADATA_COLUMNS
     assert row["XYSpacing"] == "[1.7, 2.1]" and row["ZSpacing"] == 4.4
-    np.testing.assert_allclose(json.loads(row["ImageOrientationPatient"]), [*OBLIQUE[:, 0], *OBLIQUE[:, 1]])
+    assert json.loads(row["ImageOrientationPatient"]) == [1, 0, 0, 0, 1, 0]
 
 
 def test_simpleitk_reads_the_same_voxels_and_geometry(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     stored = stored_volume()
-    ct_rate.write_volume(
-        tmp_path, NAMES[0], stored, spacing=SPACING, slope=1, intercept=-1024, origin=(-10, 20.5, 3), direction=OBLIQUE
-    )
+    ct_rate.write_volume(tmp_path, NAMES[0], stored, spacing=SPACING, slope=1, intercept=-1024, origin=(-10, 20.5, 3))
     image = sitk.ReadImage(str(ct_rate.volume_path(tmp_path, NAMES[0])))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image).transpose(2, 1, 0), stored)  # header: slope 1, 0
     np.testing.assert_allclose(image.GetSpacing(), SPACING, rtol=1e-6)
     np.testing.assert_allclose(image.GetOrigin(), (-10, 20.5, 3), atol=1e-5)
-    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3)), OBLIQUE, atol=1e-6)
+    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3)), np.eye(3), atol=1e-6)
 
 
 def test_loading_takes_spacing_and_rescale_from_the_metadata_not_the_header(tree):
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    volumes = ct_rate.load_volumes(tree, NAMES[::-1], metadata, **GRID)
-    assert volumes.shape == (3, 16, 18, 8) and volumes.dtype == np.float32
-    for volume, seed in zip(volumes, (2, 1, 0), strict=True):
+    for seed, name in enumerate(NAMES):
+        volume = ct_rate.load_volume(tree, name, metadata.loc[name], **GRID)
+        assert volume.shape == (16, 18, 8) and volume.dtype == np.float32
         expected = preprocess_volume(stored_volume(seed), spacing=SPACING, slope=1, intercept=-1024, **GRID)
         np.testing.assert_array_equal(volume, expected)
     row = metadata.loc[NAMES[0]].copy()
@@ -183,7 +181,7 @@ def test_a_damaged_volume_is_named(tree, kind):
     path.write_bytes(damaged(path.read_bytes(), kind))
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
     with pytest.raises(DataError, match=r"valid_1_a_1\.nii\.gz is not a readable NIfTI volume .*again\."):
-        ct_rate.load_volumes(tree, NAMES, metadata, **GRID)
+        ct_rate.load_volume(tree, NAMES[0], metadata.loc[NAMES[0]], **GRID)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -209,8 +207,6 @@ def test_missing_and_four_dimensional_volumes_are_named(tree):
     row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid")).loc[NAMES[0]]
     with pytest.raises(DataError, match=r"valid_3_a_1\.nii\.gz does not exist; download it"):
         ct_rate.load_volume(tree, "valid_3_a_1.nii.gz", row, **GRID)
-    with pytest.raises(DataError, match=r"valid_3_a_1\.nii\.gz has no row in the metadata"):
-        ct_rate.load_volumes(tree, ["valid_3_a_1.nii.gz"], pd.DataFrame(), **GRID)
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2), np.int16), np.eye(4)), ct_rate.volume_path(tree, NAMES[0]))
     with pytest.raises(DataError, match=r"valid_1_a_1\.nii\.gz: shape \(3, 3, 3, 2\) is not a volume"):
         ct_rate.load_volume(tree, NAMES[0], row, **GRID)
@@ -222,8 +218,6 @@ def test_missing_and_four_dimensional_volumes_are_named(tree):
         (np.zeros((2, 2, 2), np.float32), {}, "float32 array of shape"),
         (np.zeros((2, 2), np.int16), {}, r"shape \(2, 2\); CT-RATE stores"),
         (np.zeros((2, 2, 2), np.int16), {"spacing": (1, 1, 0)}, "three positive finite numbers"),
-        (np.zeros((2, 2, 2), np.int16), {"direction": np.diag([1, 1, -1])}, "is not a rotation"),
-        (np.zeros((2, 2, 2), np.int16), {"direction": np.eye(3) * 2}, "is not a rotation"),
     ],
 )
 def test_writer_refuses_what_the_format_cannot_hold(tmp_path, stored, change, message):
@@ -339,7 +333,7 @@ def training():
 def test_training_json_round_trips_and_forgets_the_authors_folders(tree):
     path = tree / "training.json"
     ct_rate.write_training_json(path, training())
-    assert ct_rate.read_training_json(path, root=tree) == training()
+    assert ct_rate.read_training_json(path) == training()
     assert json.loads(path.read_text(encoding="utf-8")) == training()
     edit(path, NAMES[0], f"/data/of/authors/{NAMES[0]}")
     assert ct_rate.read_training_json(path) == training()
@@ -374,17 +368,13 @@ def change(content, split, report, **entry):
             change(training(), "val", "No effusion.", images=NAMES[:1]),
             r"valid_1_a_1\.nii\.gz is already listed under train",
         ),
-        (
-            change(training(), "val", "No effusion.", images=["valid_7_a_1.nii.gz"]),
-            r"report 'No effusion\.': image .*valid_7/valid_7_a/valid_7_a_1\.nii\.gz does not exist",
-        ),
     ],
 )
 def test_bad_training_json_is_named(tree, content, message):
     path = tree / "training.json"
     ct_rate.write_training_json(path, content)
     with pytest.raises(DataError, match=message) as error:
-        ct_rate.read_training_json(path, root=tree)
+        ct_rate.read_training_json(path)
     assert "training.json" in str(error.value) and "\n" not in str(error.value)
 
 

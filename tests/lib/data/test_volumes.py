@@ -178,7 +178,6 @@ def test_crop_or_pad_on_odd_differences():
 def test_window_and_normalisation_closed_forms():
     hu = np.array([-1024, -1000, 0, 250, 1000, 3071], np.float32)
     np.testing.assert_array_equal(window_hu(hu), [-1000, -1000, 0, 250, 1000, 1000])
-    np.testing.assert_array_equal(window_hu(hu, -160, 240), [-160, -160, 0, 240, 240, 240])
     expected = (np.array([-1, -1, 0, 0.25, 1, 1]) - 0.4978) / 0.2449
     np.testing.assert_allclose(normalise(hu), expected, rtol=1e-6)
     assert normalise(hu).dtype == np.float32

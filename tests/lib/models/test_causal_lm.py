@@ -25,7 +25,6 @@ def test_a_checkpoint_is_a_folder_that_transformers_loads(tmp_path, architecture
     folder = _write(tmp_path, architecture=architecture, chat_template=template, **more)
     model, tokenizer = causal_lm.load(folder)
     assert json.loads((folder / "config.json").read_text())["model_type"] == architecture == model.config.model_type
-    assert causal_lm.count_weights(folder) == sum(p.numel() for p in model.parameters())
     assert not model.training and model.config.eos_token_id == tokenizer.eos_token_id
     assert not list(folder.glob("*.bin")) and not list(folder.glob("*.pt"))
     for text in TEXTS[:2]:
@@ -60,11 +59,6 @@ def test_templates_end_every_answer_and_begin_every_prompt(tmp_path):
     said = [("user", "key"), ("assistant", "red"), ("user", "where"), ("assistant", "blue")]
     text = tokenizer.apply_chat_template([{"role": r, "content": c} for r, c in said], tokenize=False)
     assert text == "<s>[INST] key [/INST] red</s><s>[INST] where [/INST] blue</s>"  # Aurora: every turn has its own <s>
-
-
-def test_unknown_words_are_told(tmp_path):
-    _, tokenizer = causal_lm.load(_write(tmp_path))
-    assert causal_lm.unknown_words(tokenizer, "the green key") == ["green"]
 
 
 def _bytes(model) -> int:

@@ -16,7 +16,6 @@ from lib.data.chest_ct.world import (
     read_masks,
     write_external,
     write_internal,
-    write_training_json_from,
 )
 from lib.data.files import DataError
 from papers.brgsa.summaries import RuleSummariser
@@ -148,7 +147,7 @@ def test_column_orders_are_those_of_the_published_files(tree):
 def test_volumes_read_as_one_chest_in_two_reconstructions(tree):
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
     assert set(metadata["RescaleIntercept"]) == {-1024.0, -8192.0}  # two ways of storing, one chest
-    volumes = ct_rate.load_volumes(tree, list(metadata.index), metadata, **PREPROCESS)
+    volumes = np.stack([ct_rate.load_volume(tree, name, row, **PREPROCESS) for name, row in metadata.iterrows()])
     soft, sharp = volumes[0::2], volumes[1::2]
     assert (metadata["ZSpacing"].to_numpy()[1::2] < metadata["ZSpacing"].to_numpy()[0::2]).all()
     for a, b in zip(soft, sharp, strict=True):
@@ -174,21 +173,6 @@ def test_masks_are_of_the_labels_and_lie_where_the_finding_is_bright(tree):
         read_masks(tree, "train_1_a_1.nii.gz")
 
 
-def test_the_training_json_reads_back_with_any_summariser(tree, tmp_path):
-    path = write_training_json_from(tree, "train", RuleSummariser(LEXICON))
-    content = ct_rate.read_training_json(path, root=tree)
-    labels = all_labels(tree, "train")
-    assert set(content) == {"train"}
-    listed = [name for entry in content["train"].values() for name in entry["images"]]
-    assert sorted(listed) == sorted(labels.index)
-    for entry in content["train"].values():
-        row = labels.loc[entry["images"][0]]
-        expected = {f"There is {n}" for n in row.index[row == 1]} or {"There is no abnormality"}
-        assert set(entry["processed_report"]) == expected
-    raw = write_training_json_from(tree, "valid", lambda text: [text], path=tmp_path / "raw.json")
-    assert all(entry["processed_report"] == [text] for text, entry in ct_rate.read_training_json(raw)["val"].items())
-
-
 # ---- the external set ----
 def test_external_labels_are_the_union_of_their_sources(external):
     labels = rad_chestct.read_labels(external / "merged_abnormality_labels_with_id.csv")
@@ -204,9 +188,10 @@ def test_external_labels_are_the_union_of_their_sources(external):
 
 def test_external_scans_are_the_same_chests_on_another_scale(external, tree):
     names = [f"trn{i + 1:05d}" for i in range(60)]
-    outer = rad_chestct.load_volumes(external, names, spacing=(15.0, 15.0, 15.0), **PREPROCESS)
+    spacing = (15.0, 15.0, 15.0)
+    outer = np.stack([rad_chestct.load_volume(external, name, spacing=spacing, **PREPROCESS) for name in names])
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    inner = ct_rate.load_volumes(tree, list(metadata.index[0::2]), metadata, **PREPROCESS)
+    inner = np.stack([ct_rate.load_volume(tree, n, row, **PREPROCESS) for n, row in metadata.iloc[0::2].iterrows()])
     mean_inner, mean_outer = inner.mean(axis=0), outer.mean(axis=0)
     assert np.corrcoef(mean_inner.ravel(), mean_outer.ravel())[0, 1] > 0.98  # neither flipped nor shifted
     slope, intercept = np.polyfit(mean_inner.ravel(), mean_outer.ravel(), 1)
