@@ -80,7 +80,7 @@ def _nan_voxels(root):
 
 def _load(root, name):
     rows = ct_rate.read_metadata(ct_rate.metadata_path(root / "data", "valid"))
-    return ct_rate.load_volume(root / "data", name, rows.loc[name], **GRID)
+    return ct_rate.load_volume(root / "data", name, rows[name], **GRID)
 
 
 def _cut_gzip(root):

@@ -8,7 +8,7 @@ dataset calls `dataset/`; a name is a VolumeName such as `valid_12_a_1.nii.gz` (
     root/multi_abnormality_labels/{train,valid}_predicted_labels.csv
     root/radiology_text_reports/{train,validation}_reports.csv
 
-    hu = load_volume(root, "valid_1_a_1.nii.gz", read_metadata(metadata_path(root, "valid")).loc["valid_1_a_1.nii.gz"])
+    hu = load_volume(root, "valid_1_a_1.nii.gz", read_metadata(metadata_path(root, "valid"))["valid_1_a_1.nii.gz"])
 
 Names and places are in `ct_rate_layout`, training JSON and prompts in `ct_rate_text`; both are re-exported here.
 Sources: CT-RATE (huggingface.co/datasets/ibrahimhamamci/CT-RATE); BrgSA, preprocessing and `gloria` loaders. Volumes
@@ -17,7 +17,6 @@ are (X, Y, Z) throughout, as in `lib.data.volumes`. Every reader raises `DataErr
 
 import ast
 import gzip
-import math
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -40,7 +39,7 @@ from lib.data.ct_rate_layout import (
 )
 from lib.data.ct_rate_text import read_prompts, read_training_json, write_prompts, write_training_json
 from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
-from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, check_spacing, preprocess_volume, slope_already_applied
+from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, Geometry, preprocess_volume, slope_already_applied
 
 __all__ = [
     "CT_RATE_LABELS",
@@ -60,7 +59,6 @@ __all__ = [
     "read_stored",
     "read_training_json",
     "reports_path",
-    "row_spacing",
     "volume_path",
     "write_prompts",
     "write_split",
@@ -88,7 +86,8 @@ def write_volume(
     import nibabel
 
     path = volume_path(root, name)
-    spacing = check_spacing(spacing, name=str(name))
+    geometry = Geometry(tuple(spacing), float(slope), float(intercept), name=str(name))
+    spacing = geometry.spacing
     stored = np.asarray(stored)
     if stored.ndim != 3 or stored.dtype != np.int16:
         raise DataError(
@@ -108,12 +107,12 @@ def write_volume(
         "ZSpacing": spacing[2],
         "ImagePositionPatient": str([float(value) for value in origin]),
         "ImageOrientationPatient": str([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
-        "RescaleIntercept": float(intercept),
-        "RescaleSlope": float(slope),
+        "RescaleIntercept": geometry.intercept,
+        "RescaleSlope": geometry.slope,
     }
 
 
-def read_stored(root: Path, name: str, *, slope: float, intercept: float) -> np.ndarray:
+def read_stored(root: Path, name: str, geometry: Geometry) -> np.ndarray:
     """The numbers stored in a volume, (X, Y, Z). A header that repeats the metadata's rescale is not applied."""
     import nibabel
 
@@ -126,7 +125,7 @@ def read_stored(root: Path, name: str, *, slope: float, intercept: float) -> np.
     try:
         proxy = nibabel.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes())).dataobj
         # Releases differ: the header says 1 and 0, or what the metadata says. Any other scaling packs the file.
-        same = proxy.slope == slope and proxy.inter == intercept
+        same = proxy.slope == geometry.slope and proxy.inter == geometry.intercept
         return proxy.get_unscaled() if same else np.asanyarray(proxy)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; download it or take {name} out of the list.") from None
@@ -136,61 +135,41 @@ def read_stored(root: Path, name: str, *, slope: float, intercept: float) -> np.
         ) from error
 
 
-def row_spacing(row: Mapping[str, object], *, name: str) -> tuple[float, float, float]:
-    """Spacing (x, y, z) in mm from XYSpacing (a list-string or a list) and ZSpacing of a metadata row."""
+def _geometry(row: Mapping[str, str], *, name: str) -> Geometry:
     try:
-        xy = row["XYSpacing"]
-        x, y = ast.literal_eval(xy) if isinstance(xy, str) else xy
-        values = (float(x), float(y), float(row["ZSpacing"]))
-    except (TypeError, ValueError, SyntaxError):
-        raise DataError(
-            f"{name}: XYSpacing {row['XYSpacing']!r} and ZSpacing {row['ZSpacing']!r} are not spacings in mm; "
-            'write them like "[0.7, 0.7]" and 1.5, or take the row out.'
-        ) from None
-    return check_spacing(values, name=name)
-
-
-def _row_rescale(row: Mapping[str, object], *, name: str) -> tuple[float, float]:
-    try:
+        x, y = ast.literal_eval(row["XYSpacing"])
+        spacing = (float(x), float(y), float(row["ZSpacing"]))
         slope, intercept = float(row["RescaleSlope"]), float(row["RescaleIntercept"])
-    except (TypeError, ValueError):
-        slope = intercept = math.nan
-    if not (math.isfinite(slope) and slope != 0 and math.isfinite(intercept)):
+    except (TypeError, ValueError, SyntaxError):
+        columns = ("XYSpacing", "ZSpacing", "RescaleSlope", "RescaleIntercept")
+        told = ", ".join(f"{column} {row[column]!r}" for column in columns)
         raise DataError(
-            f"{name}: RescaleSlope {row['RescaleSlope']!r} and RescaleIntercept {row['RescaleIntercept']!r} must be "
-            "finite numbers, the slope not 0; correct the row or take it out."
-        )
-    return slope, intercept
+            f'{name}: {told} are not spacings in mm and a rescale; write them like "[0.7, 0.7]", 1.5, 1 and -1024, or '
+            "take the row out."
+        ) from None
+    return Geometry(spacing, slope, intercept, name=name)
 
 
 def load_volume(
     root: Path,
     name: str,
-    metadata_row: Mapping[str, object] | pd.Series,
+    geometry: Geometry,
     *,
     target_spacing: Sequence[float] = TARGET_SPACING,
     shape: Sequence[int] = TARGET_SHAPE,
 ) -> np.ndarray:
     """One volume as float32 (X, Y, Z) of `shape`, HU in [-1000, 1000] (`preprocess_volume`).
 
-    Spacing, slope and intercept come from the metadata row, not from the header, which CT-RATE leaves at 1 and 0. A
+    The geometry is the metadata's (`read_metadata`), not the header's, which CT-RATE leaves at slope 1, intercept 0. A
     volume that is in HU already is not rescaled again and a `UserWarning` names it. `DataError` names the file when it
-    is missing, cut off, not gzip, not 3D or has NaN voxels, and the metadata row when that is the cause.
+    is missing, cut off, not gzip, not 3D or has NaN voxels.
     """
-    slope, intercept = _row_rescale(metadata_row, name=name)
-    spacing = row_spacing(metadata_row, name=name)
-    stored = read_stored(root, name, slope=slope, intercept=intercept)
+    slope, intercept = geometry.slope, geometry.intercept
+    stored = read_stored(root, name, geometry)
     if stored.ndim == 3 and slope_already_applied(stored, slope=slope, intercept=intercept):
         warnings.warn(f"{name} is in HU already: slope {slope:g}, intercept {intercept:g} not applied", stacklevel=2)
-    return preprocess_volume(
-        stored,
-        spacing=spacing,
-        slope=slope,
-        intercept=intercept,
-        target_spacing=target_spacing,
-        shape=shape,
-        name=str(volume_path(root, name)),
-    )
+    place = str(volume_path(root, name))
+    return preprocess_volume(stored, geometry, target_spacing=target_spacing, shape=shape, name=place)
 
 
 def write_split(
@@ -208,14 +187,10 @@ def write_split(
         write_csv(reports_path(root, split), reports, key="VolumeName")
 
 
-def read_metadata(path: Path) -> pd.DataFrame:
-    """The metadata CSV indexed by VolumeName; spacing and rescale of every row are checked (NaN, zero, text)."""
+def read_metadata(path: Path) -> dict[str, Geometry]:
+    """VolumeName -> its geometry, in file order; `DataError` names file and volume (NaN, zero, text)."""
     table = read_csv(path, columns=METADATA_COLUMNS[1:], key="VolumeName")
-    for name, row in table.to_dict("index").items():
-        row_spacing(row, name=f"{path}, {name}")
-        _row_rescale(row, name=f"{path}, {name}")
-    numbers = ["ZSpacing", "RescaleIntercept", "RescaleSlope"]
-    return table.astype(dict.fromkeys(numbers, float))
+    return {name: _geometry(row, name=f"{path}, {name}") for name, row in table.to_dict("index").items()}
 
 
 def read_labels(path: Path, labels: Sequence[str] | None = None) -> pd.DataFrame:

@@ -24,7 +24,7 @@ import pandas as pd
 
 from lib.data.ct_rate_layout import CT_RATE_LABELS
 from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
-from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, preprocess_volume
+from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, Geometry, preprocess_volume
 
 ASSUMED_SPACING = (0.8, 0.8, 0.8)  # mm; the released volumes were resampled to it and do not repeat it
 RAD_SOURCES = {  # label -> source columns whose OR it is
@@ -114,9 +114,8 @@ def load_volume(
         ) from error
     if array.ndim == 3:
         array = array[::-1].transpose(2, 1, 0)  # (Z, Y, X) reversed in z -> (X, Y, Z)
-    return preprocess_volume(
-        array, spacing=spacing, slope=1, intercept=0, target_spacing=target_spacing, shape=shape, name=str(path)
-    )
+    geometry = Geometry(tuple(spacing), name=str(path))
+    return preprocess_volume(array, geometry, target_spacing=target_spacing, shape=shape, name=str(path))
 
 
 def write_metadata(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

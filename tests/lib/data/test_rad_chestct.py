@@ -10,7 +10,7 @@ import pytest
 from lib.data import rad_chestct
 from lib.data.ct_rate import CT_RATE_LABELS
 from lib.data.files import DataError, write_csv
-from lib.data.volumes import preprocess_volume
+from lib.data.volumes import Geometry, preprocess_volume
 
 GRID = {"target_spacing": (1.5, 1.5, 3.0), "shape": (10, 12, 8)}
 
@@ -52,10 +52,10 @@ def test_preprocessing_assumes_0_8_mm_unless_told(tmp_path):
     for seed in (0, 1):
         volume = rad_chestct.load_volume(tmp_path, f"trn0000{seed}", **GRID)
         assert volume.shape == (10, 12, 8) and volume.dtype == np.float32
-        expected = preprocess_volume(hu_volume(seed), spacing=(0.8, 0.8, 0.8), slope=1, intercept=0, **GRID)
+        expected = preprocess_volume(hu_volume(seed), Geometry((0.8, 0.8, 0.8)), **GRID)
         np.testing.assert_array_equal(volume, expected)
     other = rad_chestct.load_volume(tmp_path, "trn00000", spacing=(0.7, 0.8, 2.0), **GRID)
-    expected = preprocess_volume(hu_volume(0), spacing=(0.7, 0.8, 2.0), slope=1, intercept=0, **GRID)
+    expected = preprocess_volume(hu_volume(0), Geometry((0.7, 0.8, 2.0)), **GRID)
     np.testing.assert_array_equal(other, expected)
 
 
