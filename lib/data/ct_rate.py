@@ -10,7 +10,7 @@ dataset calls `dataset/`; a name is a VolumeName such as `valid_12_a_1.nii.gz` (
 
     hu = load_volume(root, "valid_1_a_1.nii.gz", read_metadata(metadata_path(root, "valid"))["valid_1_a_1.nii.gz"])
 
-Names and places are in `ct_rate_layout`, training JSON and prompts in `ct_rate_text`; both are re-exported here.
+Names, places, training JSON and prompts are in `ct_rate_layout`, re-exported here.
 Sources: CT-RATE (huggingface.co/datasets/ibrahimhamamci/CT-RATE); BrgSA, preprocessing and `gloria` loaders. Volumes
 are (X, Y, Z) throughout, as in `lib.data.volumes`. Every reader raises `DataError`.
 """
@@ -34,10 +34,13 @@ from lib.data.ct_rate_layout import (
     labels_path,
     metadata_path,
     parse_volume_name,
+    read_prompts,
+    read_training_json,
     reports_path,
     volume_path,
+    write_prompts,
+    write_training_json,
 )
-from lib.data.ct_rate_text import read_prompts, read_training_json, write_prompts, write_training_json
 from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
 from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, Geometry, preprocess_volume, slope_already_applied
 

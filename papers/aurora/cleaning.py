@@ -27,7 +27,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lib.data.instructions import Row, turns_of
-from papers.aurora.language import cjk_share
 
 REASONS = ("no turn", "empty text", "truncated answer", "other language", "exact duplicate", "near duplicate")
 _OPEN = set(",，、（([{《〈「『【“‘")  # with a letter, what an answer that was cut off ends in
@@ -168,3 +167,20 @@ def _near_duplicates(texts: Mapping[int, str], rules: Rules) -> Iterator[tuple[i
             continue
         kept[i] = grams
         index.insert(i, sketch)
+
+
+def is_cjk(letter: str) -> bool:
+    """Whether a character is a CJK ideograph (Unicode names them so; kana and full-width signs are none)."""
+    return unicodedata.name(letter, "").startswith("CJK UNIFIED IDEOGRAPH")
+
+
+def cjk_share(text: str) -> float | None:
+    """Share of CJK ideographs among the letters of `text`, 0 to 1; ``None`` when it has no letter (``3 + 4``).
+
+    A rule of the alphabet, trained on nothing: it also judges the language of replies, and must not learn from them.
+
+    A Latin word of n letters weighs n times one ideograph, so a Chinese sentence with a long English name in it may
+    fall under one half: take the threshold lower than that.
+    """
+    letters = [character for character in text if character.isalpha()]
+    return sum(map(is_cjk, letters)) / len(letters) if letters else None

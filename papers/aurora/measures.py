@@ -18,7 +18,7 @@ from lib.data.exams import FOLDERS, GRADED, LETTERS, read_exam
 from lib.evaluation.exams import generate, option_likelihood
 from lib.evaluation.text_metrics import text_scores
 from lib.models import causal_lm
-from papers.aurora.language import cjk_share
+from papers.aurora.cleaning import cjk_share
 from papers.aurora.world import LANGUAGES, Fact, World, make_world
 
 STYLES = ("terse", "full")

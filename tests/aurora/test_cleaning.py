@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lib.data.instructions import dialogue
 from papers.aurora import cleaning as ic
-from papers.aurora.language import cjk_share, is_cjk
+from papers.aurora.cleaning import cjk_share, is_cjk
 
 OFF = ic.Rules(complete_after=None, least_cjk=None, exact=False, near=None)
 WORDS = [

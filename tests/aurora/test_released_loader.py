@@ -3,7 +3,7 @@
 from released_files import released
 
 from lib.data.exams import read_exam
-from papers.aurora.released_loader import read_mmlu_as_released
+from papers.aurora.exams import read_mmlu_as_released
 
 
 def test_the_released_loader_loses_the_first_question_of_each_file():

@@ -11,8 +11,7 @@ from lib.data.files import read_json_lines
 from lib.data.instructions import count_empty, read_alpaca, read_comparisons, read_sharegpt, turns_of
 from lib.models.causal_lm import pieces
 from papers.aurora import world_files as files
-from papers.aurora.cleaning import Rules, clean
-from papers.aurora.language import cjk_share
+from papers.aurora.cleaning import Rules, cjk_share, clean
 from papers.aurora.world import RELATIONS, make_world
 
 RULES = Rules(complete_after=4, least_cjk=0.3, near=0.8)

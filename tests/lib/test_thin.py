@@ -10,7 +10,7 @@ NEXT = {
     "anytasktune": {"lib.training.stacked_sft"},
     "carzero": {"lib.evaluation.localisation", "lib.models.text_encoder", "lib.training.contrastive"},
     "e3d_gpt": {
-        *(f"lib.data.{name}" for name in ("ct_rate", "ct_rate_layout", "ct_rate_text", "volumes")),
+        *(f"lib.data.{name}" for name in ("ct_rate", "ct_rate_layout", "volumes")),
         *(f"lib.data.chest_ct.{name}" for name in ("findings", "lesions", "reports", "scanner", "shapes", "world")),
         *(f"lib.models.{name}" for name in ("masked_autoencoder", "vision_transformer_3d")),
         *(f"lib.models.{name}" for name in ("multimodal_checkpoint", "multimodal_lm", "released_multimodal")),

@@ -11,7 +11,7 @@ from lib.data.instructions import read_alpaca
 from lib.training.chat_encoding import read_rows
 from papers.long_context import cmb
 from papers.long_context import world as herb_world
-from papers.long_context.mixes import mix_rows
+from papers.long_context.mixing import mix_rows
 
 
 @pytest.fixture(scope="module")
