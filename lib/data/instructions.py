@@ -97,16 +97,25 @@ def _checked(path: Path, rows: Iterable[Row], *, empty: bool) -> list[tuple[str,
 
 
 # ---------------------------------------------------------------------------------------------------------- Alpaca
-def alpaca_records(path: Path) -> list[dict[str, Any]]:
-    """The records of an Alpaca file exactly as they stand in it, each checked."""
+def _records(path: Path, *, pair: bool) -> list[dict[str, Any]]:
     records = read_json(path, holds=list)
     for number, record in enumerate(records, start=1):
         place = f"{path}, row {number}"
         check_keys(record, place, required=_ALPACA, optional=("history", "system"))
-        for key in (*_ALPACA, *(["system"] if "system" in record else [])):
+        for key in ("instruction", "input", *(["system"] if "system" in record else [])):
             check_text(record[key], place, key)
         _check_history(record.get("history", []), place)
+        output = record["output"]
+        if pair and (not isinstance(output, list) or len(output) != 2):
+            raise DataError(f"{place}: 'output' is no [chosen, rejected] pair; give two answers, the better one first.")
+        for text in output if pair else [output]:
+            check_text(text, place, "output")
     return records
+
+
+def alpaca_records(path: Path) -> list[dict[str, Any]]:
+    """The records of an Alpaca file exactly as they stand in it, each checked."""
+    return _records(path, pair=False)
 
 
 def _check_history(history: Any, place: str) -> None:
@@ -184,18 +193,7 @@ def write_sharegpt(path: Path, rows: Iterable[Row]) -> None:
 # ------------------------------------------------------------------------------------------------------ comparison
 def comparison_records(path: Path) -> list[dict[str, Any]]:
     """The records of a comparison file exactly as they stand in it, each checked."""
-    records = read_json(path, holds=list)
-    for number, record in enumerate(records, start=1):
-        place = f"{path}, row {number}"
-        check_keys(record, place, required=_ALPACA, optional=("history", "system"))
-        for key in ("instruction", "input", *(["system"] if "system" in record else [])):
-            check_text(record[key], place, key)
-        _check_history(record.get("history", []), place)
-        if not isinstance(record["output"], list) or len(record["output"]) != 2:
-            raise DataError(f"{place}: 'output' is no [chosen, rejected] pair; give two answers, the better one first.")
-        for text in record["output"]:
-            check_text(text, place, "output")
-    return records
+    return _records(path, pair=True)
 
 
 def read_comparisons(path: Path) -> list[Row]:
