@@ -80,7 +80,7 @@ def _nan_voxels(root):
 
 def _load(root, name):
     rows = ct_rate.read_metadata(ct_rate.metadata_path(root / "data", "valid"))
-    return ct_rate.load_volume(root / "data", name, rows.loc[name], **GRID)
+    return ct_rate.load_volume(root / "data", name, rows[name], **GRID)
 
 
 def _cut_gzip(root):
@@ -241,8 +241,8 @@ CASES = {
     "volume named twice": (
         lambda root: _labels(root, NAMES[1], NAMES[0]),
         r"valid_predicted_labels\.csv",
-        f"{NAMES[0]} occurs more than once",
-        "keep one row",
+        f"{NAMES[0]}' on line 2 and again on line 3",
+        "delete one of the rows",
     ),
     "CSV without a column": (_missing_column, r"metadata\.csv", "lacks column 'ZSpacing'", "add or rename"),
     "training JSON with a wrong key": (_wrong_training_key, r"train\.json", "'A nodule.'.*pictures", "rename"),

@@ -8,16 +8,15 @@ dataset calls `dataset/`; a name is a VolumeName such as `valid_12_a_1.nii.gz` (
     root/multi_abnormality_labels/{train,valid}_predicted_labels.csv
     root/radiology_text_reports/{train,validation}_reports.csv
 
-    hu = load_volume(root, "valid_1_a_1.nii.gz", read_metadata(metadata_path(root, "valid")).loc["valid_1_a_1.nii.gz"])
+    hu = load_volume(root, "valid_1_a_1.nii.gz", read_metadata(metadata_path(root, "valid"))["valid_1_a_1.nii.gz"])
 
-Names and places are in `ct_rate_layout`, training JSON and prompts in `ct_rate_text`; both are re-exported here.
+Names, places, training JSON and prompts are in `ct_rate_layout`, re-exported here.
 Sources: CT-RATE (huggingface.co/datasets/ibrahimhamamci/CT-RATE); BrgSA, preprocessing and `gloria` loaders. Volumes
 are (X, Y, Z) throughout, as in `lib.data.volumes`. Every reader raises `DataError`.
 """
 
 import ast
 import gzip
-import math
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -35,13 +34,15 @@ from lib.data.ct_rate_layout import (
     labels_path,
     metadata_path,
     parse_volume_name,
+    read_prompts,
+    read_training_json,
     reports_path,
     volume_path,
+    write_prompts,
+    write_training_json,
 )
-from lib.data.ct_rate_text import read_prompts, read_training_json, write_prompts, write_training_json
-from lib.data.errors import DataError
-from lib.data.files import one_line, read_table, table_bytes, write_atomic
-from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, check_spacing, preprocess_volume, slope_already_applied
+from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
+from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, Geometry, preprocess_volume, slope_already_applied
 
 __all__ = [
     "CT_RATE_LABELS",
@@ -52,7 +53,6 @@ __all__ = [
     "images_by_report",
     "labels_path",
     "load_volume",
-    "load_volumes",
     "metadata_path",
     "parse_volume_name",
     "read_labels",
@@ -62,7 +62,6 @@ __all__ = [
     "read_stored",
     "read_training_json",
     "reports_path",
-    "row_spacing",
     "volume_path",
     "write_prompts",
     "write_split",
@@ -80,31 +79,24 @@ def write_volume(
     slope: float,
     intercept: float,
     origin: Sequence[float] = (0.0, 0.0, 0.0),
-    direction: np.ndarray | None = None,
 ) -> dict[str, object]:
     """Writes `stored` (X, Y, Z), int16, where CT-RATE keeps it, and returns its metadata row (`METADATA_COLUMNS`).
 
-    `spacing` in mm; `origin` in mm and `direction` (3, 3) in DICOM's LPS frame, columns = directions of x, y, z, a
-    rotation (the metadata holds only the first two columns; default: identity). As in CT-RATE the header says slope
-    1, intercept 0 and the real ones go to the row. The same input gives the same bytes. `DataError` for bad input.
+    `spacing` in mm; `origin` in mm in DICOM's LPS frame, along whose axes the voxels lie. As in CT-RATE the header
+    says slope 1, intercept 0 and the real ones go to the row. The same input gives the same bytes. `DataError` for bad
+    input.
     """
     import nibabel
 
     path = volume_path(root, name)
-    spacing = check_spacing(spacing, name=str(name))
+    geometry = Geometry(tuple(spacing), float(slope), float(intercept), name=str(name))
+    spacing = geometry.spacing
     stored = np.asarray(stored)
     if stored.ndim != 3 or stored.dtype != np.int16:
         raise DataError(
             f"{name}: {stored.dtype} array of shape {stored.shape}; CT-RATE stores int16 volumes (X, Y, Z)."
         )
-    direction = np.eye(3) if direction is None else np.asarray(direction, dtype=float)
-    rotation = direction.shape == (3, 3) and np.allclose(direction.T @ direction, np.eye(3), atol=1e-5)
-    if not rotation or np.linalg.det(direction) < 0:
-        raise DataError(
-            f"{name}: direction {direction.tolist()} is not a rotation; make its columns a right-handed base."
-        )
-    affine = np.eye(4)
-    affine[:3, :3] = direction * spacing
+    affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = origin
     affine[:2] *= -1  # LPS of DICOM to RAS of NIfTI
     image = nibabel.Nifti1Image(stored, affine)
@@ -117,13 +109,13 @@ def write_volume(
         "XYSpacing": str([spacing[0], spacing[1]]),
         "ZSpacing": spacing[2],
         "ImagePositionPatient": str([float(value) for value in origin]),
-        "ImageOrientationPatient": str([float(value) for value in direction[:, :2].T.ravel()]),
-        "RescaleIntercept": float(intercept),
-        "RescaleSlope": float(slope),
+        "ImageOrientationPatient": str([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        "RescaleIntercept": geometry.intercept,
+        "RescaleSlope": geometry.slope,
     }
 
 
-def read_stored(root: Path, name: str, *, slope: float, intercept: float) -> np.ndarray:
+def read_stored(root: Path, name: str, geometry: Geometry) -> np.ndarray:
     """The numbers stored in a volume, (X, Y, Z). A header that repeats the metadata's rescale is not applied."""
     import nibabel
 
@@ -136,7 +128,7 @@ def read_stored(root: Path, name: str, *, slope: float, intercept: float) -> np.
     try:
         proxy = nibabel.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes())).dataobj
         # Releases differ: the header says 1 and 0, or what the metadata says. Any other scaling packs the file.
-        same = proxy.slope == slope and proxy.inter == intercept
+        same = proxy.slope == geometry.slope and proxy.inter == geometry.intercept
         return proxy.get_unscaled() if same else np.asanyarray(proxy)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; download it or take {name} out of the list.") from None
@@ -146,79 +138,41 @@ def read_stored(root: Path, name: str, *, slope: float, intercept: float) -> np.
         ) from error
 
 
-def row_spacing(row: Mapping[str, object], *, name: str) -> tuple[float, float, float]:
-    """Spacing (x, y, z) in mm from XYSpacing (a list-string or a list) and ZSpacing of a metadata row."""
+def _geometry(row: Mapping[str, str], *, name: str) -> Geometry:
     try:
-        xy = row["XYSpacing"]
-        x, y = ast.literal_eval(xy) if isinstance(xy, str) else xy
-        values = (float(x), float(y), float(row["ZSpacing"]))
-    except (TypeError, ValueError, SyntaxError):
-        raise DataError(
-            f"{name}: XYSpacing {row['XYSpacing']!r} and ZSpacing {row['ZSpacing']!r} are not spacings in mm; "
-            'write them like "[0.7, 0.7]" and 1.5, or take the row out.'
-        ) from None
-    return check_spacing(values, name=name)
-
-
-def _row_rescale(row: Mapping[str, object], *, name: str) -> tuple[float, float]:
-    try:
+        x, y = ast.literal_eval(row["XYSpacing"])
+        spacing = (float(x), float(y), float(row["ZSpacing"]))
         slope, intercept = float(row["RescaleSlope"]), float(row["RescaleIntercept"])
-    except (TypeError, ValueError):
-        slope = intercept = math.nan
-    if not (math.isfinite(slope) and slope != 0 and math.isfinite(intercept)):
+    except (TypeError, ValueError, SyntaxError):
+        columns = ("XYSpacing", "ZSpacing", "RescaleSlope", "RescaleIntercept")
+        told = ", ".join(f"{column} {row[column]!r}" for column in columns)
         raise DataError(
-            f"{name}: RescaleSlope {row['RescaleSlope']!r} and RescaleIntercept {row['RescaleIntercept']!r} must be "
-            "finite numbers, the slope not 0; correct the row or take it out."
-        )
-    return slope, intercept
+            f'{name}: {told} are not spacings in mm and a rescale; write them like "[0.7, 0.7]", 1.5, 1 and -1024, or '
+            "take the row out."
+        ) from None
+    return Geometry(spacing, slope, intercept, name=name)
 
 
 def load_volume(
     root: Path,
     name: str,
-    metadata_row: Mapping[str, object] | pd.Series,
+    geometry: Geometry,
     *,
     target_spacing: Sequence[float] = TARGET_SPACING,
     shape: Sequence[int] = TARGET_SHAPE,
 ) -> np.ndarray:
     """One volume as float32 (X, Y, Z) of `shape`, HU in [-1000, 1000] (`preprocess_volume`).
 
-    Spacing, slope and intercept come from the metadata row, not from the header, which CT-RATE leaves at 1 and 0. A
+    The geometry is the metadata's (`read_metadata`), not the header's, which CT-RATE leaves at slope 1, intercept 0. A
     volume that is in HU already is not rescaled again and a `UserWarning` names it. `DataError` names the file when it
-    is missing, cut off, not gzip, not 3D or has NaN voxels, and the metadata row when that is the cause.
+    is missing, cut off, not gzip, not 3D or has NaN voxels.
     """
-    slope, intercept = _row_rescale(metadata_row, name=name)
-    spacing = row_spacing(metadata_row, name=name)
-    stored = read_stored(root, name, slope=slope, intercept=intercept)
+    slope, intercept = geometry.slope, geometry.intercept
+    stored = read_stored(root, name, geometry)
     if stored.ndim == 3 and slope_already_applied(stored, slope=slope, intercept=intercept):
         warnings.warn(f"{name} is in HU already: slope {slope:g}, intercept {intercept:g} not applied", stacklevel=2)
-    return preprocess_volume(
-        stored,
-        spacing=spacing,
-        slope=slope,
-        intercept=intercept,
-        target_spacing=target_spacing,
-        shape=shape,
-        name=str(volume_path(root, name)),
-    )
-
-
-def load_volumes(
-    root: Path,
-    names: Sequence[str],
-    metadata: pd.DataFrame,
-    *,
-    target_spacing: Sequence[float] = TARGET_SPACING,
-    shape: Sequence[int] = TARGET_SHAPE,
-) -> np.ndarray:
-    """`load_volume` for each name: float32 (N, X, Y, Z). `metadata` as `read_metadata` returns it."""
-    volumes = np.empty((len(names), *shape), dtype=np.float32)
-    rows = metadata.to_dict("index")
-    for volume, name in zip(volumes, names, strict=True):
-        if name not in rows:
-            raise DataError(f"{name} has no row in the metadata; add one or take it out of the list.")
-        volume[:] = load_volume(root, name, rows[name], target_spacing=target_spacing, shape=shape)
-    return volumes
+    place = str(volume_path(root, name))
+    return preprocess_volume(stored, geometry, target_spacing=target_spacing, shape=shape, name=place)
 
 
 def write_split(
@@ -230,25 +184,21 @@ def write_split(
     reports: pd.DataFrame | None = None,
 ) -> None:
     """Writes the CSVs of one split: rows of `write_volume`, 0/1 labels, and reports (`REPORT_COLUMNS`) if given."""
-    write_atomic(metadata_path(root, split), table_bytes(pd.DataFrame(list(metadata), columns=list(METADATA_COLUMNS))))
-    write_atomic(labels_path(root, split), table_bytes(labels))
+    write_csv(metadata_path(root, split), pd.DataFrame(list(metadata), columns=list(METADATA_COLUMNS)))
+    write_csv(labels_path(root, split), labels, key="VolumeName")
     if reports is not None:
-        write_atomic(reports_path(root, split), table_bytes(reports))
+        write_csv(reports_path(root, split), reports, key="VolumeName")
 
 
-def read_metadata(path: Path) -> pd.DataFrame:
-    """The metadata CSV indexed by VolumeName; spacing and rescale of every row are checked (NaN, zero, text)."""
-    table = read_table(path, columns=METADATA_COLUMNS[1:])
-    for name, row in table.to_dict("index").items():
-        row_spacing(row, name=f"{path}, {name}")
-        _row_rescale(row, name=f"{path}, {name}")
-    numbers = ["ZSpacing", "RescaleIntercept", "RescaleSlope"]
-    return table.astype(dict.fromkeys(numbers, float))
+def read_metadata(path: Path) -> dict[str, Geometry]:
+    """VolumeName -> its geometry, in file order; `DataError` names file and volume (NaN, zero, text)."""
+    table = read_csv(path, columns=METADATA_COLUMNS[1:], key="VolumeName")
+    return {name: _geometry(row, name=f"{path}, {name}") for name, row in table.to_dict("index").items()}
 
 
 def read_labels(path: Path, labels: Sequence[str] | None = None) -> pd.DataFrame:
     """0/1 labels, int8, indexed by VolumeName; columns `labels` in that order, or all of the file's in its own."""
-    table = read_table(path, columns=labels or ())
+    table = read_csv(path, columns=labels or (), key="VolumeName")
     table = table[list(labels)] if labels is not None else table
     numbers = table.apply(pd.to_numeric, errors="coerce")
     wrong = ~numbers.isin([0, 1])
@@ -263,7 +213,7 @@ def read_labels(path: Path, labels: Sequence[str] | None = None) -> pd.DataFrame
 
 def read_reports(path: Path) -> pd.DataFrame:
     """Findings_EN and Impressions_EN (text, "" where empty) indexed by VolumeName."""
-    return read_table(path, columns=REPORT_COLUMNS[1:])[list(REPORT_COLUMNS[1:])].fillna("")
+    return read_csv(path, columns=REPORT_COLUMNS[1:], key="VolumeName")[list(REPORT_COLUMNS[1:])]
 
 
 def images_by_report(reports: pd.DataFrame) -> dict[str, list[str]]:

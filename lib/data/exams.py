@@ -29,9 +29,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from lib.data.errors import DataError
-from lib.data.files import one_line, read_json, write_atomic, write_json
-from lib.data.json_rows import check_keys, check_text
+from lib.data.files import DataError, check_keys, check_text, one_line, read_json, write_atomic, write_json
 
 LETTERS = ("A", "B", "C", "D")
 CATEGORIES = ("STEM", "Social Sciences", "Humanities", "Other")

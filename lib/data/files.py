@@ -1,19 +1,37 @@
-"""CSV and JSON files read with one-sentence errors and written whole or not at all.
+"""CSV, JSON and JSON lines: one strict reader and one writer of each, and the one error of this room.
 
-Used by the readers and writers of this room.
+The libraries' own readers let wrong files pass: pandas fills a short line with NaN and turns one field too many into an
+index, Python's JSON reader keeps the last of two equal keys and accepts half a surrogate pair, which no file can hold. A
+released file that was cut or edited would give wrong numbers without a word. Writers leave a whole file or none.
 
-    table = read_table(path, columns=["XYSpacing"], key="VolumeName")
+>>> table = read_csv(root / "custom.csv", columns=["file_name"])      # all text; index = line number in the file
+>>> rows = read_csv(root / "metadata.csv", key="VolumeName")          # index = the key, each once
+>>> for place, record in read_json_lines(path): check_keys(record, place, required=("conversation",))
 """
 
+from __future__ import annotations
+
+import csv
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lib.data.errors import DataError
+ABSENT = "does not exist; download or generate it first."
+
+
+class DataError(ValueError):
+    """A file or record that cannot be used as it is; one sentence that names file, row or column, and the remedy."""
+
+
+def one_line(error: Exception) -> str:
+    """The message of a library's error without its line breaks, to go inside a `DataError`."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -28,57 +46,189 @@ def write_atomic(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def one_line(error: Exception) -> str:
-    """The message of a library's error without its line breaks, to go inside a `DataError`."""
-    return " ".join(str(error).split()) or type(error).__name__
+# ------------------------------------------------------------------------------------------------------------- CSV
+def read_csv(path: Path, *, columns: Iterable[str] = (), key: str | None = None) -> pd.DataFrame:
+    """A CSV file as a frame of ``str`` ("" where empty), indexed by its column `key`, else by line number (header: 1).
 
-
-def read_table(path: Path, *, columns: Iterable[str], key: str = "VolumeName") -> pd.DataFrame:
-    """A CSV indexed by its `key` column, as text; `DataError` if it is missing, lacks columns, or repeats a key."""
+    Raises :class:`DataError` for a missing, empty, undecodable or header-only file, a repeated or absent column, a line
+    with another number of fields than the header, and a key that is empty or occurs twice.
+    """
+    path = Path(path)
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=True)
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            lines = [(reader.line_num, fields) for fields in reader if fields]
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; download or generate the dataset.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV table ({one_line(error)}); fetch it again.") from error
-    missing = [column for column in (key, *columns) if column not in table.columns]
-    if missing:
-        raise DataError(f"{path} lacks column {missing[0]!r} (it has {', '.join(table.columns)}); add or rename it.")
-    if table[key].isna().any():
-        row = int(np.flatnonzero(table[key].isna())[0]) + 1
-        raise DataError(f"{path}, row {row}: {key} is empty; name the volume or take the row out.")
-    if table[key].duplicated().any():
-        repeated = table[key][table[key].duplicated()].iloc[0]
-        raise DataError(f"{path}: {key} {repeated} occurs more than once; keep one row of it.")
+        raise DataError(f"{path} {ABSENT}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not a CSV table in UTF-8 ({one_line(error)}); fetch it again.") from error
+    if len(lines) < 2:
+        raise DataError(f"{path} has no row under its header; it was probably cut off, fetch it again.")
+    header = lines[0][1]
+    for column in header:
+        if header.count(column) > 1:
+            raise DataError(f"{path} has the column '{column}' {header.count(column)} times; keep one of them.")
+    for column in (*([key] if key else []), *columns):
+        if column not in header:
+            raise DataError(f"{path} lacks column '{column}' (it has {', '.join(header[:6])}); add or rename it.")
+    for number, fields in lines[1:]:
+        if len(fields) != len(header):
+            raise DataError(
+                f"{path}, line {number} has {len(fields)} fields where the header has {len(header)}; the file was "
+                f"cut or edited, fetch it again."
+            )
+    index = pd.Index([number for number, _ in lines[1:]], name="line")
+    table = pd.DataFrame([fields for _, fields in lines[1:]], columns=header, index=index, dtype=object)
+    if key is None:
+        return table
+    for line, value in table[key].items():
+        if not value.strip():
+            raise DataError(f"{path}, line {line}: {key} is empty; name the row or take it out.")
+    positions(table, table[key], path)
     return table.set_index(key)
 
 
-def table_bytes(rows: pd.DataFrame, *, key: str = "VolumeName") -> bytes:
-    """CSV bytes of `rows`, whose key may be a column or the index."""
-    rows = rows if key in rows.columns else rows.rename_axis(index=key).reset_index()
-    return rows.to_csv(index=False, lineterminator="\n").encode()
+def write_csv(path: Path, table: pd.DataFrame, *, key: str | None = None) -> None:
+    """`table` as :func:`read_csv` reads it; `key` names its index, which is otherwise left out."""
+    if key is not None and key not in table.columns:
+        table = table.rename_axis(index=key).reset_index()
+    write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def positions(table: pd.DataFrame, keys: Iterable[str], path: Path) -> dict[str, int]:
+    """Row position of each key (one key a row); :class:`DataError` names both lines of a key that occurs twice."""
+    position: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        if key in position:
+            first = table.index[position[key]]
+            raise DataError(
+                f"{path} has '{key}' on line {first} and again on line {table.index[i]}; delete one of the rows."
+            )
+        position[key] = i
+    return position
+
+
+def to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
+    """All cells of :func:`read_csv` as float64 (N, K).
+
+    :class:`DataError` names line and column of a cell that is not a finite number.
+    """
+    values = np.empty(table.shape)
+    for k, column in enumerate(table.columns):
+        for i, text in enumerate(table[column]):
+            try:
+                values[i, k] = float(text)
+            except ValueError:
+                values[i, k] = math.nan
+            if not math.isfinite(values[i, k]):
+                raise DataError(
+                    f"{path}, line {table.index[i]}, column '{column}' holds '{text}', which is no finite number; "
+                    f"score that image again or fetch the file again."
+                )
+    return values
+
+
+# ------------------------------------------------------------------------------------------- JSON and JSON lines
+class _Repeated(dict):
+    """A JSON object in which a key occurs twice; told when the place that holds it is known."""
+
+    key = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) == len(pairs):
+        return content
+    repeated = _Repeated(content)
+    keys = [key for key, _ in pairs]
+    repeated.key = max(keys, key=keys.count)
+    return repeated
+
+
+def _refuse_repeats(content: Any, place: str) -> None:
+    if isinstance(content, _Repeated):
+        raise DataError(f"{place} has the key {content.key[:60]!r} more than once; keep one of them.")
+    if isinstance(content, (dict, list)):
+        for one in content.values() if isinstance(content, dict) else content:
+            _refuse_repeats(one, place)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path} {ABSENT}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a text file in UTF-8 ({one_line(error)}); fetch it again.") from error
+
+
+def _parse(text: str, place: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except (json.JSONDecodeError, RecursionError) as error:
+        why = f"{one_line(error)}; it was cut off or edited"
+        raise DataError(f"{place} is not JSON ({why}); fetch or generate it again.") from None
+
+
+def read_json(path: Path, *, holds: type[dict] | type[list] = dict) -> Any:
+    """The object, or with ``holds=list`` the list of at least one row, that a JSON file holds.
+
+    Raises :class:`DataError` for anything else, and for an object with two equal keys, naming the row (from 1) it is in.
+    """
+    content = _parse(_text_of(path), str(path))
+    if not isinstance(content, holds):
+        wanted = "an object" if holds is dict else "a list of rows; JSON lines go to the ShareGPT or messages reader"
+        raise DataError(f"{path} holds a {type(content).__name__}, not {wanted}: fetch or generate it again.")
+    if holds is dict:
+        _refuse_repeats(content, str(path))
+    elif not content:
+        raise DataError(f"{path} holds no row; it was probably cut off, fetch or generate it again.")
+    else:
+        for number, row in enumerate(content, start=1):
+            _refuse_repeats(row, f"{path}, row {number}")
+    return content
 
 
 def write_json(path: Path, content: object) -> None:
     write_atomic(path, json.dumps(content, ensure_ascii=False, indent=1).encode())
 
 
-def read_json(path: Path) -> dict:
-    def refuse_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise DataError(f"{path}: key {max(keys, key=keys.count)[:60]!r} occurs more than once; merge its entries.")
-        return content
+def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """``(place, record)`` of each line, `place` naming file and line; at least one line, no blank ones between."""
+    lines = _text_of(path).rstrip().split("\n")  # not splitlines: U+2028 is a letter inside a text
+    if lines == [""]:
+        raise DataError(f"{path} holds no row; it was probably cut off, fetch or generate it again.")
+    for number, line in enumerate(lines, start=1):
+        place = f"{path}, line {number}"
+        if not line.strip():
+            raise DataError(f"{place} is blank; every line must be one row: delete it or fetch the file again.")
+        record = _parse(line, place)
+        _refuse_repeats(record, place)
+        yield place, record
 
-    try:
-        content = json.loads(Path(path).read_bytes(), object_pairs_hook=refuse_repeats)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; download or generate the dataset.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not JSON ({one_line(error)}); fetch or generate it again.") from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path} holds a {type(content).__name__}, not a JSON object; see the format in lib/data/ct_rate.py."
-        )
-    return content
+
+def write_json_lines(path: Path, records: Iterable[Any]) -> None:
+    write_atomic(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+
+
+def check_keys(record: Any, place: str, *, required: Sequence[str], optional: Sequence[str] = ()) -> None:
+    """Raises :class:`DataError` unless `record` is an object with all `required` keys and no others but `optional`."""
+    if not isinstance(record, dict):
+        raise DataError(f"{place} is a {type(record).__name__}, not an object with {', '.join(required)}; correct it.")
+    for key in required:
+        if key not in record:
+            raise DataError(f"{place} lacks {key!r} (it has {', '.join(map(repr, record))[:80]}); add or rename it.")
+    for key in record:
+        if key not in (*required, *optional):
+            raise DataError(
+                f"{place} has the key {key[:40]!r}, which this format does not know (it has "
+                f"{', '.join((*required, *optional))}); rename or remove it."
+            )
+
+
+def check_text(value: Any, place: str, key: str) -> None:
+    """Raises :class:`DataError` unless `value` is text that a file can hold (no half of a surrogate pair)."""
+    if not isinstance(value, str):
+        raise DataError(f'{place}: {key!r} is a {type(value).__name__}, not text; give a string, "" for none.')
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise DataError(f"{place}: {key!r} holds half of a surrogate pair, which is no character; remove it.")

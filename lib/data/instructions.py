@@ -11,7 +11,7 @@ Alpaca     JSON list of ``{"instruction", "input", "output"}``, optionally ``"hi
            and ``"system"``; the user's text is the instruction, plus a line break and the input if there is one
 ShareGPT   JSON lines of ``{"conversation": [{"human", "assistant"}, ...]}`` (shareAI's common_zh_70k.jsonl)
 comparison JSON list of Alpaca records whose ``"output"`` is ``[chosen, rejected]`` (LLaMA-Factory, Machine Mindset)
-messages   JSON lines of rows as they are
+messages   JSON lines of rows as they are; read by :mod:`lib.training.chat_encoding`
 =========  ==================================================================================================
 
 Used by every paper that tunes a language model. Readers check every row first and raise :class:`DataError` naming the
@@ -23,14 +23,11 @@ file, the row and the remedy; writers refuse what a format cannot hold and leave
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.data.errors import DataError
-from lib.data.files import write_atomic
-from lib.data.json_rows import check_keys, check_text, read_json_lines, read_json_list, write_json_lines
+from lib.data.files import DataError, check_keys, check_text, read_json, read_json_lines, write_json, write_json_lines
 
 Row = dict[str, list[dict[str, str]]]
 
@@ -100,16 +97,25 @@ def _checked(path: Path, rows: Iterable[Row], *, empty: bool) -> list[tuple[str,
 
 
 # ---------------------------------------------------------------------------------------------------------- Alpaca
-def alpaca_records(path: Path) -> list[dict[str, Any]]:
-    """The records of an Alpaca file exactly as they stand in it, each checked."""
-    records = read_json_list(path)
+def _records(path: Path, *, pair: bool) -> list[dict[str, Any]]:
+    records = read_json(path, holds=list)
     for number, record in enumerate(records, start=1):
         place = f"{path}, row {number}"
         check_keys(record, place, required=_ALPACA, optional=("history", "system"))
-        for key in (*_ALPACA, *(["system"] if "system" in record else [])):
+        for key in ("instruction", "input", *(["system"] if "system" in record else [])):
             check_text(record[key], place, key)
         _check_history(record.get("history", []), place)
+        output = record["output"]
+        if pair and (not isinstance(output, list) or len(output) != 2):
+            raise DataError(f"{place}: 'output' is no [chosen, rejected] pair; give two answers, the better one first.")
+        for text in output if pair else [output]:
+            check_text(text, place, "output")
     return records
+
+
+def alpaca_records(path: Path) -> list[dict[str, Any]]:
+    """The records of an Alpaca file exactly as they stand in it, each checked."""
+    return _records(path, pair=False)
 
 
 def _check_history(history: Any, place: str) -> None:
@@ -137,7 +143,7 @@ def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """A JSON list as it is, e.g. of :func:`alpaca_records`: equal records are read back."""
     if not records:
         raise DataError(f"there is no row to write to {path}; an empty file would look like a damaged one.")
-    write_atomic(path, json.dumps(list(records), ensure_ascii=False, indent=1).encode())
+    write_json(path, list(records))
 
 
 def write_alpaca(path: Path, rows: Iterable[Row], *, history: bool = True) -> None:
@@ -187,18 +193,7 @@ def write_sharegpt(path: Path, rows: Iterable[Row]) -> None:
 # ------------------------------------------------------------------------------------------------------ comparison
 def comparison_records(path: Path) -> list[dict[str, Any]]:
     """The records of a comparison file exactly as they stand in it, each checked."""
-    records = read_json_list(path)
-    for number, record in enumerate(records, start=1):
-        place = f"{path}, row {number}"
-        check_keys(record, place, required=_ALPACA, optional=("history", "system"))
-        for key in ("instruction", "input", *(["system"] if "system" in record else [])):
-            check_text(record[key], place, key)
-        _check_history(record.get("history", []), place)
-        if not isinstance(record["output"], list) or len(record["output"]) != 2:
-            raise DataError(f"{place}: 'output' is no [chosen, rejected] pair; give two answers, the better one first.")
-        for text in record["output"]:
-            check_text(text, place, "output")
-    return records
+    return _records(path, pair=True)
 
 
 def read_comparisons(path: Path) -> list[Row]:
@@ -231,15 +226,6 @@ def write_comparisons(path: Path, rows: Sequence[Row]) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- messages
-def read_messages(path: Path) -> list[Row]:
-    """Rows of a JSON-lines file in the canonical form."""
-    rows = []
-    for place, record in read_json_lines(path):
-        check_row(record, place)
-        rows.append(record)
-    return rows
-
-
 def write_messages(path: Path, rows: Iterable[Row]) -> None:
     """Rows as JSON lines in the canonical form."""
     listed = list(rows)

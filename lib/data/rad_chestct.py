@@ -23,9 +23,8 @@ import numpy as np
 import pandas as pd
 
 from lib.data.ct_rate_layout import CT_RATE_LABELS
-from lib.data.errors import DataError
-from lib.data.files import one_line, read_table, table_bytes, write_atomic
-from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, preprocess_volume
+from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
+from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, Geometry, preprocess_volume
 
 ASSUMED_SPACING = (0.8, 0.8, 0.8)  # mm; the released volumes were resampled to it and do not repeat it
 RAD_SOURCES = {  # label -> source columns whose OR it is
@@ -67,12 +66,10 @@ def volume_path(root: Path, name: str) -> Path:
     return Path(root) / f"{str(name).removesuffix('.npz')}.npz"
 
 
-def write_volume(
-    root: Path, name: str, stored: np.ndarray, *, orientation: Sequence[float] = (1, 0, 0, 0, 1, 0)
-) -> dict[str, str]:
+def write_volume(root: Path, name: str, stored: np.ndarray) -> dict[str, str]:
     """Writes `stored` (X, Y, Z), int16 HU, as RAD-ChestCT does, and returns its metadata row.
 
-    `orientation`: 6 (or 9) direction cosines, only recorded. The same input gives the same bytes.
+    The same input gives the same bytes.
     """
     stored = np.asarray(stored)
     if stored.ndim != 3 or stored.dtype != np.int16:
@@ -87,7 +84,7 @@ def write_volume(
         npz.writestr(zipfile.ZipInfo("ct.npy"), member.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
     path = volume_path(root, name)
     write_atomic(path, archive.getvalue())
-    return {"VolumeAcc_DEID": path.name, "orig_orientation": ",".join(f"{value:g}" for value in orientation)}
+    return {"VolumeAcc_DEID": path.name, "orig_orientation": "1,0,0,0,1,0"}
 
 
 def load_volume(
@@ -117,42 +114,13 @@ def load_volume(
         ) from error
     if array.ndim == 3:
         array = array[::-1].transpose(2, 1, 0)  # (Z, Y, X) reversed in z -> (X, Y, Z)
-    return preprocess_volume(
-        array, spacing=spacing, slope=1, intercept=0, target_spacing=target_spacing, shape=shape, name=str(path)
-    )
-
-
-def load_volumes(
-    root: Path,
-    names: Sequence[str],
-    *,
-    spacing: Sequence[float] = ASSUMED_SPACING,
-    target_spacing: Sequence[float] = TARGET_SPACING,
-    shape: Sequence[int] = TARGET_SHAPE,
-) -> np.ndarray:
-    """`load_volume` for each name: float32 (N, X, Y, Z)."""
-    volumes = np.empty((len(names), *shape), dtype=np.float32)
-    for volume, name in zip(volumes, names, strict=True):
-        volume[:] = load_volume(root, name, spacing=spacing, target_spacing=target_spacing, shape=shape)
-    return volumes
+    geometry = Geometry(tuple(spacing), name=str(path))
+    return preprocess_volume(array, geometry, target_spacing=target_spacing, shape=shape, name=str(path))
 
 
 def write_metadata(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Writes the rows of `write_volume` as the metadata CSV."""
-    write_atomic(path, table_bytes(pd.DataFrame(list(rows)), key="VolumeAcc_DEID"))
-
-
-def write_labels(path: Path, labels: pd.DataFrame) -> None:
-    """Writes 0/1 `labels` (index: ids, columns: RAD_LABELS) as a merged True/False table over the source columns.
-
-    A positive label becomes True in its first source column, so `read_labels` gives `labels` back.
-    """
-    columns = {
-        source: labels[label].astype(bool) & (number == 0)
-        for label, sources in RAD_SOURCES.items()
-        for number, source in enumerate(sources)
-    }
-    write_atomic(path, table_bytes(pd.DataFrame(columns, index=labels.index), key="NoteAcc_DEID"))
+    write_csv(path, pd.DataFrame(list(rows)))
 
 
 def read_labels(path: Path, *, sources: Mapping[str, Sequence[str]] = RAD_SOURCES) -> pd.DataFrame:
@@ -165,8 +133,8 @@ def read_labels(path: Path, *, sources: Mapping[str, Sequence[str]] = RAD_SOURCE
     try:
         key = next(iter(pd.read_csv(path, nrows=0).columns.intersection(["NoteAcc_DEID", "VolumeAcc_DEID"])), None)
     except (OSError, ValueError):
-        key = None  # read_table says what is wrong with the file
-    table = read_table(path, columns=needed, key=key or "NoteAcc_DEID")[needed]
+        key = None  # read_csv says what is wrong with the file
+    table = read_csv(path, columns=needed, key=key or "NoteAcc_DEID")[needed]
     truth = table.apply(lambda column: column.str.strip().str.lower().map({"true": 1, "false": 0, "1": 1, "0": 0}))
     if truth.isna().to_numpy().any():
         row, column = (int(i) for i in np.argwhere(truth.isna().to_numpy())[0])

@@ -16,9 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.errors import DataError
-from lib.data.files import read_json
-from lib.data.strict_csv import positions, read_strict, to_numbers
+from lib.data.files import DataError, positions, read_csv, read_json, to_numbers
 
 _PROMPT = re.compile(r"there is (?:no )?(\S.*?)\.?", re.IGNORECASE)
 
@@ -54,7 +52,7 @@ def image_id(path: str) -> str:
 
 def read_images(path: Path) -> list[str]:
     """The ``Path`` column of an image CSV, in file order (N). Raises :class:`DataError` for an image listed twice."""
-    table = read_strict(path, required=["Path"])
+    table = read_csv(path, columns=["Path"])
     positions(table, [image_id(entry) for entry in table["Path"]], path)
     return table["Path"].tolist()
 
@@ -92,7 +90,7 @@ def read_scores(path: Path, *, classes: int, images: int) -> np.ndarray:
     Rows have no name, so a file with another number of rows is an error: every row after the gap would be scored
     against another image's labels.
     """
-    table = read_strict(path)
+    table = read_csv(path)
     if list(table.columns) != [str(k) for k in range(classes)]:
         raise DataError(
             f"{path} has {len(table.columns)} columns ({', '.join(table.columns[:3])} ...) where its prompts ask "

@@ -4,7 +4,7 @@ Used by the readers of CT-RATE (`ct_rate`) and RAD-ChestCT (`rad_chestct`). Ever
 order (x fastest towards the patient's left or right, z along the table), never SimpleITK's (Z, Y, X); spacings and
 shapes follow the same order, in millimetres and voxels.
 
-    hu = preprocess_volume(stored, spacing=(0.7, 0.7, 1.0), slope=1, intercept=-1024)   # (256, 256, 128), [-1000, 1000]
+    hu = preprocess_volume(stored, Geometry((0.7, 0.7, 1.0), 1, -1024))   # (256, 256, 128), [-1000, 1000]
 
 Source: BrgSA, `preprocess/data_fix_metadata_*.py` of the released code. Two deviations.
 1. Paper: `ResampleImageFilter` keeps its default pixel value 0 HU (water) for samples beyond the last voxel's half
@@ -16,10 +16,11 @@ Source: BrgSA, `preprocess/data_fix_metadata_*.py` of the released code. Two dev
 
 import math
 from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 
 AIR_HU = -1024.0  # what padding is filled with before the window
 HU_WINDOW = (-1000.0, 1000.0)
@@ -29,12 +30,32 @@ MEAN, STD = 0.4978, 0.2449  # BrgSA reuses the constants of its chest radiograph
 _SAMPLED_VOXELS = 100_000  # enough to see whether a volume has air and soft tissue
 
 
-def check_spacing(spacing: Sequence[float], *, name: str = "the volume") -> tuple[float, float, float]:
-    """Spacing as three finite positive floats (mm, x y z); `DataError` naming `name` otherwise."""
+def _check_spacing(spacing: Sequence[float], *, name: str) -> tuple[float, float, float]:
     values = tuple(float(value) for value in spacing)
     if len(values) != 3 or not all(math.isfinite(value) and value > 0 for value in values):
         raise DataError(f"{name}: spacing {values} must be three positive finite numbers in mm; correct its metadata.")
     return values
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Spacing (x, y, z) in mm and the rescale to HU, slope * stored + intercept, checked here and nowhere else.
+
+    `DataError` naming `name` for a spacing that is not three positive finite numbers, a slope that is 0 and anything
+    not finite. Orientation plays no part: the grids of input and output share it.
+    """
+
+    spacing: tuple[float, float, float]
+    slope: float = 1.0
+    intercept: float = 0.0
+    name: InitVar[str] = "the volume"
+
+    def __post_init__(self, name: str):
+        object.__setattr__(self, "spacing", _check_spacing(self.spacing, name=name))
+        if not (math.isfinite(self.slope) and self.slope != 0 and math.isfinite(self.intercept)):
+            raise DataError(
+                f"{name}: slope {self.slope} and intercept {self.intercept} must be finite, slope not 0; fix its metadata."
+            )
 
 
 def check_volume(stored: np.ndarray, *, name: str = "the volume") -> np.ndarray:
@@ -110,7 +131,7 @@ def resample(
     target) and default pixel value `fill`, to 1e-3 HU, whatever the direction: origin and direction are shared by
     both grids, so they cancel. Returns float32 (float64 for float64 input). `DataError` if an axis would be empty.
     """
-    spacing, target_spacing = check_spacing(spacing), check_spacing(target_spacing, name="the target spacing")
+    target_spacing = _check_spacing(target_spacing, name="the target spacing")
     axes = [_axis_weights(n, s, t) for n, s, t in zip(array.shape, spacing, target_spacing, strict=True)]
     new_shape = tuple(len(axis[0]) for axis in axes)
     if 0 in new_shape:
@@ -153,17 +174,15 @@ def crop_or_pad(array: np.ndarray, shape: Sequence[int], *, fill: float = AIR_HU
     return out
 
 
-def window_hu(array: np.ndarray, low: float = HU_WINDOW[0], high: float = HU_WINDOW[1]) -> np.ndarray:
-    """`array` clamped to [low, high] HU; a new array."""
-    return np.clip(array, low, high)
+def window_hu(array: np.ndarray) -> np.ndarray:
+    """`array` clamped to `HU_WINDOW`; a new array."""
+    return np.clip(array, *HU_WINDOW)
 
 
 def preprocess_volume(
     stored: np.ndarray,
+    geometry: Geometry,
     *,
-    spacing: Sequence[float],
-    slope: float,
-    intercept: float,
     target_spacing: Sequence[float] = TARGET_SPACING,
     shape: Sequence[int] = TARGET_SHAPE,
     name: str = "the volume",
@@ -172,19 +191,15 @@ def preprocess_volume(
 
     Rescale exactly once, linear resampling to `target_spacing` (mm), centre crop, pad with -1024, clamp (BrgSA,
     preprocessing; both datasets). A volume that `slope_already_applied` recognises is not rescaled again; the readers
-    warn about it by name. `DataError` naming `name` for an array that is not 3D, is empty or has NaN voxels, for
-    a spacing that is NaN, zero or negative, for a slope that is NaN or zero and for an intercept that is NaN.
+    warn about it by name. `DataError` naming `name` for an array that is not 3D, is empty or has NaN voxels.
     """
     stored = check_volume(stored, name=name)
-    spacing = check_spacing(spacing, name=name)
-    if not (math.isfinite(slope) and slope != 0 and math.isfinite(intercept)):
-        raise DataError(
-            f"{name}: slope {slope} and intercept {intercept} must be finite, slope not 0; fix its metadata."
-        )
+    slope, intercept = geometry.slope, geometry.intercept
     if slope_already_applied(stored, slope=slope, intercept=intercept):
         slope, intercept = 1, 0
     try:
-        hu = resample(to_hu(stored, slope=slope, intercept=intercept), spacing=spacing, target_spacing=target_spacing)
+        hu = to_hu(stored, slope=slope, intercept=intercept)
+        hu = resample(hu, spacing=geometry.spacing, target_spacing=target_spacing)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     return window_hu(crop_or_pad(hu, shape)).astype(np.float32, copy=False)

@@ -8,16 +8,15 @@ token counts. Used by ``sft`` and by the stacked fits.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib.data.files import DataError, read_json_lines
 from lib.training.loop import TrainingError
 
 IGNORED = -100  # label of a token that the loss does not count
-RowError = TrainingError  # as the reader below calls it
 
 
 @dataclass
@@ -34,24 +33,13 @@ class Encoded:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSONL file; :class:`RowError` names the line that is not a JSON object."""
-    rows, text = [], Path(path).read_text(encoding="utf-8")
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RowError(f"{path}, line {number} is not JSON ({error.msg}); write the rows again.") from None
+    """Rows of a JSONL file; :class:`~lib.data.files.DataError` names the line that is none."""
+    rows = []
+    for place, row in read_json_lines(path):
         if not isinstance(row, dict) or not ({"messages", "text"} & set(row)):
-            raise RowError(f"{path}, line {number} has neither 'messages' nor 'text'; write the rows again.")
+            raise DataError(f"{place} has neither 'messages' nor 'text'; write the rows again.")
         rows.append(row)
-    if not rows:
-        raise RowError(f"{path} has no row; there is nothing to train on.")
     return rows
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """One JSON object a line, as :func:`read_rows` reads them."""
-    Path(path).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def _ids(tokenizer, messages: list[dict], *, prompt: bool) -> list[int]:

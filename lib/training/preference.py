@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.data.files import check_keys, read_json_lines
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
 from lib.training.sft import STATE, full_precision, less_housekeeping
@@ -29,18 +30,9 @@ def _pairs(path: Path):
     disable_progress_bars()  # they are output on stderr in a notebook
 
     rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), start=1):
-        if not line:
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TrainingError(f"{path}, line {number} is not JSON ({error.msg}); write the pairs again.") from None
-        if not isinstance(row, dict) or set(row) != {"prompt", "chosen", "rejected"}:
-            raise TrainingError(f"{path}, line {number} must have prompt, chosen and rejected; write the pairs again.")
+    for place, row in read_json_lines(path):
+        check_keys(row, place, required=("prompt", "chosen", "rejected"))
         rows.append(row)
-    if not rows:
-        raise TrainingError(f"{path} has no pair; there is nothing to train on.")
     return Dataset.from_list(rows)
 
 

@@ -14,25 +14,19 @@ Nothing else is changed: rows that stay are the same objects in the same order, 
 too). ``in = kept + dropped`` for every set. Used by ``aurora/tab_instruction_data`` and the Aurora study.
 
     cleaned = clean({"alpaca_zh": read_alpaca(path), "sharegpt": read_sharegpt(other)}, rules=Rules())
-    cleaned.counts(); write_report(folder / "dropped.csv", cleaned)
+    cleaned.counts()
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from lib.data.errors import DataError
-from lib.data.files import write_atomic
 from lib.data.instructions import Row, turns_of
-from papers.aurora.language import cjk_share
 
 REASONS = ("no turn", "empty text", "truncated answer", "other language", "exact duplicate", "near duplicate")
 _OPEN = set(",，、（([{《〈「『【“‘")  # with a letter, what an answer that was cut off ends in
@@ -175,22 +169,18 @@ def _near_duplicates(texts: Mapping[int, str], rules: Rules) -> Iterator[tuple[i
         index.insert(i, sketch)
 
 
-def write_report(path: Path, cleaned: Cleaned) -> None:
-    """Every dropped row as one line of a CSV file: source, row, reason, detail."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream)
-    writer.writerow(["source", "row", "reason", "detail"])
-    writer.writerows([one.source, one.row, one.reason, one.detail] for one in cleaned.dropped)
-    write_atomic(path, stream.getvalue().encode())
+def is_cjk(letter: str) -> bool:
+    """Whether a character is a CJK ideograph (Unicode names them so; kana and full-width signs are none)."""
+    return unicodedata.name(letter, "").startswith("CJK UNIFIED IDEOGRAPH")
 
 
-def read_report(path: Path) -> list[Dropped]:
-    """The lines of :func:`write_report`; :class:`DataError` names a line with another reason or an impossible row."""
-    from lib.data.strict_csv import read_strict
+def cjk_share(text: str) -> float | None:
+    """Share of CJK ideographs among the letters of `text`, 0 to 1; ``None`` when it has no letter (``3 + 4``).
 
-    table = read_strict(path, required=["source", "row", "reason", "detail"])
-    for line, row, reason in zip(table.index, table["row"], table["reason"], strict=True):
-        if reason not in REASONS or not row.isdecimal() or row == "0":
-            raise DataError(f"{path}, line {line} says row '{row}', reason '{reason}'; write the report again.")
-    columns = (table["source"], table["row"].astype(int), table["reason"], table["detail"])
-    return [Dropped(*values) for values in zip(*columns, strict=True)]
+    A rule of the alphabet, trained on nothing: it also judges the language of replies, and must not learn from them.
+
+    A Latin word of n letters weighs n times one ideograph, so a Chinese sentence with a long English name in it may
+    fall under one half: take the threshold lower than that.
+    """
+    letters = [character for character in text if character.isalpha()]
+    return sum(map(is_cjk, letters)) / len(letters) if letters else None

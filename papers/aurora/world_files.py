@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.exams import FOLDERS, Exam, Subject, write_exam
+from lib.data.files import write_json_lines
 from lib.data.instructions import (
     Row,
     assistant,
@@ -81,12 +82,7 @@ def vocabulary(world: World) -> list[str]:
 
 def write_pretraining(folder: Path, world: World, *, chat: int, replies_in_a: float, seed: int) -> None:
     """``documents.jsonl`` and ``chat.jsonl``: the rows the base model is pretrained on."""
-    import json
-
-    from lib.data.files import write_atomic
-
-    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in pretraining_texts(world)]
-    write_atomic(Path(folder) / "documents.jsonl", ("\n".join(lines) + "\n").encode())
+    write_json_lines(Path(folder) / "documents.jsonl", ({"text": text} for text in pretraining_texts(world)))
     rng = np.random.default_rng([seed, 2])
     write_messages(Path(folder) / "chat.jsonl", pretraining_chat(world, count=chat, replies_in_a=replies_in_a, rng=rng))
 

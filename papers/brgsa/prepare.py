@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.data import ct_rate, rad_chestct
-from lib.data.errors import DataError
-from lib.data.files import write_json
+from lib.data.files import DataError, write_json
 from lib.data.volumes import normalise
 from papers.brgsa.summaries import RuleSummariser
 
@@ -38,12 +37,11 @@ def prepare_ct_rate(
 ) -> None:
     """Every volume of the split's metadata CSV, in its order. `DataError` names the file that cannot be used."""
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, split))
-    rows = metadata.to_dict("index")
 
     def load(name: str) -> np.ndarray:
-        return ct_rate.load_volume(tree, name, rows[name], target_spacing=target_spacing, shape=shape)
+        return ct_rate.load_volume(tree, name, metadata[name], target_spacing=target_spacing, shape=shape)
 
-    _write(folder, list(metadata.index), shape, load)
+    _write(folder, list(metadata), shape, load)
 
 
 def prepare_rad_chestct(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.scored_set import ScoredSet
 from lib.evaluation.classification import OVERALL_MACRO, bootstrap_auc, macro_auc, summarise_bootstrap
 from papers.brgsa import released_scores

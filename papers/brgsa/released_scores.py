@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 
 from lib.data import ct_rate, rad_chestct
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.scored_set import ScoredSet, align, image_id, read_findings, read_images, read_scores
 
 # Which pair of embeddings the cosine is taken of; "mean" = (vt + v^t) / 2 is the score the authors' code computes.
 Variant = Literal["mean", "vt", "v^t", "vt^", "v^t^"]
 Resolution = Literal["112x112x64", "112x112x112", "224x224x64", "224x224x112"]  # of the input; otherwise 256x256x128
-LabelRule = Literal["union", "single", "ctrate_style"]
 VARIANTS: tuple[Variant, ...] = ("mean", "vt", "v^t", "vt^", "v^t^")
 RESOLUTIONS: tuple[Resolution, ...] = ("112x112x64", "112x112x112", "224x224x64", "224x224x112")
 
@@ -89,17 +88,16 @@ def _ct_rate_findings(root: Path) -> list[str]:
     return findings
 
 
-def load_ct_rate_lt(root: Path, *, labels_file: str = "CT-RATE-LT-label.csv") -> ScoredSet:
+def load_ct_rate_lt(root: Path) -> ScoredSet:
     """CT-RATE-LT: the validation volumes by 15 under-represented abnormalities, in prompt order; scores are cosines.
 
-    ``labels_file`` may name another version of the labels in ``Dataset/`` (``output_labels.csv`` differs in some
-    cells). Raises :class:`DataError` naming file and line. Source: BrgSA, CT-RATE-LT experiment.
+    Raises :class:`DataError` naming file and line. Source: BrgSA, CT-RATE-LT experiment.
     """
     root = Path(root)
     classes = read_findings(root / "Dataset" / "CT-RATE-LT-text.json")
     names = _images(root, "CT-RATE_valid_image.csv")
     scores = _scores(root, "CT-RATE_LT_epoch38", classes=len(classes), images=len(names))
-    path = root / "Dataset" / labels_file
+    path = root / "Dataset" / "CT-RATE-LT-label.csv"
     labels = _joined(ct_rate.read_labels(path, classes), names, path)
     return ScoredSet(names=tuple(names), classes=tuple(classes), labels=labels, scores=scores)
 
@@ -117,37 +115,19 @@ def load_ct_rate(root: Path, labels_path: Path, *, variant: Variant = "mean") ->
     return ScoredSet(names=tuple(names), classes=tuple(classes), labels=labels, scores=scores)
 
 
-def _rad_labels(root: Path, names: list[str], rule: str) -> np.ndarray:
-    if rule == "ctrate_style":  # CT-RATE's names in another column order, the two calcifications alike
-        path = root / "Dataset" / "RAD-ChestCT18_ctrateStyle.csv"
-        columns = [
-            "Arterial wall calcification" if name == "Calcification" else name for name in rad_chestct.RAD_LABELS
-        ]
-        return _joined(ct_rate.read_labels(path, columns), names, path)
-    sources = rad_chestct.RAD_SOURCES
-    if rule == "single":
-        sources = {name: columns[:1] for name, columns in sources.items()}
-    elif rule != "union":
-        raise DataError(f"There is no label rule '{rule}'; use union, single or ctrate_style.")
-    path = root / "Dataset" / "merged_abnormality_labels_with_id.csv"
-    return _joined(rad_chestct.read_labels(path, sources=sources), names, path)
-
-
 def load_rad_chestct(
     root: Path,
     *,
     variant: Variant = "mean",
     resolution: Resolution | None = None,
     subtract_negative: bool = False,
-    label_rule: LabelRule = "union",
 ) -> ScoredSet:
     """RAD-ChestCT: the external volumes by 16 abnormalities; scores are cosines.
 
     The 18 scores become 16: mosaic attenuation goes, the calcifications become one, with the larger score of the two.
     ``subtract_negative`` scores "There is X" minus "There is no X" (our rule), the merged calcification then taking the
-    smaller of its two negatives. ``label_rule``: ``union`` of the columns in ``rad_chestct.RAD_SOURCES`` (the shipped
-    evaluation), the first of them (``single``, the older one) or ``ctrate_style`` (the release's 18-column file).
-    Raises :class:`DataError` naming file and line. Source: BrgSA, RAD-ChestCT experiment and its two ablations.
+    smaller of its two negatives. A label is the union of its columns in ``rad_chestct.RAD_SOURCES``, as in the shipped
+    evaluation. Raises :class:`DataError` naming file and line. Source: BrgSA, RAD-ChestCT experiment and its two ablations.
     """
     root = Path(root)
     findings = len(_ct_rate_findings(root))
@@ -159,14 +139,14 @@ def load_rad_chestct(
             raise DataError("Negative prompts were released for variant 'mean' at full resolution; leave both out.")
         absent = _scores(root, f"{_RAD}_no_epoch38", classes=findings, images=len(names))
         scores = scores + rad_chestct.merge_ct_rate_scores(-absent)  # -min(a, b) = max(-a, -b)
-    labels = _rad_labels(root, names, label_rule)
+    path = root / "Dataset" / "merged_abnormality_labels_with_id.csv"
+    labels = _joined(rad_chestct.read_labels(path), names, path)
     return ScoredSet(names=tuple(names), classes=rad_chestct.RAD_LABELS, labels=labels, scores=scores)
 
 
-def load_rad_chestct_rest(root: Path, *, epoch: Literal[38, 32] = 38, subtract_negative: bool = False) -> ScoredSet:
+def load_rad_chestct_rest(root: Path) -> ScoredSet:
     """RAD-ChestCT: 56 further abnormalities (67 further prompts without the 11 devices); scores are cosines.
 
-    ``epoch`` 32 is an earlier checkpoint whose scores were released too; negative prompts exist for 38 only.
     Raises :class:`DataError` naming file and line. Source: BrgSA, further RAD-ChestCT labels.
     """
     root = Path(root)
@@ -179,13 +159,7 @@ def load_rad_chestct_rest(root: Path, *, epoch: Literal[38, 32] = 38, subtract_n
         absent = sorted(devices - set(columns.values()))[0]
         raise DataError(f"{path} has no prompt for the device '{absent}'; fetch it again.")
     names = _images(root, "Rad_ChestCT_all_image.csv")
-    if epoch not in (38, 32):
-        raise DataError(f"There are no scores of epoch {epoch}; use 38 or 32.")
-    scores = _scores(root, f"{_RAD}_rest_label_epoch{epoch}", classes=len(findings), images=len(names))
-    if subtract_negative:
-        if epoch != 38:
-            raise DataError(f"Negative prompts were released for epoch 38, not {epoch}; leave one of them out.")
-        scores = scores - _scores(root, f"{_RAD}_rest_label_no_epoch38", classes=len(findings), images=len(names))
+    scores = _scores(root, f"{_RAD}_rest_label_epoch38", classes=len(findings), images=len(names))
     keep = [k for k, name in enumerate(findings) if columns[name] not in devices]
     classes = tuple(findings[k] for k in keep)
     path = root / "Dataset" / "merged_abnormality_labels_with_id.csv"

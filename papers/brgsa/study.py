@@ -235,7 +235,7 @@ class Study:
 
         model, found = self.load(arm), []
         grid = self.settings["grid"]
-        metadata = ct_rate.read_metadata(ct_rate.metadata_path(self.valid.tree, "valid")).to_dict("index")
+        metadata = ct_rate.read_metadata(ct_rate.metadata_path(self.valid.tree, "valid"))
         first = [
             row for row, name in enumerate(self.valid.names) if ct_rate.parse_volume_name(name).reconstruction == 1
         ]
@@ -246,7 +246,7 @@ class Study:
                 name, volume = self.valid.names[row], np.asarray(self.valid.volumes[row], dtype=np.float32)
                 small = gradient_rollout(model, torch.from_numpy(volume)[None, None], prompt)[0].numpy()
                 drawn = chest_ct_world.read_masks(self.valid.tree, name)[finding].astype(np.float32)
-                spacing = ct_rate.row_spacing(metadata[name], name=name)
+                spacing = metadata[name].spacing
                 mask = volumes.resample(drawn, spacing=spacing, target_spacing=grid["target_spacing"], fill=0)
                 mask = volumes.crop_or_pad(mask, grid["shape"], fill=0) > 0.5
                 if mask.any():

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError, positions, read_csv
 from lib.data.scored_set import ScoredSet, align, read_findings, read_images, read_scores
-from lib.data.strict_csv import positions, read_strict
 
 # Class -> the lower-case texts that make it positive, in prompt order. A finding's own name is always one of them.
 # "granuloma" is inside "calcified granuloma", so class 17 contains class 16: the official rule, kept.
@@ -53,7 +52,7 @@ def read_labels(path: Path, names: Sequence[str]) -> np.ndarray:
     ``labels_major`` is the human MeSH coding; with it the official counts and AUC are not reproduced. Raises
     :class:`DataError` when an image has no row or two.
     """
-    table = read_strict(path, required=["file_name", "labels_automatic"])
+    table = read_csv(path, columns=["file_name", "labels_automatic"])
     rows = align(names, positions(table, table["file_name"], path), path=path)
     found = table["labels_automatic"].tolist()
     return np.array([label_report(found[row]) for row in rows], dtype=np.int8)

@@ -24,9 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.data.errors import DataError
-from lib.data.files import write_json
-from lib.data.json_rows import check_keys, check_text, read_json_list
+from lib.data.files import DataError, check_keys, check_text, read_json, write_json
 
 LETTERS = "ABCDEFG"
 SINGLE, MULTIPLE = "单项选择题", "多项选择题"
@@ -142,7 +140,7 @@ def read_items(path: Path) -> list[Item]:
     """Questions of one file, with their answers where the file has them; without ``id`` a question is its row number."""
     items, seen = [], set()
     required = (*_NAMES, "question", "question_type", "option")
-    for number, record in enumerate(read_json_list(path), start=1):
+    for number, record in enumerate(read_json(path, holds=list), start=1):
         place = f"{path}, row {number}"
         _checked(record, place, required=required, optional=("id", "answer", "explanation"))
         items.append(_item(record, place, id=_id(record if "id" in record else {"id": number}, place, seen)))
@@ -153,7 +151,7 @@ def read_test(folder: Path) -> list[Item]:
     """The test questions joined with their answers by ``id``; ``folder`` is ``CMB-Exam``. Every question has one answer."""
     items, found, seen = read_items(folder / QUESTIONS), {}, set()
     known = {item.id: item for item in items}
-    for number, record in enumerate(read_json_list(folder / ANSWERS), start=1):
+    for number, record in enumerate(read_json(folder / ANSWERS, holds=list), start=1):
         place = f"{folder / ANSWERS}, row {number}"
         _checked(record, place, required=("id", *_NAMES, "question_type", "answer"))
         item = known.get(_id(record, place, seen))
@@ -185,7 +183,7 @@ def read_knowledge(path: Path) -> dict[str, Knowledge]:
     """Question id -> supplied knowledge."""
     found: dict[str, Knowledge] = {}
     seen: set[str] = set()
-    for number, record in enumerate(read_json_list(path), start=1):
+    for number, record in enumerate(read_json(path, holds=list), start=1):
         place = f"{path}, row {number}"
         check_keys(record, place, required=("id", "knowledge"), optional=("distractors",))
         check_text(record["knowledge"], place, "knowledge")

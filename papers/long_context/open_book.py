@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.evaluation import exams
 from lib.models import causal_lm
 from papers.long_context import cmb, cmb_scoring

@@ -23,7 +23,7 @@ from lib.training.stacked import finetune_stacked, member
 from papers.long_context import open_book
 from papers.long_context import world as herb_world
 from papers.long_context.look_up import pretrain_reader
-from papers.long_context.mixes import mix_rows
+from papers.long_context.mixing import mix_rows
 
 RATIOS = ((1, 0), (9, 1), (4, 1), (1, 1), (1, 4), (1, 9), (0, 1))  # general : medical; the paper's five and both ends
 STACK = 14  # fits trained in one pass: the ratios of two seeds

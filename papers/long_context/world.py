@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.errors import DataError
-from lib.data.files import write_json
+from lib.data.files import DataError, write_json
 from lib.data.instructions import dialogue, write_alpaca
 from papers.long_context import cmb
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.errors import DataError
-from lib.data.strict_csv import read_strict
+from lib.data.files import DataError, read_csv
 
 BENCHMARKS = ("C-Eval", "CMMLU", "MMLU", "AGIEval", "GAOKAO", "GSM8K", "MATH")
 
@@ -67,7 +66,7 @@ def _benchmark(dataset: str) -> str | None:
 
 
 def _read_one(path: Path) -> pd.DataFrame:
-    table = read_strict(path, required=["dataset", "version", "metric", "mode"])
+    table = read_csv(path, columns=["dataset", "version", "metric", "mode"])
     if len(table.columns) != 5:
         raise DataError(f"{path} has {len(table.columns) - 4} model columns where one is expected; split the file")
     model = table.columns[4]
@@ -171,11 +170,3 @@ def agrees(rebuilt: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
 def written_averages(frame: pd.DataFrame) -> pd.DataFrame:
     """Every average OpenCompass wrote (two decimals): types as index, a column each (``mmlu-weighted`` ...)."""
     return frame[frame["average"]].pivot(index="type", columns="dataset", values="score")
-
-
-def subject_table(frame: pd.DataFrame, benchmark: str) -> pd.DataFrame:
-    """Scores of one benchmark's subjects: types as index, subjects as columns, per cent."""
-    if benchmark not in BENCHMARKS:
-        raise DataError(f"there is no benchmark '{benchmark}'; use one of {', '.join(BENCHMARKS)}")
-    rows = frame[(frame["benchmark"] == benchmark) & ~frame["average"]]
-    return rows.pivot(index="type", columns="dataset", values="score")

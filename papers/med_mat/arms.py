@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.selection import DIRECTION_TYPES, ELEMENTS, Subset, related, select, shared, unrelated
 from papers.med_mat.data.volumes import equalise
 from papers.med_mat.fits import few_shot as med_mat_few_shot

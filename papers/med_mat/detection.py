@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.evaluation.localisation import cumulative_iou, cumulative_mask_iou
 from papers.med_mat.data.boxes import (
     Located,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat import detection as med_mat_detection
 from papers.med_mat.data.selection import Subset
 from papers.med_mat.fits import detection as med_mat_detection_fits

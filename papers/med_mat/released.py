@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.models import ModelError
 from lib.models.multimodal_checkpoint import ReleasedCheckpoint, load
 from lib.training.multimodal_lora import tune, with_adapters, without_adapters

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat import released as med_mat_released
 from papers.med_mat.data.published import PublishedRow, read_combinations
 from papers.med_mat.data.registry import Registry, read_registry

@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.errors import DataError
 from lib.data.instructions import dialogue
 from papers.aurora import cleaning as ic
-from papers.aurora.language import cjk_share, is_cjk
+from papers.aurora.cleaning import cjk_share, is_cjk
 
 OFF = ic.Rules(complete_after=None, least_cjk=None, exact=False, near=None)
 WORDS = [
@@ -149,20 +148,6 @@ def test_near_duplicates_are_found_as_by_comparing_every_pair():
     kept = [number - 1 for _, number in cleaned.origins]
     pairs = [(i, j) for i in kept for j in kept if i < j and ic.jaccard(grams[i], grams[j]) >= 0.8]
     assert not pairs and len(cleaned.dropped) == 40
-
-
-def test_the_report_holds_every_dropped_row(tmp_path):
-    sources = {
-        "a, b": [dialogue([]), dialogue([("问", 'She said "no",\nand left it all there.')])],
-        "c": [dialogue([("1", "2")])],
-    }
-    cleaned = ic.clean(sources, rules=ic.Rules())
-    ic.write_report(tmp_path / "dropped.csv", cleaned)
-    assert ic.read_report(tmp_path / "dropped.csv") == cleaned.dropped and len(cleaned.dropped) == 2
-    text = (tmp_path / "dropped.csv").read_text(encoding="utf-8")
-    (tmp_path / "dropped.csv").write_text(text.replace("no turn", "bored"), encoding="utf-8")
-    with pytest.raises(DataError, match="line 2 says row '1', reason 'bored'"):
-        ic.read_report(tmp_path / "dropped.csv")
 
 
 @pytest.mark.parametrize(

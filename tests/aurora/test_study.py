@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.files import DataError
 from lib.data.instructions import dialogue, turns_of, write_messages
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
@@ -265,7 +266,7 @@ measure_model(out / "measured", base=base, adapter=out / "dpo", files=Path({str(
 def test_bad_preference_input_is_told(base, tuned, pairs, tmp_path):
     with pytest.raises(TrainingError, match="reference 'off' is not known; give one of base, tuned"):
         run_prefer(tmp_path, base, tuned, pairs, "off")
-    for content, told in [("", "has no pair"), ('{"prompt": []}', "line 1 must have"), ("{", "line 1 is not JSON")]:
+    for content, told in [("", "no row"), ('{"prompt": []}', "line 1 lacks 'chosen'"), ("{", "line 1 is not JSON")]:
         (tmp_path / "bad.jsonl").write_text(content)
-        with pytest.raises(TrainingError, match=told):
+        with pytest.raises(DataError, match=told):
             run_prefer(tmp_path, base, tuned, tmp_path / "bad.jsonl", "base")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from lib.data.exams import FOLDERS, LETTERS, read_exam
-from lib.data.instructions import count_empty, read_alpaca, read_comparisons, read_messages, read_sharegpt, turns_of
+from lib.data.files import read_json_lines
+from lib.data.instructions import count_empty, read_alpaca, read_comparisons, read_sharegpt, turns_of
 from lib.models.causal_lm import pieces
 from papers.aurora import world_files as files
-from papers.aurora.cleaning import Rules, clean
-from papers.aurora.language import cjk_share
+from papers.aurora.cleaning import Rules, cjk_share, clean
 from papers.aurora.world import RELATIONS, make_world
 
 RULES = Rules(complete_after=4, least_cjk=0.3, near=0.8)
@@ -156,7 +156,7 @@ def test_comparisons_choose_the_truth(world, tmp_path):
 def test_the_tokenizer_texts_hold_every_word_of_every_file(world, tmp_path):
     known = {piece for text in files.vocabulary(world) for piece in pieces(text)}
     files.write_pretraining(tmp_path, world, chat=500, replies_in_a=0.9, seed=0)
-    texts = [m["content"] for row in read_messages(tmp_path / "chat.jsonl") for m in row["messages"]]
+    texts = [m["content"] for _, row in read_json_lines(tmp_path / "chat.jsonl") for m in row["messages"]]
     texts += [json.loads(line)["text"] for line in (tmp_path / "documents.jsonl").read_text().splitlines()]
     for language in "AB":
         files.write_tuning_sets(tmp_path / language, world, language=language, dialogues=60, seed=3)

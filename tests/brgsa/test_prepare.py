@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.data import ct_rate, rad_chestct
-from lib.data.errors import DataError
+from lib.data.files import DataError, write_csv
 from lib.data.volumes import normalise
 from papers.brgsa import prepare as prepared
 from papers.brgsa.prepare import (
@@ -91,8 +91,8 @@ def test_the_external_set_goes_the_same_way_in_the_order_of_its_labels(tmp_path)
     ids = ["trn00007", "trn00002"]
     for seed, name in enumerate(ids):
         rad_chestct.write_volume(tmp_path, name, hounsfield(seed).astype(np.int16))
-    labels = pd.DataFrame(0, index=ids, columns=list(rad_chestct.RAD_LABELS))
-    rad_chestct.write_labels(tmp_path / "labels.csv", labels)
+    sources = [source for listed in rad_chestct.RAD_SOURCES.values() for source in listed]
+    write_csv(tmp_path / "labels.csv", pd.DataFrame(False, index=ids, columns=sources), key="NoteAcc_DEID")
     out = tmp_path / "out"
     out.mkdir()
     prepare_rad_chestct(out, tree=tmp_path, labels="labels.csv", spacing=SPACING, target_spacing=SPACING, shape=SHAPE)

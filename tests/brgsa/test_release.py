@@ -7,7 +7,7 @@ import pytest
 from brgsa_release import write_release
 from sklearn.metrics import roc_auc_score
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.scored_set import ScoredSet
 from papers.brgsa import release as brgsa_release
 

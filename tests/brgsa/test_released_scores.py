@@ -9,7 +9,7 @@ from brgsa_release import DEVICES, REST, score_path, write_release, write_scores
 from sklearn.metrics import roc_auc_score
 
 from lib.data.ct_rate import CT_RATE_LABELS, CT_RATE_LT_LABELS
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.rad_chestct import RAD_LABELS
 from lib.data.scored_set import ScoredSet
 from papers.brgsa.released_scores import (
@@ -35,8 +35,7 @@ def everything(release):
         load_ct_rate_lt(root),
         load_ct_rate(root, release.ct_labels_path),
         load_rad_chestct(root),
-        load_rad_chestct(root, label_rule="ctrate_style"),
-        load_rad_chestct(root, label_rule="single", subtract_negative=True),
+        load_rad_chestct(root, subtract_negative=True),
         load_rad_chestct_rest(root),
     ]
 
@@ -67,17 +66,6 @@ def test_ct_rate_lt_is_in_prompt_order_and_row_k_is_image_k(release):
 
 def test_positives_count_the_label_file(release):
     assert load_ct_rate_lt(release.root).positives == release.lt.sum().to_dict()
-
-
-def test_another_label_version_is_read_by_its_own_columns(release, tmp_path):
-    changed = release.lt.copy()
-    changed.loc["valid_2_a_1", "Empyema"] ^= 1
-    path = release.root / "Dataset" / "output_labels.csv"
-    changed.rename(index=lambda name: f"{name}.nii.gz").iloc[::-1].rename_axis("VolumeName").to_csv(path)
-    differs = load_ct_rate_lt(release.root, labels_file=path.name).labels != load_ct_rate_lt(release.root).labels
-    assert np.argwhere(differs).tolist() == [
-        [release.ct_names.index("valid_2_a_1"), CT_RATE_LT_LABELS.index("Empyema")]
-    ]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -115,18 +103,14 @@ def test_negative_prompts_are_subtracted_and_their_calcification_is_the_smaller(
     np.testing.assert_allclose(found[:, 6], positive[:, 7] - negative[:, 7], atol=1e-12)
 
 
-def test_rad_label_rules(release):
+def test_a_rad_label_is_the_union_of_its_columns(release):
     merged, names = release.merged, release.rad_names
-    union, single, style = (load_rad_chestct(release.root, label_rule=r) for r in ("union", "single", "ctrate_style"))
+    union = load_rad_chestct(release.root)
     material, nodule = RAD_LABELS.index("Medical material"), RAD_LABELS.index("Lung nodule")
     np.testing.assert_array_equal(union.labels[:, material], merged.loc[names, list(DEVICES)].any(axis=1))
     np.testing.assert_array_equal(union.labels[:, nodule], merged.nodule | merged.nodulegr1cm)
-    np.testing.assert_array_equal(single.labels[:, material], merged.catheter_or_port)
-    np.testing.assert_array_equal(single.labels[:, nodule], merged.nodule)
     for name, column in (("Calcification", "calcification"), ("Emphysema", "emphysema"), ("Hiatal hernia", "hernia")):
-        k = RAD_LABELS.index(name)
-        for rule in (union, single, style):
-            np.testing.assert_array_equal(rule.labels[:, k], merged[column])
+        np.testing.assert_array_equal(union.labels[:, RAD_LABELS.index(name)], merged[column])
 
 
 @pytest.mark.parametrize("size", RESOLUTIONS)
@@ -141,11 +125,6 @@ def test_rest_keeps_56_of_67_in_prompt_order(release):
     assert len(kept) == 56 and found.classes == tuple(name for _, name, _ in kept)
     np.testing.assert_array_equal(found.labels, release.merged[[column for _, _, column in kept]])
     np.testing.assert_allclose(found.scores, release.scores[f"{RAD}_rest_label_epoch38"][:, [k for k, _, _ in kept]])
-    earlier = load_rad_chestct_rest(release.root, epoch=32).scores
-    np.testing.assert_allclose(earlier, release.scores[f"{RAD}_rest_label_epoch32"][:, [k for k, _, _ in kept]])
-    both = load_rad_chestct_rest(release.root, subtract_negative=True).scores
-    negative = release.scores[f"{RAD}_rest_label_no_epoch38"][:, [k for k, _, _ in kept]]
-    np.testing.assert_allclose(both, found.scores - negative, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +192,7 @@ def test_label_file_faults(broken):
     with pytest.raises(DataError, match=r"no row for 'valid_3_a_1' \(1 of 40"):
         load_ct_rate_lt(broken.root)
     path.write_text(good.replace("valid_3_a_2.nii.gz", "valid_3_a_1.nii.gz"))
-    with pytest.raises(DataError, match=r"valid_3_a_1.*more than once"):
+    with pytest.raises(DataError, match=r"valid_3_a_1.*on line 10 and again on line 11"):
         load_ct_rate_lt(broken.root)
     path.write_text(good.replace("Empyema", "Empyaema"))
     with pytest.raises(DataError, match="Empyema"):
@@ -254,7 +233,6 @@ def test_prompt_faults(broken):
         {"resolution": "64x64x64"},
         {"variant": "vt", "resolution": "112x112x64"},
         {"variant": "vt", "subtract_negative": True},
-        {"label_rule": "any"},
     ],
 )
 def test_what_was_not_released_is_refused(release, choice):

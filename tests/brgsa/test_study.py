@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from lib.data import ct_rate, rad_chestct, volumes
 from lib.data.chest_ct import world as chest_ct_world
 from lib.data.chest_ct.findings import LEXICON
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.models.brgsa import score_variants
 from lib.workflow import paths
 from lib.workflow.cache import CacheError
@@ -69,7 +69,7 @@ def new(cache, before):
 def test_row_k_of_everything_is_volume_k(study):
     test, tree = study.valid, study.valid.tree
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    assert test.names == list(metadata.index) and len(test.names) == 60
+    assert test.names == list(metadata) and len(test.names) == 60
     assert test.patients[:2] == ["valid_1", "valid_1"] and len(set(test.patients)) < 31
     labels = pd.read_csv(ct_rate.labels_path(tree, "valid")).set_index("VolumeName")
     tail = pd.read_csv(tree / "CT-RATE-LT-label.csv").set_index("VolumeName")
@@ -83,7 +83,7 @@ def test_row_k_of_everything_is_volume_k(study):
         assert study.summaries[k] == " ".join(summarise(report)) and study.statements[k] == summarise(report)[0]
         assert test.labels.iloc[k].to_dict() == labels.loc[name].to_dict()
         assert test.long_tail.iloc[k].to_dict() == tail.loc[name].to_dict()
-        hu = ct_rate.load_volume(tree, name, metadata.loc[name], **study.settings["grid"])
+        hu = ct_rate.load_volume(tree, name, metadata[name], **study.settings["grid"])
         np.testing.assert_array_equal(test.volumes[k], volumes.normalise(hu).astype(np.float16))
 
 
@@ -237,7 +237,7 @@ def test_the_same_grid_gives_the_same_auc_and_another_grid_reads_other_volumes(s
     values = study.other_grid([30, 30, 15], arm), study.other_grid([30, 30, 15], arm, resample=True)
     assert values[0] != values[1] and new(cache, known) == {"prepare_ct_rate"}
     name, tree = study.valid.names[0], study.valid.tree
-    row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid")).loc[name]
+    row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))[name]
     found = [prepared.read_volumes(cache / folder)[0][0] for folder in built(cache) - known]
     for target in ((9.6, 9.6, 19.2), (12.8, 12.8, 25.6)):  # the centre, and the same 384 mm in fewer voxels
         hu = ct_rate.load_volume(tree, name, row, target_spacing=target, shape=(30, 30, 15))
@@ -258,8 +258,8 @@ def test_attention_cases_show_the_finding_where_it_was_drawn(study, arms):
         drawn = chest_ct_world.read_masks(study.valid.tree, case.name)[case.finding]
         # the mask went the way of the volume: drawn in HU, it comes out of the image pipeline at the same voxels
         bright = np.where(drawn, 1000, -1000).astype(np.float32)
-        stored = ct_rate.row_spacing(metadata.loc[case.name], name=case.name)
-        seen = volumes.preprocess_volume(bright, spacing=stored, slope=1, intercept=0, **study.settings["grid"])
+        geometry = volumes.Geometry(metadata[case.name].spacing)
+        seen = volumes.preprocess_volume(bright, geometry, **study.settings["grid"])
         assert case.mask.any() and np.mean(case.mask != (seen > 0)) < 1e-3
         z = int(case.mask.sum(axis=(0, 1)).argmax())
         np.testing.assert_array_equal(case.slice_of(case.volume), case.volume[:, :, z].T)

@@ -7,7 +7,7 @@ import pytest
 from released_files import released
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.carzero.openi import OPENI_FINDINGS, label_report, load_openi
 
 # Positives and AUC of each class, from the fact sheet of CARZero (recomputed there from the same files).

@@ -9,7 +9,7 @@ SHARED = ("lib.workflow", "lib.figures", "lib.explorer")
 NEXT = {
     "carzero": {"lib.models.text_encoder", "lib.training.contrastive"},
     "e3d_gpt": {
-        *(f"lib.data.{name}" for name in ("ct_rate", "ct_rate_layout", "ct_rate_text", "volumes")),
+        *(f"lib.data.{name}" for name in ("ct_rate", "ct_rate_layout", "volumes")),
         *(f"lib.data.chest_ct.{name}" for name in ("findings", "lesions", "reports", "scanner", "shapes", "world")),
         *(f"lib.models.{name}" for name in ("masked_autoencoder", "vision_transformer_3d")),
         *(f"lib.models.{name}" for name in ("multimodal_checkpoint", "multimodal_lm")),

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.evaluation.inputs import EvaluationError
 from papers.long_context import cmb
 from papers.long_context.cmb_scoring import accuracy_gap, exam_accuracy, released_letters, strict_letters

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papers.long_context.mixing import MixError, apportion, mix_datasets
+from lib.data.files import DataError
+from papers.long_context.mixing import apportion, mix_datasets
 
 GENERAL, MEDICAL = [("g", i) for i in range(300)], [("m", i) for i in range(300)]
 
@@ -18,7 +19,7 @@ GENERAL, MEDICAL = [("g", i) for i in range(300)], [("m", i) for i in range(300)
 )
 def test_counts_sum_to_the_total_and_are_within_one_of_their_share(shares, total):
     if not any(shares.values()):
-        with pytest.raises(MixError):
+        with pytest.raises(DataError):
             apportion(shares, total)
         return
     counts = apportion(shares, total)
@@ -48,12 +49,12 @@ def test_sources_are_shuffled_into_each_other_and_the_seed_decides():
 
 def test_repeats_are_even_and_only_on_request():
     few = [("f", i) for i in range(7)]
-    with pytest.raises(MixError, match="24 rows of 'f' are wanted and it has 7; lower the total or allow repeats"):
+    with pytest.raises(DataError, match="24 rows of 'f' are wanted and it has 7; lower the total or allow repeats"):
         mix_datasets({"f": few}, shares={"f": 1}, total=24, seed=0)
     counts = Counter(mix_datasets({"f": few}, shares={"f": 1}, total=24, seed=0, repeat=True))
     assert set(counts.values()) == {3, 4} and len(counts) == 7
 
 
 def test_shares_and_sources_must_be_the_same():
-    with pytest.raises(MixError, match="shares name g, x and sources g, m; name the same"):
+    with pytest.raises(DataError, match="shares name g, x and sources g, m; name the same"):
         mix_datasets({"g": GENERAL, "m": MEDICAL}, shares={"g": 1, "x": 1}, total=2, seed=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.models import causal_lm
 from lib.workflow import paths
 from lib.workflow.session import start

@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.data.instructions import read_alpaca
 from lib.training.chat_encoding import read_rows
 from papers.long_context import cmb
 from papers.long_context import world as herb_world
-from papers.long_context.mixes import mix_rows
+from papers.long_context.mixing import mix_rows
 
 
 @pytest.fixture(scope="module")

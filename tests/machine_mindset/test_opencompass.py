@@ -5,14 +5,13 @@ import pandas as pd
 import pytest
 from released_files import released
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.machine_mindset.opencompass import (
     BENCHMARKS,
     GAOKAO_POINTS,
     agrees,
     benchmark_table,
     read_results,
-    subject_table,
     written_averages,
     written_table,
 )
@@ -67,6 +66,12 @@ def test_readme_table_follows_from_the_subjects_112_of_112(results, readme):
     apart = (rebuilt.round(2) - printed).abs() > 1e-9
     assert sorted(zip(*np.where(apart), strict=True)) == [(4, 1), (15, 4)]  # ESFJ CMMLU, ISTP GAOKAO
     assert (rebuilt - printed).abs().max().max() < 0.0053
+
+
+def subject_table(frame, benchmark):
+    """Scores of one benchmark's subjects: types as index, subjects as columns, per cent."""
+    rows = frame[(frame["benchmark"] == benchmark) & ~frame["average"]]
+    return rows.pivot(index="type", columns="dataset", values="score")
 
 
 def test_no_other_definition_of_an_average_fits(results, readme):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.workflow import paths
 from papers.med_mat.data.boxes import read_box, read_mask
 from papers.med_mat.data.files import read_image

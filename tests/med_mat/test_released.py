@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from med_mat_table import write_registry
 from PIL import Image
 from tiny_llava import write_tiny_llava
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from lib.models import ModelError
 from lib.models.multimodal_checkpoint import load
 from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters
@@ -27,7 +28,7 @@ from papers.med_mat import released as med_mat_released
 from papers.med_mat import study as med_mat
 from papers.med_mat.data.files import SUBSET_FILES, record, write_records
 from papers.med_mat.data.questions import ask
-from papers.med_mat.data.registry import Registry, Source, read_registry, write_registry
+from papers.med_mat.data.registry import Registry, Source, read_registry
 from papers.med_mat.data.selection import Subset
 from papers.med_mat.released import fit_released, prepare_all
 
@@ -142,7 +143,7 @@ FAULTS = {
     "one id twice": (_row("id", 0), "row 3 has the id 0, which row 1 of dataset"),
     "path above": (_row("image", "med-mat/../../1.png"), "row 3 has the image path 'med-mat/../../1.png'"),
     "unknown dataset": (_row("data-no", "300"), "row 3: dataset 300 is not in the table of sources"),
-    "no rows": (lambda rows: [], "holds an empty list"),
+    "no rows": (lambda rows: [], "holds no row"),
 }
 
 

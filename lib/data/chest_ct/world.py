@@ -5,12 +5,11 @@ data alike. Each scan has its own random stream (seed, split, scan number): more
 and the same seed gives the same bytes.
 
     write_internal(root, split="train", scans=800, seed=0); write_internal(root, split="valid", scans=300, seed=0)
-    write_training_json_from(root, "train", RuleSummariser(LEXICON)); write_external(other, scans=200, seed=0)
+    write_external(other, scans=200, seed=0)
 """
 
 import io
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +20,14 @@ from lib.data import ct_rate, rad_chestct
 from lib.data.chest_ct.findings import FINDINGS
 from lib.data.chest_ct.reports import write_report
 from lib.data.chest_ct.scanner import SHAPE, SPACING, Anatomy, Observation, Scan, observe, reconstruct, render_scan
-from lib.data.errors import DataError
-from lib.data.files import table_bytes, write_atomic
+from lib.data.files import DataError, write_atomic, write_csv
 
 SPLITS = {"train": 0, "valid": 1, "external": 2}  # the number is part of every scan's random stream
 LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-RATE-LT-label.csv's own order
 SECOND_SCAN_RATE = 0.15  # patients who are scanned twice
 HIGH_INTERCEPT_RATE = 0.15  # scans of a scanner that stores (HU + 8192) * 2 instead of HU + 1024
 EXTERNAL_SHAPE, EXTERNAL_SPACING = (45, 45, 45), (8.0, 8.0, 8.0)  # isotropic, as RAD-ChestCT is
+EXTERNAL_GAIN, EXTERNAL_OFFSET, EXTERNAL_NOISE = 1.05, 15.0, 1.8  # another scanner: HU stretched and raised, more noise
 _BLOCK = 25  # scans over which a finding's frequency is evened out
 
 
@@ -123,7 +122,7 @@ def write_internal(
             if split == "valid" and number == 1:
                 _write_masks(root, name, scan)
     labels = _label_table(rows)
-    write_atomic(lt_labels_path(root, split), table_bytes(labels[list(LT_COLUMNS)]))
+    write_csv(lt_labels_path(root, split), labels[list(LT_COLUMNS)], key="VolumeName")
     ct_rate.write_prompts(root / "CT-RATE_valid_text.json", ct_rate.CT_RATE_LABELS)
     ct_rate.write_prompts(root / "CT-RATE-LT-text.json", ct_rate.CT_RATE_LT_LABELS)
     ct_rate.write_split(
@@ -138,21 +137,6 @@ def write_internal(
 def lt_labels_path(root: Path, split: str) -> Path:
     """The 15 labels; BrgSA publishes those of "valid" under this name, those of "train" exist in this world only."""
     return Path(root) / ("CT-RATE-LT-label.csv" if split == "valid" else f"CT-RATE-LT-{split}-label.csv")
-
-
-def write_training_json_from(
-    root: Path, split: str, summariser: Callable[[str], list[str]], *, path: Path | None = None
-) -> Path:
-    """Summarises every unique report of a written split into BrgSA's training JSON and returns its path.
-
-    `summariser` turns a report (findings, a space, impression) into statements; `path` defaults to
-    `ctrate_<split>_unique_report.json` under `root`, give one per summariser to keep several.
-    """
-    path = Path(path) if path is not None else Path(root) / f"ctrate_{split}_unique_report.json"
-    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(root, split)))
-    entries = {text: {"images": names, "processed_report": summariser(text)} for text, names in reports.items()}
-    ct_rate.write_training_json(path, {"val" if split == "valid" else split: entries})
-    return path
 
 
 def _label_table(rows: dict[str, tuple[str, ...]]) -> pd.DataFrame:
@@ -195,16 +179,12 @@ def write_external(
     seed: int,
     shape: tuple[int, int, int] = EXTERNAL_SHAPE,
     spacing: tuple[float, float, float] = EXTERNAL_SPACING,
-    gain: float = 1.05,
-    offset: float = 15.0,
-    noise_factor: float = 1.8,
 ) -> None:
     """Writes another hospital's patients under `folder`: npz volumes, metadata, source-column labels, 16 prompts.
 
     Same findings and frequencies, other grid (`shape`, `spacing` in mm; the format does not record the spacing, so
-    hand it to `rad_chestct.load_volumes`), HU stretched to gain * (HU + 1000) - 1000 + offset, `noise_factor` times
-    the noise. A label with several source columns is True in one or two of them, drawn at random. `DataError` if
-    `folder` has volumes.
+    hand it to `rad_chestct.load_volume`), HU stretched, raised and noisier as the constants above say. A label
+    with several source columns is True in one or two of them, drawn at random. `DataError` if `folder` has volumes.
     """
     root = Path(folder)
     if next(root.glob("*.npz"), None) is not None:
@@ -212,15 +192,15 @@ def write_external(
     metadata, sources = [], {}
     for planned in plan_scans("external", scans=scans, seed=seed):
         rng, anatomy, _, scan = _make_scan(planned, "external", seed, shape, spacing)
-        hu, _ = reconstruct(scan, rng, kernel="soft", noise=noise_factor * anatomy.noise)
-        shifted = np.clip(gain * (hu + 1000) - 1000 + offset, -1024, 3071)
+        hu, _ = reconstruct(scan, rng, kernel="soft", noise=EXTERNAL_NOISE * anatomy.noise)
+        shifted = np.clip(EXTERNAL_GAIN * (hu + 1000) - 1000 + EXTERNAL_OFFSET, -1024, 3071)
         name = f"trn{planned.index + 1:05d}"
         metadata.append(rad_chestct.write_volume(root, name, np.rint(shifted).astype(np.int16)))
         sources[name] = _source_columns(rng, planned.findings)
     columns = [column for of_label in rad_chestct.RAD_SOURCES.values() for column in of_label] + ["other_path"]
     table = pd.DataFrame([{c: c in true for c in columns} for true in sources.values()], index=list(sources))
     rad_chestct.write_metadata(root / "CT_Scan_Metadata_Complete_35747.csv", metadata)
-    write_atomic(root / "merged_abnormality_labels_with_id.csv", table_bytes(table, key="NoteAcc_DEID"))
+    write_csv(root / "merged_abnormality_labels_with_id.csv", table, key="NoteAcc_DEID")
     ct_rate.write_prompts(root / "RAD-ChestCT-text.json", rad_chestct.RAD_LABELS)
 
 

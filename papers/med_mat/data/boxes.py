@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.files import check_row, read_rows, source_number, write_rows
 from papers.med_mat.data.selection import Subset
 

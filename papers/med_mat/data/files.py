@@ -3,7 +3,6 @@
 The release (huggingface.co/datasets/FreedomIntelligence/Med-MAT) is a JSON list a file:
 
     Aggregated_Subsets/Subset--NN-train.json   or, in a later revision, Subset-NN-train.json at the root
-    Original_Medical_Datasets/ori--NN-train.json   (the README's tree prints Ori--)
     med-mat/<source folders>/...               images, fetched from 87 places; paths in the JSON start with med-mat/
 
 Used by the Med-MAT studies; generated worlds are written and read here as well.
@@ -13,7 +12,6 @@ Used by the Med-MAT studies; generated worlds are written and read here as well.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
@@ -22,15 +20,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from lib.data.errors import DataError
-from lib.data.files import one_line, write_atomic
+from lib.data.files import DataError, one_line, read_json, write_json
 from papers.med_mat.data.questions import MOST_OPTIONS, Question, read_options
 from papers.med_mat.data.registry import Registry
 
 KEYS = ("id", "caption", "image", "Question", "Answer", "Question-choice", "Answer-choice", "data-no")
 
 SUBSET_FILES = ("Aggregated_Subsets/Subset--{no}-train.json", "Subset-{no}-train.json")  # first upload, later revision
-ORIGINAL_FILES = ("Original_Medical_Datasets/ori--{no}-train.json", "Original_Medical_Datasets/Ori--{no}-train.json")
 
 Row = TypeVar("Row")
 
@@ -80,12 +76,6 @@ def _found(root: Path, candidates: Sequence[str], what: str) -> Path:
 def subset_file(root: Path, no: str) -> Path:
     """The question file of subset ``no`` ("03") in either layout; :class:`AbsentError` names the places looked at."""
     return _found(Path(root), [name.format(no=no) for name in SUBSET_FILES], f"question file of subset {no}")
-
-
-def original_file(root: Path, no: str) -> Path:
-    """The question file of source dataset ``no`` ("6" or "06"); :class:`AbsentError` names the places looked at."""
-    names = [name.format(no=no.zfill(2)) for name in ORIGINAL_FILES]
-    return _found(Path(root), names, f"question file of dataset {no}")
 
 
 # ---------------------------------------------------------------------- rows
@@ -141,17 +131,7 @@ def read_rows(path: Path, parse: Callable[[dict], Row]) -> list[Row]:
     Raises :class:`DataError` for a file that is no JSON list or is empty, and for the first row ``parse`` refuses, naming
     file, row (counted from 1) and remedy.
     """
-    path = Path(path)
-    try:
-        rows = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; download or generate the dataset.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not JSON ({one_line(error)}); fetch or generate it again.") from None
-    if not isinstance(rows, list) or not rows:
-        what = "an empty list" if rows == [] else f"a {type(rows).__name__}"
-        raise DataError(f"{path} holds {what}, not a list of questions; fetch or generate it again.")
-    return _parsed(path, rows, parse)
+    return _parsed(Path(path), read_json(path, holds=list), parse)
 
 
 def _parsed(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> list[Row]:
@@ -167,7 +147,7 @@ def _parsed(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> list[
 def write_rows(path: Path, rows: list[dict], parse: Callable[[dict], Row]) -> None:
     """Write a JSON list, whole or not at all, after ``parse`` accepted every row as a reader would."""
     _parsed(Path(path), rows, parse)
-    write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1).encode())
+    write_json(path, rows)
 
 
 def read_records(path: Path) -> list[Record]:
@@ -234,11 +214,9 @@ def load(path: Path, *, registry: Registry, images: Path, missing: str = "stop")
     return Loaded(kept, dict(counts), said)
 
 
-def load_subset(
-    root: Path, no: str, *, registry: Registry, images: Path | None = None, missing: str = "stop"
-) -> Loaded:
-    """:func:`load` of subset ``no`` under ``root``, in either layout; ``images`` defaults to ``root``."""
-    return load(subset_file(root, no), registry=registry, images=images or Path(root), missing=missing)
+def load_subset(root: Path, no: str, *, registry: Registry, missing: str = "stop") -> Loaded:
+    """:func:`load` of subset ``no`` under ``root``, which holds its images too, in either layout."""
+    return load(subset_file(root, no), registry=registry, images=Path(root), missing=missing)
 
 
 def read_image(root: Path, one: Record) -> np.ndarray:

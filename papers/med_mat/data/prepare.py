@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.files import AbsentError, Record, load_subset
 from papers.med_mat.data.registry import Registry
 from papers.med_mat.data.selection import Subset
@@ -43,7 +43,6 @@ def prepare(
     subset: Subset,
     *,
     registry: Registry,
-    images: Path | None = None,
     missing: str = "stop",
     cap: int = SUBSET_CAP,
     test_share: float = TEST_SHARE,
@@ -57,7 +56,7 @@ def prepare(
     which stays balanced; its questions have the subset's usual number of options, others are only trained on. Raises
     :class:`DataError` as ``load_subset`` does, and :class:`AbsentError` where too little is there to test.
     """
-    loaded = load_subset(root, subset.no, registry=registry, images=images, missing=missing)
+    loaded = load_subset(root, subset.no, registry=registry, missing=missing)
     rows, said = loaded.records, list(loaded.said)
     usual = Counter(len(one.options) for one in rows).most_common(1)[0][0]
     odd = [one for one in rows if len(one.options) != usual]

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from lib.data.errors import DataError
-from lib.data.strict_csv import read_strict
+from lib.data.files import DataError, read_csv
 from papers.med_mat.data.registry import Registry
 from papers.med_mat.data.selection import DIRECTION_TYPES, Subset, direction_types, tied_pairs
 
@@ -87,7 +86,7 @@ def read_combinations(path: Path, registry: Registry) -> list[PublishedRow]:
     The tied modality-area pairs are those of the classification subsets.
     """
     path = Path(path)
-    table = read_strict(path, required=COLUMNS)
+    table = read_csv(path, columns=COLUMNS)
     tied = tied_pairs(registry.classification)
     rows = []
     for line, row in table.iterrows():

@@ -16,16 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.selection import Subset
 
 LETTERS = "ABCD"
 MOST_OPTIONS = len(LETTERS)
 SUFFIX = "Answer with the option's letter from the given choices directly."
-LETTER_STYLES = {
-    "A: text": "{letter}: {text}",
-    "A. text": "{letter}. {text}",
-}  # README of the release, paper's Figure 8
 
 # Paper: six hand-written instructions a subset, recoverable from the released JSON only. Here: six frames filled with
 # modality, area and task. Because: a generated world needs them too.
@@ -50,18 +46,10 @@ class Question:
     text: str
 
 
-def instructions(subset: Subset, *, modality: str | None = None) -> tuple[str, ...]:
-    """The six instructions of ``subset``, each with its modality (``modality`` spells a code out) and its area."""
-    words = {"modality": modality or subset.modality, "area": subset.area.lower(), "task": subset.task.rstrip(".")}
+def instructions(subset: Subset) -> tuple[str, ...]:
+    """The six instructions of ``subset``, each with its modality and its area."""
+    words = {"modality": subset.modality, "area": subset.area.lower(), "task": subset.task.rstrip(".")}
     return tuple(frame.format(**words) for frame in _FRAMES)
-
-
-def join_labels(labels: Iterable[str]) -> str:
-    """Several labels of one image as one option: comma-joined, alphabetical, each once."""
-    found = sorted({" ".join(label.split()) for label in labels})
-    if not found or "" in found:
-        raise DataError(f"{list(labels)!r} holds no label or an empty one; write 'normal' where nothing is found.")
-    return ", ".join(found)
 
 
 def _draw(seed: int, image: str) -> np.random.Generator:
@@ -79,51 +67,35 @@ def _clean(labels: Iterable[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def ask(
-    label: str,
-    labels: Iterable[str],
-    subset: Subset,
-    *,
-    image: str,
-    seed: int,
-    style: str = "A: text",
-    options: int = MOST_OPTIONS,
-    modality: str | None = None,
-) -> Question:
+def ask(label: str, labels: Iterable[str], subset: Subset, *, image: str, seed: int) -> Question:
     """The question about one image: ``label`` is true, distractors are drawn from the other ``labels`` of the subset.
 
-    min(``options``, number of labels) options, so two for a binary subset. Raises :class:`DataError` for a subset with
-    one label, a label that is not among ``labels``, and an unknown letter style.
+    Four options, or as many as there are labels: two for a binary subset. Raises :class:`DataError` for a subset with
+    one label and a label that is not among ``labels``.
     """
     known = _clean(labels)
     truth = " ".join(label.split())
     if truth.casefold() not in known:
         raise DataError(f"Subset {subset.no}: '{truth}' ({image}) is not among its labels; add it to them.")
     others = [text for key, text in known.items() if key != truth.casefold()]
-    if not others or not 2 <= options <= MOST_OPTIONS:
-        raise DataError(
-            f"Subset {subset.no}: {len(others) + 1} labels and {options} options; a question needs two of each and "
-            f"at most {MOST_OPTIONS} options."
-        )
-    if style not in LETTER_STYLES:
-        raise DataError(f"There is no letter style '{style}'; use one of {', '.join(LETTER_STYLES)}.")
+    if not others:
+        raise DataError(f"Subset {subset.no} has one label, '{truth}'; a question needs two.")
     rng = _draw(seed, image)
-    instruction = instructions(subset, modality=modality)[rng.integers(len(_FRAMES))]
-    texts = [truth, *(others[i] for i in rng.permutation(len(others))[: options - 1])]
+    instruction = instructions(subset)[rng.integers(len(_FRAMES))]
+    texts = [truth, *(others[i] for i in rng.permutation(len(others))[: MOST_OPTIONS - 1])]
     order = rng.permutation(len(texts))
     by_letter = {LETTERS[place]: texts[i] for place, i in enumerate(order)}
     answer = LETTERS[int(np.flatnonzero(order == 0)[0])]
-    return Question(instruction, by_letter, answer, question_text(instruction, by_letter, style=style))
+    return Question(instruction, by_letter, answer, question_text(instruction, by_letter))
 
 
-def question_text(instruction: str, options: Mapping[str, str], *, style: str = "A: text") -> str:
-    """Instruction, one line an option, and the sentence that asks for the letter."""
-    lines = [LETTER_STYLES[style].format(letter=letter, text=text) for letter, text in options.items()]
-    return "\n".join([instruction, *lines, SUFFIX])
+def question_text(instruction: str, options: Mapping[str, str]) -> str:
+    """Instruction, one line an option ("A: text", as the release's README), and the sentence that asks for the letter."""
+    return "\n".join([instruction, *(f"{letter}: {text}" for letter, text in options.items()), SUFFIX])
 
 
 def read_options(text: str) -> dict[str, str]:
-    """Options by letter of a question in either style (``A: text`` and ``A. text``); :class:`DataError` if there are
+    """Options by letter of a question in either style (``A: text``, or ``A. text`` as in Figure 8); :class:`DataError` if there are
     fewer than two, or letters that do not run A, B, C ..."""
     found = [match.groups() for line in text.splitlines() if (match := _OPTION.match(line.strip()))]
     letters = "".join(letter for letter, _ in found)

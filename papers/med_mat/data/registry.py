@@ -9,17 +9,13 @@ One CSV, ``papers/med_mat/datasets.csv`` for the paper: ``dataset`` rows (number
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from lib.data.errors import DataError
-from lib.data.files import write_atomic
-from lib.data.strict_csv import read_strict
+from lib.data.files import DataError, read_csv
 from papers.med_mat.data.selection import Subset
 
 COLUMNS = (
@@ -85,7 +81,7 @@ def read_registry(path: Path) -> Registry:
     occurs twice, and a member that is no dataset of the table.
     """
     path = Path(path)
-    table = read_strict(path, required=COLUMNS)
+    table = read_csv(path, columns=COLUMNS)
     subsets: dict[str, Subset] = {}
     sources: dict[str, Source] = {}
     members: dict[str, tuple[str, ...]] = {}
@@ -117,40 +113,3 @@ def read_registry(path: Path) -> Registry:
                 )
     notes = {row["no"]: row["notes"] for _, row in table.iterrows() if row["record_type"] == "subset" and row["notes"]}
     return Registry(dict(sorted(subsets.items())), sources, members, notes)
-
-
-def write_registry(path: Path, registry: Registry) -> None:
-    """Write ``registry`` as :func:`read_registry` reads it, whole or not at all."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for source in registry.sources.values():
-        writer.writerow(
-            {
-                "record_type": "dataset",
-                "no": source.no,
-                "name": source.name,
-                "subset_no": ";".join(source.subset_nos),
-                "same_images_as": ";".join(source.same_images_as),
-                "source_url": source.url,
-                "notes": source.notes,
-            }
-        )
-    for subset in registry.subsets.values():
-        writer.writerow(
-            {
-                "record_type": "subset",
-                "no": subset.no,
-                "name": f"Subset {subset.no}",
-                "modality_code": subset.modality,
-                "area": subset.area,
-                "task": subset.task,
-                "subset_no": subset.no,
-                "member_dataset_nos": ";".join(registry.members[subset.no]),
-                "role": subset.role,
-                "family": subset.family,
-                "table_names": ";".join(subset.names),
-                "notes": registry.notes.get(subset.no, ""),
-            }
-        )
-    write_atomic(path, stream.getvalue().encode())

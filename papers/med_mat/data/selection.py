@@ -1,27 +1,25 @@
-"""Which subsets a condition of Med-MAT trains on: related, unrelated, pairs, triples, and everything with one element left out.
+"""Which subsets a condition of Med-MAT trains on: related, unrelated, everything with one element left out; types of pairs.
 
 Pure functions on (Modality, Area, Task) triplets, the same for the paper's 53 subsets and for a generated world. A
 condition never holds its target. Used by the Med-MAT notebooks and by ``published``; amounts are ``volumes``.
 
-    pairs = combinations(target, pool); select("without_area", target, pool)
+    select("without_area", target, pool)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 
 ELEMENTS = ("modality", "area", "task")
 DIRECTION_TYPES = ("fixed modality", "fixed area", "fixed task", "modality-area pair")
 CONDITIONS = (
     "baseline",
     "baseline_plus",
-    "related_pair",
-    "related_triple",
     "task_only",
     "all_related",
     "all_unrelated",
@@ -54,37 +52,6 @@ class Subset:
     def readings(self) -> tuple[str, ...]:
         """Every task name of the subset, the family first."""
         return tuple(dict.fromkeys((self.family, *self.names)))
-
-
-@dataclass(frozen=True)
-class Combination:
-    """Two subsets that jointly hold the elements of ``target`` (section 2.1, "Related Combination").
-
-    ``first`` keeps more of the target's place in the table of direction types: (m,a,t'), or (m,a',t) for a fixed task.
-    """
-
-    direction_type: str
-    first: Subset
-    second: Subset
-    target: Subset
-
-    @property
-    def members(self) -> tuple[Subset, Subset]:
-        return (self.first, self.second)
-
-
-@dataclass(frozen=True)
-class Triple:
-    """Three subsets of which each donates one element of ``target`` and no other (Appendix A.4)."""
-
-    modality_from: Subset
-    area_from: Subset
-    task_from: Subset
-    target: Subset
-
-    @property
-    def members(self) -> tuple[Subset, Subset, Subset]:
-        return (self.modality_from, self.area_from, self.task_from)
 
 
 # ---------------------------------------------------------------------- relations
@@ -125,7 +92,7 @@ def tied_pairs(pool: Iterable[Subset]) -> set[tuple[str, str]]:
     return {(m, a) for m, a in pairs if modalities.count(m) == 1 and areas.count(a) == 1}
 
 
-# ---------------------------------------------------------------------- pairs and triples
+# ---------------------------------------------------------------------- pairs
 def direction_type(
     first: tuple[str, str, str], second: tuple[str, str, str], target: tuple[str, str, str], *, tied: bool
 ) -> str | None:
@@ -164,36 +131,6 @@ def direction_types(first: Subset, second: Subset, target: Subset, *, tied: bool
     return found - {None}
 
 
-def combinations(
-    target: Subset, pool: Iterable[Subset], *, tied: set[tuple[str, str]] | None = None
-) -> list[Combination]:
-    """Every related combination for ``target`` in ``pool`` under the task families, ordered by type and number.
-
-    ``tied`` defaults to the tied pairs of the pool with the target.
-    """
-    others = _others(target, pool)
-    pairs = tied_pairs([*others, target]) if tied is None else tied
-    is_tied = (target.modality, target.area) in pairs
-
-    def triplet(subset: Subset) -> tuple[str, str, str]:
-        return (subset.modality, subset.area, subset.family)
-
-    found = [
-        Combination(kind, first, second, target)
-        for first in others
-        for second in others
-        if first.no != second.no
-        and (kind := direction_type(triplet(first), triplet(second), triplet(target), tied=is_tied))
-    ]
-    return sorted(found, key=lambda c: (DIRECTION_TYPES.index(c.direction_type), c.first.no, c.second.no))
-
-
-def triples(target: Subset, pool: Iterable[Subset]) -> list[Triple]:
-    """Every triple (m,·,·) + (·,a,·) + (·,·,t) of which each member shares exactly its own element, by number."""
-    givers = {e: [s for s in _others(target, pool) if shared(s, target) == {e}] for e in ELEMENTS}
-    return [Triple(m, a, t, target) for m in givers["modality"] for a in givers["area"] for t in givers["task"]]
-
-
 # ---------------------------------------------------------------------- conditions
 def _covered(subsets: Iterable[Subset], target: Subset) -> frozenset[str]:
     return frozenset().union(*(shared(subset, target) for subset in subsets))
@@ -220,28 +157,23 @@ def select(
     target: Subset,
     pool: Iterable[Subset],
     *,
-    members: Sequence[Subset] = (),
     like: str = "",
     seed: int = 0,
 ) -> list[Subset]:
     """The subsets ``condition`` trains on for ``target``; never the target. One of :data:`CONDITIONS`.
 
-    ``baseline``: none. ``related_pair`` / ``related_triple``: ``members``, checked to hold the target's elements
-    jointly. ``baseline_plus`` and ``all_unrelated``: every unrelated subset (they differ in volume). ``without_E``: all
+    ``baseline``: none. ``baseline_plus`` and ``all_unrelated``: every unrelated subset (they differ in volume). ``without_E``: all
     related less those that share E. ``without_random``: as many left out as ``like`` (a ``without_E``) leaves out, drawn
     by ``seed`` so that every element stays on offer where the number left allows it. ``task_only``: two subsets, drawn
     by ``seed``, that share the task and nothing else. ``all_data``: every other subset of the pool.
 
-    Raises :class:`DataError` for an unknown condition, members that do not fit, and a condition that is empty here.
+    Raises :class:`DataError` for an unknown condition and for one that is empty here.
     Source: sections 3.1-3.4, Figure 4; ``task_only`` and ``without_random`` are this project's controls.
     """
     others, kin = _others(target, pool), related(target, pool)
     if condition == "baseline":
         return []
-    if condition in ("related_pair", "related_triple"):
-        chosen = list(members)
-        _check_members(condition, chosen, target)
-    elif condition in ("baseline_plus", "all_unrelated"):
+    if condition in ("baseline_plus", "all_unrelated"):
         chosen = unrelated(target, pool)
     elif condition == "all_related":
         chosen = kin
@@ -265,19 +197,3 @@ def select(
     if not chosen:
         raise DataError(f"Subset {target.no}: the condition '{condition}' holds no subset of this pool.")
     return chosen
-
-
-def _check_members(condition: str, members: list[Subset], target: Subset) -> None:
-    wanted = {"related_pair": 2, "related_triple": 3}[condition]
-    numbers = {subset.no for subset in members}
-    if len(members) != wanted or len(numbers) != wanted or target.no in numbers:
-        listed = ", ".join(subset.no for subset in members) or "none"
-        raise DataError(f"{condition} for subset {target.no} takes {wanted} other subsets, not {listed}.")
-    # a pair of the paper may hold the task under another of its names
-    task = any(set(subset.readings) & set(target.readings) for subset in members)
-    missing = set(ELEMENTS) - _covered(members, target) - ({"task"} if task else set())
-    if missing:
-        raise DataError(
-            f"{condition} for subset {target.no}: subsets {', '.join(sorted(numbers))} lack its "
-            f"{' and '.join(sorted(missing))}; take them from combinations() or triples()."
-        )

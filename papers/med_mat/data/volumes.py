@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.selection import Subset
 
 SUBSET_CAP = 3_000  # training examples of one subset (section 2.1)

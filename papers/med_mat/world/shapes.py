@@ -39,8 +39,8 @@ def _star(u, v, r):
 _DISTANCES = {"disc": _disc, "ring": _ring, "bar": _bar, "cross": _cross, "star": _star}
 
 
-def draw_shapes(kinds: np.ndarray, *, x, y, radius, angle, soft: float = 0.45) -> np.ndarray:
-    """Coverage (N, SIDE, SIDE) float32 in 0..1 of one shape an image; ``soft`` is the width of its edge in pixels."""
+def draw_shapes(kinds: np.ndarray, *, x, y, radius, angle) -> np.ndarray:
+    """Coverage (N, SIDE, SIDE) float32 in 0..1 of one shape an image, its edge 0.45 pixels wide."""
     kinds = np.asarray(kinds)
     x, y, radius, angle = (np.broadcast_to(np.asarray(a, np.float32), kinds.shape) for a in (x, y, radius, angle))
     out = np.zeros((len(kinds), SIDE, SIDE), np.float32)
@@ -50,7 +50,7 @@ def draw_shapes(kinds: np.ndarray, *, x, y, radius, angle, soft: float = 0.45) -
             dx, dy = _COLUMNS - x[rows, None, None], _ROWS - y[rows, None, None]
             cos, sin = np.cos(angle[rows])[:, None, None], np.sin(angle[rows])[:, None, None]
             away = distance(cos * dx + sin * dy, cos * dy - sin * dx, radius[rows, None, None])
-            out[rows] = 1 / (1 + np.exp(np.clip(away / soft, -30, 30)))
+            out[rows] = 1 / (1 + np.exp(np.clip(away / 0.45, -30, 30)))
     return out
 
 

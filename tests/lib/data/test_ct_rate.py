@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data import ct_rate
-from lib.data.errors import DataError
-from lib.data.volumes import preprocess_volume
+from lib.data.files import DataError
+from lib.data.volumes import Geometry, preprocess_volume
 
 NAMES = ["valid_1_a_1.nii.gz", "valid_1_a_2.nii.gz", "valid_12_b_1.nii.gz"]
 SPACING = (1.7, 2.1, 4.4)
@@ -86,13 +86,13 @@ def test_label_lists_are_the_papers():
 # ---- volumes ----
 def test_volume_round_trip_is_exact_and_reproducible(tmp_path):
     stored = stored_volume()
-    arguments = {"spacing": SPACING, "slope": 1, "intercept": -1024, "origin": (-10, 20.5, 3), "direction": OBLIQUE}
+    arguments = {"spacing": SPACING, "slope": 1, "intercept": -1024, "origin": (-10, 20.5, 3)}
     row = ct_rate.write_volume(tmp_path, NAMES[0], stored, **arguments)
     path = ct_rate.volume_path(tmp_path, NAMES[0])
     first = path.read_bytes()
     assert first[8] == 4  # gzip's mark of the fastest level
     assert first[4:8] == bytes(4)  # no time of day
-    read = ct_rate.read_stored(tmp_path, NAMES[0], slope=1, intercept=-1024)
+    read = ct_rate.read_stored(tmp_path, NAMES[0], Geometry(SPACING, 1, -1024))
     assert read.dtype == np.int16
     np.testing.assert_array_equal(read, stored)
     ct_rate.write_volume(tmp_path, NAMES[0], stored, **arguments)
@@ -100,42 +100,37 @@ def test_volume_round_trip_is_exact_and_reproducible(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [NAMES[0]]  # nothing temporary is left
     assert tuple(row) == ct_rate.METADATA_COLUMNS
     assert row["XYSpacing"] == "[1.7, 2.1]" and row["ZSpacing"] == 4.4
-    np.testing.assert_allclose(json.loads(row["ImageOrientationPatient"]), [*OBLIQUE[:, 0], *OBLIQUE[:, 1]])
+    assert json.loads(row["ImageOrientationPatient"]) == [1, 0, 0, 0, 1, 0]
 
 
 def test_simpleitk_reads_the_same_voxels_and_geometry(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     stored = stored_volume()
-    ct_rate.write_volume(
-        tmp_path, NAMES[0], stored, spacing=SPACING, slope=1, intercept=-1024, origin=(-10, 20.5, 3), direction=OBLIQUE
-    )
+    ct_rate.write_volume(tmp_path, NAMES[0], stored, spacing=SPACING, slope=1, intercept=-1024, origin=(-10, 20.5, 3))
     image = sitk.ReadImage(str(ct_rate.volume_path(tmp_path, NAMES[0])))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image).transpose(2, 1, 0), stored)  # header: slope 1, 0
     np.testing.assert_allclose(image.GetSpacing(), SPACING, rtol=1e-6)
     np.testing.assert_allclose(image.GetOrigin(), (-10, 20.5, 3), atol=1e-5)
-    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3)), OBLIQUE, atol=1e-6)
+    np.testing.assert_allclose(np.reshape(image.GetDirection(), (3, 3)), np.eye(3), atol=1e-6)
 
 
 def test_loading_takes_spacing_and_rescale_from_the_metadata_not_the_header(tree):
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    volumes = ct_rate.load_volumes(tree, NAMES[::-1], metadata, **GRID)
-    assert volumes.shape == (3, 16, 18, 8) and volumes.dtype == np.float32
-    for volume, seed in zip(volumes, (2, 1, 0), strict=True):
-        expected = preprocess_volume(stored_volume(seed), spacing=SPACING, slope=1, intercept=-1024, **GRID)
+    for seed, name in enumerate(NAMES):
+        volume = ct_rate.load_volume(tree, name, metadata[name], **GRID)
+        assert volume.shape == (16, 18, 8) and volume.dtype == np.float32
+        expected = preprocess_volume(stored_volume(seed), Geometry(SPACING, 1, -1024), **GRID)
         np.testing.assert_array_equal(volume, expected)
-    row = metadata.loc[NAMES[0]].copy()
-    row["XYSpacing"], row["ZSpacing"] = "[3.4, 2.1]", 2.2
-    expected = preprocess_volume(stored_volume(0), spacing=(3.4, 2.1, 2.2), slope=1, intercept=-1024, **GRID)
-    np.testing.assert_array_equal(ct_rate.load_volume(tree, NAMES[0], row, **GRID), expected)
-    row["XYSpacing"] = [3.4, 2.1]  # a list is as good as its text
-    np.testing.assert_array_equal(ct_rate.load_volume(tree, NAMES[0], row, **GRID), expected)
+    other = Geometry((3.4, 2.1, 2.2), 1, -1024)
+    expected = preprocess_volume(stored_volume(0), other, **GRID)
+    np.testing.assert_array_equal(ct_rate.load_volume(tree, NAMES[0], other, **GRID), expected)
 
 
 @pytest.mark.parametrize("kind", ["voxels in HU", "header repeats the rescale", "header packs other numbers"])
 def test_three_releases_of_one_volume_load_alike(tree, kind):
     import nibabel
 
-    row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid")).loc[NAMES[0]]
+    row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))[NAMES[0]]
     expected = ct_rate.load_volume(tree, NAMES[0], row, **GRID)
     stored, path = stored_volume(0), ct_rate.volume_path(tree, NAMES[0])
     if kind == "voxels in HU":
@@ -183,14 +178,15 @@ def test_a_damaged_volume_is_named(tree, kind):
     path.write_bytes(damaged(path.read_bytes(), kind))
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
     with pytest.raises(DataError, match=r"valid_1_a_1\.nii\.gz is not a readable NIfTI volume .*again\."):
-        ct_rate.load_volumes(tree, NAMES, metadata, **GRID)
+        ct_rate.load_volume(tree, NAMES[0], metadata[NAMES[0]], **GRID)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(position=st.integers(0, 351), byte=st.integers(0, 255))
 def test_a_flipped_header_byte_gives_a_volume_or_a_data_error(tmp_path_factory, position, byte):
     root = tmp_path_factory.mktemp("tree")
-    row = ct_rate.write_volume(root, NAMES[0], stored_volume(), spacing=SPACING, slope=1, intercept=-1024)
+    row = Geometry(SPACING, 1, -1024)
+    ct_rate.write_volume(root, NAMES[0], stored_volume(), spacing=SPACING, slope=1, intercept=-1024)
     path = ct_rate.volume_path(root, NAMES[0])
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[position] = byte
@@ -206,11 +202,9 @@ def test_a_flipped_header_byte_gives_a_volume_or_a_data_error(tmp_path_factory, 
 def test_missing_and_four_dimensional_volumes_are_named(tree):
     import nibabel
 
-    row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid")).loc[NAMES[0]]
+    row = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))[NAMES[0]]
     with pytest.raises(DataError, match=r"valid_3_a_1\.nii\.gz does not exist; download it"):
         ct_rate.load_volume(tree, "valid_3_a_1.nii.gz", row, **GRID)
-    with pytest.raises(DataError, match=r"valid_3_a_1\.nii\.gz has no row in the metadata"):
-        ct_rate.load_volumes(tree, ["valid_3_a_1.nii.gz"], pd.DataFrame(), **GRID)
     nibabel.save(nibabel.Nifti1Image(np.zeros((3, 3, 3, 2), np.int16), np.eye(4)), ct_rate.volume_path(tree, NAMES[0]))
     with pytest.raises(DataError, match=r"valid_1_a_1\.nii\.gz: shape \(3, 3, 3, 2\) is not a volume"):
         ct_rate.load_volume(tree, NAMES[0], row, **GRID)
@@ -222,8 +216,6 @@ def test_missing_and_four_dimensional_volumes_are_named(tree):
         (np.zeros((2, 2, 2), np.float32), {}, "float32 array of shape"),
         (np.zeros((2, 2), np.int16), {}, r"shape \(2, 2\); CT-RATE stores"),
         (np.zeros((2, 2, 2), np.int16), {"spacing": (1, 1, 0)}, "three positive finite numbers"),
-        (np.zeros((2, 2, 2), np.int16), {"direction": np.diag([1, 1, -1])}, "is not a rotation"),
-        (np.zeros((2, 2, 2), np.int16), {"direction": np.eye(3) * 2}, "is not a rotation"),
     ],
 )
 def test_writer_refuses_what_the_format_cannot_hold(tmp_path, stored, change, message):
@@ -242,9 +234,7 @@ def test_tables_lie_where_the_dataset_has_them_and_round_trip(tree):
     ]
     assert ct_rate.metadata_path(tree, "train").name == "train_metadata.csv"
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    assert list(metadata.index) == NAMES
-    assert ct_rate.row_spacing(metadata.loc[NAMES[1]], name="") == SPACING
-    assert (metadata["RescaleSlope"] == 1).all() and (metadata["RescaleIntercept"] == -1024).all()
+    assert metadata == dict.fromkeys(NAMES, Geometry(SPACING, 1, -1024))
     labels = ct_rate.read_labels(ct_rate.labels_path(tree, "valid"))
     assert list(labels.columns) == list(ct_rate.CT_RATE_LABELS) and labels.index.name == "VolumeName"
     np.testing.assert_array_equal(labels, np.eye(3, 18))
@@ -278,16 +268,17 @@ def test_reconstructions_of_a_scan_share_the_report(tree):
             "Zspacing",
             r"validation_metadata\.csv lacks column 'ZSpacing' \(it has VolumeName, XYSpacing, Zsp",
         ),
-        ("4.4", "", r"validation_metadata\.csv, valid_1_a_1\.nii\.gz: spacing \(1\.7, 2\.1, nan\) must be"),
+        ("4.4", "", r"validation_metadata\.csv, valid_1_a_1\.nii\.gz: .* ZSpacing '', .* are not spacings"),
+        ("4.4", "nan", r"validation_metadata\.csv, valid_1_a_1\.nii\.gz: spacing \(1\.7, 2\.1, nan\) must be"),
         ("4.4", "0", r"valid_1_a_1\.nii\.gz: spacing \(1\.7, 2\.1, 0\.0\) must be three positive"),
-        ("4.4", "thick", r"valid_1_a_1\.nii\.gz: XYSpacing .* and ZSpacing 'thick' are not spacings"),
-        ("[1.7, 2.1]", "[1.7]", r"XYSpacing '\[1\.7\]' and ZSpacing '4\.4' are not spacings in mm"),
-        ("[1.7, 2.1]", "nan", r"XYSpacing nan and ZSpacing '4\.4' are not spacings in mm"),
+        ("4.4", "thick", r"valid_1_a_1\.nii\.gz: XYSpacing .* ZSpacing 'thick', .* are not spacings"),
+        ("[1.7, 2.1]", "[1.7]", r"XYSpacing '\[1\.7\]', ZSpacing '4\.4', .* are not spacings in mm"),
+        ("[1.7, 2.1]", "nan", r"XYSpacing 'nan', ZSpacing '4\.4', .* are not spacings in mm"),
         ("[1.7, 2.1]", "__import__('os')", r"are not spacings in mm"),
-        ("-1024.0", "", r"valid_1_a_1\.nii\.gz: RescaleSlope '1\.0' and RescaleIntercept nan must be finite"),
-        ("-1024.0,1.0", "-1024.0,0", r"RescaleSlope '0' and RescaleIntercept '-1024\.0' must be finite"),
-        ("valid_1_a_2", "valid_1_a_1", r"VolumeName valid_1_a_1\.nii\.gz occurs more than once; keep one"),
-        ("valid_1_a_2.nii.gz", "", r"validation_metadata\.csv, row 2: VolumeName is empty"),
+        ("-1024.0", "", r"valid_1_a_1\.nii\.gz: .*RescaleSlope '1\.0', RescaleIntercept '' are not spacings"),
+        ("-1024.0,1.0", "-1024.0,0", r"slope 0\.0 and intercept -1024\.0 must be finite"),
+        ("valid_1_a_2", "valid_1_a_1", r"has 'valid_1_a_1\.nii\.gz' on line 2 and again on line 3; delete one"),
+        ("valid_1_a_2.nii.gz", "", r"validation_metadata\.csv, line 3: VolumeName is empty"),
     ],
 )
 def test_bad_metadata_is_named(tree, old, new, message):
@@ -301,7 +292,7 @@ def test_bad_metadata_is_named(tree, old, new, message):
     ("new", "message"),
     [
         ("2", "Arterial wall calcification is '2', not 0 or 1"),
-        ("", "Arterial wall calcification is nan, not 0 or 1"),
+        ("", "Arterial wall calcification is '', not 0 or 1"),
         ("yes", "Arterial wall calcification is 'yes', not 0 or 1"),
         ("0.5", "Arterial wall calcification is '0.5', not 0 or 1"),
     ],
@@ -323,7 +314,7 @@ def test_missing_tables_and_columns_are_named(tree, tmp_path):
     with pytest.raises(DataError, match=r"validation_reports\.csv lacks column 'Findings_EN'"):
         ct_rate.read_reports(path)
     path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"validation_reports\.csv is not a CSV table"):
+    with pytest.raises(DataError, match=r"validation_reports\.csv has no row under its header"):
         ct_rate.read_reports(path)
 
 
@@ -338,7 +329,7 @@ def training():
 def test_training_json_round_trips_and_forgets_the_authors_folders(tree):
     path = tree / "training.json"
     ct_rate.write_training_json(path, training())
-    assert ct_rate.read_training_json(path, root=tree) == training()
+    assert ct_rate.read_training_json(path) == training()
     assert json.loads(path.read_text(encoding="utf-8")) == training()
     edit(path, NAMES[0], f"/data/of/authors/{NAMES[0]}")
     assert ct_rate.read_training_json(path) == training()
@@ -354,7 +345,7 @@ def change(content, split, report, **entry):
     [
         ({}, r"top-level keys \[\] must be 'train' and 'val'"),
         ({"valid": {}}, r"top-level keys \['valid'\] must be 'train' and 'val'; rename \['valid'\]"),
-        ([], r"holds a list, not a JSON object"),
+        ([], r"holds a list, not an object"),
         ({"train": []}, r"'train' must map each report"),
         (
             {"train": {"R": {"image": [], "processed_report": ["x"]}}},
@@ -373,17 +364,13 @@ def change(content, split, report, **entry):
             change(training(), "val", "No effusion.", images=NAMES[:1]),
             r"valid_1_a_1\.nii\.gz is already listed under train",
         ),
-        (
-            change(training(), "val", "No effusion.", images=["valid_7_a_1.nii.gz"]),
-            r"report 'No effusion\.': image .*valid_7/valid_7_a/valid_7_a_1\.nii\.gz does not exist",
-        ),
     ],
 )
 def test_bad_training_json_is_named(tree, content, message):
     path = tree / "training.json"
     ct_rate.write_training_json(path, content)
     with pytest.raises(DataError, match=message) as error:
-        ct_rate.read_training_json(path, root=tree)
+        ct_rate.read_training_json(path)
     assert "training.json" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -395,7 +382,7 @@ def test_broken_and_repeated_json_is_named(tmp_path):
     with pytest.raises(DataError, match=r"training\.json is not JSON .*line 1"):
         ct_rate.read_training_json(path)
     path.write_text('{"train": {"R": {}, "S": {}, "R": {}}}')
-    with pytest.raises(DataError, match=r"key 'R' occurs more than once"):
+    with pytest.raises(DataError, match=r"key 'R' more than once"):
         ct_rate.read_training_json(path)
 
 

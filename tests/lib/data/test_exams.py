@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from released_files import released
 
-from lib.data.errors import DataError
 from lib.data.exams import CATEGORIES, LAYOUTS, LETTERS, MEDICAL, Exam, Question, Subject, read_exam, write_exam
+from lib.data.files import DataError
 
 FOLDERS = {"MMLU": "mmlu", "C-Eval": "ceval", "CMMLU": "cmmlu"}
 ROWS = {  # fact sheet of Aurora, section 3.3

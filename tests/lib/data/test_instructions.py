@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data import instructions as ins
-from lib.data.errors import DataError
+from lib.data.files import DataError, read_json_lines
 from lib.workflow import paths
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -16,6 +16,15 @@ TURNS = st.lists(st.lists(TEXT, min_size=2, max_size=2), min_size=1, max_size=4)
 ROWS = st.lists(st.builds(ins.dialogue, TURNS, system=TEXT), min_size=1, max_size=5)
 PLAIN = st.lists(st.builds(ins.dialogue, TURNS | st.just([])), min_size=1, max_size=5)
 ONE_FILE = settings(max_examples=60, deadline=None)
+
+
+def read_messages(path):
+    """Rows as they were written, each in the canonical form."""
+    rows = []
+    for place, row in read_json_lines(path):
+        ins.check_row(row, place)
+        rows.append(row)
+    return rows
 
 
 def real(name: str) -> Path:
@@ -36,7 +45,7 @@ def folder(tmp_path_factory):
 def test_alpaca_with_history_and_messages_give_back_the_same_rows(folder, rows):
     ins.write_alpaca(folder / "a.json", rows)
     ins.write_messages(folder / "m.jsonl", rows)
-    assert ins.read_alpaca(folder / "a.json") == ins.read_messages(folder / "m.jsonl") == rows
+    assert ins.read_alpaca(folder / "a.json") == read_messages(folder / "m.jsonl") == rows
 
 
 @ONE_FILE
@@ -151,17 +160,17 @@ BAD = {
     "repeated turn key": (
         ins.read_sharegpt,
         TURN.replace('"b"', '"b", "human": "c"'),
-        "turn 1 has the key 'human' more",
+        "line 1 has the key 'human' more",
     ),
     "blank line": (ins.read_sharegpt, f"{TURN}\n\n{TURN}\n", "line 2 is blank"),
     "cut line": (ins.read_sharegpt, f"{TURN}\n{TURN[:30]}", "line 2 is not JSON"),
     "two user turns": (
-        ins.read_messages,
+        read_messages,
         '{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}',
         "line 1, message 2 is from 'user' where 'assistant'",
     ),
-    "no answer": (ins.read_messages, '{"messages": [{"role": "user", "content": "a"}]}', "ends without an assistant's"),
-    "unknown role": (ins.read_messages, '{"messages": [{"role": "tool", "content": "a"}]}', "is from 'tool'"),
+    "no answer": (read_messages, '{"messages": [{"role": "user", "content": "a"}]}', "ends without an assistant's"),
+    "unknown role": (read_messages, '{"messages": [{"role": "tool", "content": "a"}]}', "is from 'tool'"),
 }
 
 
@@ -178,7 +187,7 @@ def test_bad_files_end_in_one_sentence(tmp_path, case):
 def test_a_file_that_is_no_text_or_not_there_is_told(tmp_path):
     (tmp_path / "gbk.json").write_bytes("你好".encode("gbk"))
     for name, told in [("gbk.json", "not a text file in UTF-8"), ("none.json", "does not exist")]:
-        for reader in (ins.read_alpaca, ins.read_sharegpt, ins.read_comparisons, ins.read_messages):
+        for reader in (ins.read_alpaca, ins.read_sharegpt, ins.read_comparisons, read_messages):
             with pytest.raises(DataError, match=told):
                 reader(tmp_path / name)
 

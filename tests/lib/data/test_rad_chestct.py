@@ -9,10 +9,20 @@ import pytest
 
 from lib.data import rad_chestct
 from lib.data.ct_rate import CT_RATE_LABELS
-from lib.data.errors import DataError
-from lib.data.volumes import preprocess_volume
+from lib.data.files import DataError, write_csv
+from lib.data.volumes import Geometry, preprocess_volume
 
 GRID = {"target_spacing": (1.5, 1.5, 3.0), "shape": (10, 12, 8)}
+
+
+def write_labels(path, labels):
+    """0/1 labels as the merged table: a positive one is True in its first source column."""
+    columns = {
+        source: labels[label].astype(bool) & (number == 0)
+        for label, sources in rad_chestct.RAD_SOURCES.items()
+        for number, source in enumerate(sources)
+    }
+    write_csv(path, pd.DataFrame(columns, index=labels.index), key="NoteAcc_DEID")
 
 
 def hu_volume(seed=0, shape=(13, 11, 19)):
@@ -39,23 +49,23 @@ def test_npz_holds_z_y_x_reversed_in_z_and_reads_back(tmp_path):
 def test_preprocessing_assumes_0_8_mm_unless_told(tmp_path):
     for seed in (0, 1):
         rad_chestct.write_volume(tmp_path, f"trn0000{seed}", hu_volume(seed))
-    volumes = rad_chestct.load_volumes(tmp_path, ["trn00001", "trn00000"], **GRID)
-    assert volumes.shape == (2, 10, 12, 8) and volumes.dtype == np.float32
-    for volume, seed in zip(volumes, (1, 0), strict=True):
-        expected = preprocess_volume(hu_volume(seed), spacing=(0.8, 0.8, 0.8), slope=1, intercept=0, **GRID)
+    for seed in (0, 1):
+        volume = rad_chestct.load_volume(tmp_path, f"trn0000{seed}", **GRID)
+        assert volume.shape == (10, 12, 8) and volume.dtype == np.float32
+        expected = preprocess_volume(hu_volume(seed), Geometry((0.8, 0.8, 0.8)), **GRID)
         np.testing.assert_array_equal(volume, expected)
     other = rad_chestct.load_volume(tmp_path, "trn00000", spacing=(0.7, 0.8, 2.0), **GRID)
-    expected = preprocess_volume(hu_volume(0), spacing=(0.7, 0.8, 2.0), slope=1, intercept=0, **GRID)
+    expected = preprocess_volume(hu_volume(0), Geometry((0.7, 0.8, 2.0)), **GRID)
     np.testing.assert_array_equal(other, expected)
 
 
 def test_the_shipped_pipeline_on_the_file_gives_the_same(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     hu = hu_volume(3)
-    row = rad_chestct.write_volume(tmp_path, "tst00003", hu, orientation=(0.8, 0.6, 0, -0.6, 0.8, 0))
+    rad_chestct.write_volume(tmp_path, "tst00003", hu)
     image = sitk.GetImageFromArray(np.flip(np.load(tmp_path / "tst00003.npz")["ct"], axis=0).astype(np.float32))
     image.SetSpacing((0.8, 0.8, 0.8))
-    image.SetDirection([float(value) for value in row["orig_orientation"].split(",")] + [0, 0, 1])
+    image.SetDirection((0.8, 0.6, 0, -0.6, 0.8, 0, 0, 0, 1))  # of both grids, so it plays no part
     size = [round(n * 0.8 / t) for n, t in zip(hu.shape, (1.5, 1.5, 3.0), strict=True)]
     geometry = (image.GetOrigin(), (1.5, 1.5, 3.0), image.GetDirection())
     expected = sitk.GetArrayFromImage(sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, *geometry))
@@ -171,7 +181,7 @@ def test_labels_round_trip_and_either_id_column_will_do(tmp_path):
     values = np.random.default_rng(0).integers(0, 2, (30, 16)).astype(np.int8)
     labels = pd.DataFrame(values, index=[f"trn{i:05d}" for i in range(30)], columns=list(rad_chestct.RAD_LABELS))
     path = tmp_path / "merged.csv"
-    rad_chestct.write_labels(path, labels)
+    write_labels(path, labels)
     text = path.read_text()
     assert text.startswith("NoteAcc_DEID,catheter_or_port,") and ",True" in text and ",1" not in text
     pd.testing.assert_frame_equal(rad_chestct.read_labels(path), labels, check_names=False)
@@ -185,15 +195,15 @@ def test_labels_round_trip_and_either_id_column_will_do(tmp_path):
         ("NoteAcc_DEID", "id", r"merged\.csv lacks column 'NoteAcc_DEID'"),
         (",gi_tube", ",tube", r"merged\.csv lacks column 'gi_tube'"),
         ("trn1,False", "trn1,maybe", r"merged\.csv, trn1: catheter_or_port is 'maybe', not True or False"),
-        ("trn1,False", "trn1,", r"merged\.csv, trn1: catheter_or_port is nan, not True or False"),
-        ("trn2,", "trn1,", r"NoteAcc_DEID trn1 occurs more than once"),
+        ("trn1,False", "trn1,", r"merged\.csv, trn1: catheter_or_port is '', not True or False"),
+        ("trn2,", "trn1,", r"has 'trn1' on line 2 and again on line 3"),
         ("trn2,", "trn1.npz,", r"id trn1 occurs more than once"),
     ],
 )
 def test_bad_label_tables_are_named(tmp_path, old, new, message):
     path = tmp_path / "merged.csv"
     labels = pd.DataFrame(0, index=["trn1", "trn2"], columns=list(rad_chestct.RAD_LABELS))
-    rad_chestct.write_labels(path, labels)
+    write_labels(path, labels)
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from lib.data.files import DataError, write_json_lines
 from lib.models import causal_lm
-from lib.training.chat_encoding import IGNORED, encode, read_rows, turns, write_rows
+from lib.training.chat_encoding import IGNORED, encode, read_rows, turns
 from lib.training.loop import TrainingError
 
 WORDS = [f"w{i}" for i in range(40)]
@@ -104,7 +105,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
 
 def test_rows_go_to_disk_and_back(tmp_path):
     rows = [_row("问", "答\n二"), {"text": "a \u2028 b"}]  # a separator that is no end of line in JSON
-    write_rows(tmp_path / "rows.jsonl", rows)
+    write_json_lines(tmp_path / "rows.jsonl", rows)
     assert read_rows(tmp_path / "rows.jsonl") == rows
 
 
@@ -113,11 +114,11 @@ def test_rows_go_to_disk_and_back(tmp_path):
     [
         ("{", "line 2 is not JSON"),
         (json.dumps({"prompt": 1}), "line 2 has neither 'messages' nor 'text'"),
-        (None, "has no row"),
+        (None, "holds no row"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(tmp_path, line, says):
     path = tmp_path / "rows.jsonl"
     path.write_text("" if line is None else json.dumps({"text": "a"}) + f"\n{line}\n")
-    with pytest.raises(TrainingError, match=says):
+    with pytest.raises(DataError, match=says):
         read_rows(path)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lib.data.files import write_json_lines
 from lib.models import causal_lm
 from lib.training import sft
-from lib.training.chat_encoding import IGNORED, write_rows
+from lib.training.chat_encoding import IGNORED
 from lib.training.loop import TrainingError
 
 pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # a notebook would print it
@@ -29,7 +30,7 @@ def _rows(count: int = 24) -> list[dict]:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sft")
-    write_rows(folder / "rows.jsonl", _rows())
+    write_json_lines(folder / "rows.jsonl", _rows())
     for architecture, more in {"llama": {}, "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2}}.items():
         causal_lm.write_checkpoint(
             folder / architecture, texts=[" ".join(WORDS)], chat_template="mistral", architecture=architecture, width=32,

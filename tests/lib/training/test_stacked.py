@@ -115,14 +115,14 @@ def test_language_models_stacked_equal_the_trl_trainer_on_the_same_rows(tiny, tm
     """Full batches, so that the order of rows, which the two draw differently, does not matter."""
     import json
 
+    from lib.data.files import write_json_lines
     from lib.training import sft
-    from lib.training.chat_encoding import write_rows
 
     expected, weights = [], []
     for seed in range(3):
         out = tmp_path / f"trl_{seed}"
         out.mkdir()
-        write_rows(tmp_path / "rows.jsonl", _rows(seed))
+        write_json_lines(tmp_path / "rows.jsonl", _rows(seed))
         sft.finetune(
             out, checkpoint=tiny, rows=tmp_path / "rows.jsonl", steps=6, batch=8, learning_rate=1e-2, max_length=16
         )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.boxes import (
     Located,
     ask_where,

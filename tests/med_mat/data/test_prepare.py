@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.files import record, write_records
 from papers.med_mat.data.prepare import draw, label, permute_images, prepare, without_tested
 from papers.med_mat.data.questions import ask

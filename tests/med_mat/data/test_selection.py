@@ -7,20 +7,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lib.data.errors import DataError
+from lib.data.files import DataError
 from papers.med_mat.data.selection import (
     CONDITIONS,
     DIRECTION_TYPES,
     ELEMENTS,
     Subset,
-    combinations,
     direction_type,
     direction_types,
     related,
     select,
     shared,
     tied_pairs,
-    triples,
     unrelated,
 )
 from papers.med_mat.data.volumes import allocate, balanced_cap, balanced_split, equalise, share_out
@@ -45,16 +43,11 @@ def worlds(draw, least=6):
 
 def _select(condition, target, pool, seed):
     """Every selection of a condition that exists in this world."""
-    pairs, trios = combinations(target, pool), triples(target, pool)
-    groups = {"related_pair": pairs, "related_triple": trios}.get(condition, [None])
-    likes = LIKE if condition == "without_random" else ("",)
-    for group in groups:
-        for like in likes:
-            try:
-                members = group.members if group else ()
-                yield like, select(condition, target, pool, members=members, like=like, seed=seed)
-            except DataError as error:
-                assert "\n" not in str(error) and target.no in str(error)
+    for like in LIKE if condition == "without_random" else ("",):
+        try:
+            yield like, select(condition, target, pool, like=like, seed=seed)
+        except DataError as error:
+            assert "\n" not in str(error) and target.no in str(error)
 
 
 # ---------------------------------------------------------------------- conditions
@@ -75,7 +68,6 @@ def test_the_pool_without_the_target_gives_the_same_selection(world):
     rest = [s for s in pool if s.no != target.no]
     assert related(target, pool) == related(target, rest) and unrelated(target, pool) == unrelated(target, rest)
     assert related(target, pool[::-1]) == related(target, pool)
-    assert triples(target, pool) == triples(target, rest) and combinations(target, pool) == combinations(target, rest)
 
 
 @quick
@@ -129,50 +121,6 @@ def test_leaving_out_at_random_depends_on_the_seed_and_on_nothing_else():
 
 
 # ---------------------------------------------------------------------- pairs and triples
-@quick
-@given(worlds())
-def test_both_members_of_a_pair_jointly_hold_the_targets_elements(world):
-    """The defining table of section 2.1, element by element; a tied pair counts as one element."""
-    target, pool = world
-    tied = tied_pairs(pool)
-    for found in combinations(target, pool):
-        first, second = shared(found.first, target), shared(found.second, target)
-        assert first | second == set(ELEMENTS) and first < set(ELEMENTS) and second < set(ELEMENTS)
-        expected = {
-            "fixed modality": ({"modality", "area"}, {"modality", "task"}),
-            "fixed area": ({"modality", "area"}, {"area", "task"}),
-            "fixed task": ({"modality", "task"}, {"area", "task"}),
-            "modality-area pair": ({"modality", "area"}, {"task"}),
-        }[found.direction_type]
-        assert (first, second) == expected
-        assert (found.direction_type == "modality-area pair") == ((target.modality, target.area) in tied)
-
-
-@quick
-@given(worlds())
-def test_no_pair_is_missed(world):
-    """The table says: every two others that jointly hold all elements, share only as it says, are a pair."""
-    target, pool = world
-    assume((target.modality, target.area) not in tied_pairs(pool))
-    found = {(c.first.no, c.second.no) for c in combinations(target, pool)}
-    two = [{"modality", "area"}, {"modality", "task"}, {"area", "task"}]
-    for x in pool:
-        for y in pool:
-            if target.no in (x.no, y.no) or x.no == y.no:
-                continue
-            ex, ey = shared(x, target), shared(y, target)
-            assert ((x.no, y.no) in found or (y.no, x.no) in found) == (ex in two and ey in two and ex != ey)
-
-
-@quick
-@given(worlds())
-def test_each_member_of_a_triple_donates_one_element(world):
-    target, pool = world
-    for trio in triples(target, pool):
-        assert [shared(s, target) for s in trio.members] == [{"modality"}, {"area"}, {"task"}]
-        assert len({s.no for s in trio.members}) == 3
-
-
 def test_the_four_direction_types_on_the_papers_own_triplets():
     ct_lung, tied = ("CT", "Lung", "COVID"), {"tied": True}
     free = {"tied": False}
@@ -209,10 +157,6 @@ def test_a_subset_read_under_another_name_of_its_task():
 # ---------------------------------------------------------------------- bad input
 BAD = {
     "unknown condition": ({"condition": "everything"}, "There is no condition 'everything'"),
-    "one member": ({"condition": "related_pair", "members": [1]}, "takes 2 other subsets, not 01"),
-    "the target": ({"condition": "related_pair", "members": [0, 1]}, "takes 2 other subsets, not 00, 01"),
-    "twice": ({"condition": "related_pair", "members": [1, 1]}, "takes 2 other subsets"),
-    "lacking": ({"condition": "related_pair", "members": [1, 2]}, "lack its area; take them from combinations()"),
     "like": ({"condition": "without_random", "like": "all_data"}, "needs like='without_modality'"),
     "nothing": ({"condition": "without_modality"}, "holds no subset of this pool"),
 }
@@ -222,7 +166,7 @@ BAD = {
 def test_a_wrong_selection_ends_in_one_sentence(case):
     told, sentence = BAD[case]
     pool = [subset(0, "C", "l", "state"), subset(1, "C", "b", "state"), subset(2, "C", "s", "level")]
-    told = {**told, "members": [pool[i] for i in told.get("members", [])]}
+    told = dict(told)
     with pytest.raises(DataError) as error:
         select(told.pop("condition"), pool[0], pool, **told)
     assert sentence in str(error.value) and "\n" not in str(error.value)

@@ -16,9 +16,9 @@ from lib.data.chest_ct.world import (
     read_masks,
     write_external,
     write_internal,
-    write_training_json_from,
 )
-from lib.data.errors import DataError
+from lib.data.files import DataError
+from lib.data.volumes import Geometry
 from papers.brgsa.summaries import RuleSummariser
 
 GRID = {"shape": (24, 24, 12), "spacing": (15.0, 15.0, 30.0)}
@@ -109,7 +109,7 @@ def test_no_patient_is_in_two_splits_and_both_files_of_a_scan_share_the_report(t
         assert list(labels.index) == list(reports.index)
         assert (labels.groupby([n.scan_id for n in names]).nunique() == 1).all(axis=None)
     assert patients["train"].isdisjoint(patients["valid"])
-    first = [ct_rate.read_stored(tree, f"{s}_1_a_1.nii.gz", slope=1, intercept=0) for s in ("train", "valid")]
+    first = [ct_rate.read_stored(tree, f"{s}_1_a_1.nii.gz", Geometry((1, 1, 1))) for s in ("train", "valid")]
     assert not np.array_equal(*first)  # patient 1 of each split is another person
 
 
@@ -147,13 +147,17 @@ def test_column_orders_are_those_of_the_published_files(tree):
 
 def test_volumes_read_as_one_chest_in_two_reconstructions(tree):
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    assert set(metadata["RescaleIntercept"]) == {-1024.0, -8192.0}  # two ways of storing, one chest
-    volumes = ct_rate.load_volumes(tree, list(metadata.index), metadata, **PREPROCESS)
+    assert {geometry.intercept for geometry in metadata.values()} == {
+        -1024.0,
+        -8192.0,
+    }  # two ways of storing, one chest
+    volumes = np.stack([ct_rate.load_volume(tree, name, row, **PREPROCESS) for name, row in metadata.items()])
     soft, sharp = volumes[0::2], volumes[1::2]
-    assert (metadata["ZSpacing"].to_numpy()[1::2] < metadata["ZSpacing"].to_numpy()[0::2]).all()
+    thickness = np.array([geometry.spacing[2] for geometry in metadata.values()])
+    assert (thickness[1::2] < thickness[0::2]).all()
     for a, b in zip(soft, sharp, strict=True):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.98
-    stored_high = (metadata["RescaleIntercept"] == -8192).to_numpy()
+    stored_high = np.array([geometry.intercept == -8192 for geometry in metadata.values()])
     for stored in (stored_high, ~stored_high):  # air is air however it was stored; one noisy volume says little
         assert abs(np.median(volumes[stored][:, :2, :2]) + 1000) < 20
     assert stored_high.any() and np.abs(volumes[stored_high].mean() - volumes[~stored_high].mean()) < 60
@@ -161,32 +165,17 @@ def test_volumes_read_as_one_chest_in_two_reconstructions(tree):
 
 def test_masks_are_of_the_labels_and_lie_where_the_finding_is_bright(tree):
     metadata, labels = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid")), all_labels(tree, "valid")
-    rows, contrast = metadata.to_dict("index"), []
+    contrast = []
     for name in labels.index[0::2]:
         masks = read_masks(tree, name)
         assert set(masks) == {c for c in labels.columns if labels.at[name, c]}
-        volume = ct_rate.load_volume(tree, name, rows[name], **PREPROCESS)
+        volume = ct_rate.load_volume(tree, name, metadata[name], **PREPROCESS)
         assert all(m.shape == volume.shape and m.dtype == bool for m in masks.values())
         if "Medical material" in masks:
             contrast.append(volume[masks["Medical material"]].mean() - volume.mean())
     assert contrast and min(contrast) > 600
     with pytest.raises(DataError, match="masks are written"):
         read_masks(tree, "train_1_a_1.nii.gz")
-
-
-def test_the_training_json_reads_back_with_any_summariser(tree, tmp_path):
-    path = write_training_json_from(tree, "train", RuleSummariser(LEXICON))
-    content = ct_rate.read_training_json(path, root=tree)
-    labels = all_labels(tree, "train")
-    assert set(content) == {"train"}
-    listed = [name for entry in content["train"].values() for name in entry["images"]]
-    assert sorted(listed) == sorted(labels.index)
-    for entry in content["train"].values():
-        row = labels.loc[entry["images"][0]]
-        expected = {f"There is {n}" for n in row.index[row == 1]} or {"There is no abnormality"}
-        assert set(entry["processed_report"]) == expected
-    raw = write_training_json_from(tree, "valid", lambda text: [text], path=tmp_path / "raw.json")
-    assert all(entry["processed_report"] == [text] for text, entry in ct_rate.read_training_json(raw)["val"].items())
 
 
 # ---- the external set ----
@@ -204,9 +193,10 @@ def test_external_labels_are_the_union_of_their_sources(external):
 
 def test_external_scans_are_the_same_chests_on_another_scale(external, tree):
     names = [f"trn{i + 1:05d}" for i in range(60)]
-    outer = rad_chestct.load_volumes(external, names, spacing=(15.0, 15.0, 15.0), **PREPROCESS)
+    spacing = (15.0, 15.0, 15.0)
+    outer = np.stack([rad_chestct.load_volume(external, name, spacing=spacing, **PREPROCESS) for name in names])
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    inner = ct_rate.load_volumes(tree, list(metadata.index[0::2]), metadata, **PREPROCESS)
+    inner = np.stack([ct_rate.load_volume(tree, n, row, **PREPROCESS) for n, row in list(metadata.items())[0::2]])
     mean_inner, mean_outer = inner.mean(axis=0), outer.mean(axis=0)
     assert np.corrcoef(mean_inner.ravel(), mean_outer.ravel())[0, 1] > 0.98  # neither flipped nor shifted
     slope, intercept = np.polyfit(mean_inner.ravel(), mean_outer.ravel(), 1)
