@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.figures import PALETTE
+from lib.drawing import PALETTE
 
 MARKERS = ("circle", "triangle", "square", "diamond", "plus")
 MAX_THUMBNAILS = 2000  # about 2.5 kB each
