@@ -7,7 +7,7 @@ Every notebook calls them on its run (``run.dots(...)``); :mod:`lib.drawing` mak
 x, y        what stands at the axes
 chance      height of the line that guessing reaches, where there is one
 reference   further lines: label -> height (upright lines in a forest)
-null        the controls, which are drawn grey: names of arms or of panels, a word that their names hold, or a predicate
+null        the controls, drawn grey: names of arms, of panels, or (panel, arm); or a word in their names; or a predicate
 label       what is written for an arm, from its name; :func:`spaced` for names in Python's spelling
 
 A spec is ``{"kind", "title", "x", "y", "panels": [{"title", "series": [{"label", ...}]}], "reference": {label: y}}``. A
@@ -156,7 +156,7 @@ def _built(
     y: str = "",
     chance: float | None = None,
     reference: Mapping[str, float] | None = None,
-    null: str | Collection[str] | Callable[[str], bool] = (),
+    null: str | Collection[str | tuple[str, str]] | Callable[[str], bool] = (),
     label: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """A spec; ``fields`` makes what a series holds from an arm's data and its panel's title."""
@@ -164,7 +164,7 @@ def _built(
     def is_null(arm: str, panel: str) -> bool:
         if callable(null):
             return bool(null(arm))
-        return null in arm if isinstance(null, str) else arm in null or panel in null
+        return null in arm if isinstance(null, str) else not {arm, panel, (panel, arm)}.isdisjoint(null)
 
     def series(arm: str, data: Any, panel: str) -> dict[str, Any]:
         return {"label": label(arm), "null": is_null(arm, panel), **fields(data, panel)}

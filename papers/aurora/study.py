@@ -44,6 +44,15 @@ VARIANTS = {  # how the Chinese arm could have been tuned otherwise
 CHECKPOINTS = (6, 8, 10, 12)  # thousands of the README's last checkpoint, 14
 
 
+def spoken(arm: str) -> str:
+    """An arm's name as a figure writes it.
+
+    >>> spoken(SHUFFLED)
+    'shuffled answers'
+    """
+    return arm.removeprefix("tuned_on_").replace("_", " ")
+
+
 # -------------------------------------------------------------------------------------------------------------- study
 @dataclass(frozen=True)
 class Arm:
