@@ -120,6 +120,11 @@ class Run:
     def device(self) -> str:
         return self.settings.get("device", "cpu")
 
+    @property
+    def facts(self) -> Path:
+        """Folder of the paper, with its tables: ``papers/<slug>``."""
+        return paths.paper(self.paper.slug)
+
     # ------------------------------------------------------------------ artefacts
     def build(self, function: Callable, /, **arguments: Any) -> Path:
         """Folder of one cached artefact (see :mod:`lib.workflow.cache`)."""
