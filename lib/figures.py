@@ -179,7 +179,7 @@ def _built(
 
 def dots(title: str, panels: Named, **options: Any) -> dict[str, Any]:
     """Every replicate a dot, with mean and 95 % interval; an arm's data: one value a replicate."""
-    return _built("dots", title, panels, lambda values, _: {"values": list(values)}, **options)
+    return _built("dots", title, panels, lambda values, _: {"values": values}, **options)
 
 
 def _ends(points: Any, spread: str) -> dict[str, Any]:
