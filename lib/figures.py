@@ -1,4 +1,14 @@
-"""Figures from data: a spec of labels and numbers becomes a picture and a JSON file that holds every number plotted.
+"""What a figure says: builders of specs from arms and their values, the check of a spec, and what differs between two.
+
+:func:`dots`, :func:`lines`, :func:`scatter`, :func:`heat`, :func:`forest` and :func:`images` take the title and
+``{panel: {arm: data}}``, in the order in which they are drawn (or pairs in place of a mapping, where names come twice).
+Every notebook calls them on its run (``run.dots(...)``); :mod:`lib.drawing` makes the picture. All of them take
+
+x, y        what stands at the axes
+chance      height of the line that guessing reaches, where there is one
+reference   further lines: label -> height (upright lines in a forest)
+null        the controls, drawn grey: names of arms, of panels, or (panel, arm); or a word in their names; or a predicate
+label       what is written for an arm, from its name; :func:`spaced` for names in Python's spelling
 
 A spec is ``{"kind", "title", "x", "y", "panels": [{"title", "series": [{"label", ...}]}], "reference": {label: y}}``. A
 series holds, by kind (``low`` and ``high`` are the ends of its 95 % interval; ``"null": True`` greys a control):
@@ -10,32 +20,19 @@ heatmap     ``rows``, ``columns``, ``values`` (rows x columns, or x replicates: 
 forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, references are vertical
 images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
 
-Used by every notebook through ``run.figure`` and by the figure regression test.
->>> compare({"title": "AUC"}, {"title": "AUC"})       # figure = draw(spec); save(figure, spec, png=..., json=...)
-[]
+>>> dots("Loss terms", {"18 findings": {"nce": [0.7, 0.8], "shuffled": [0.5, 0.4]}}, chance=0.5, null=["shuffled"])["kind"]
+'dots'
 """
 
 from __future__ import annotations
 
-import io
-import json as json_format
-import os
-from collections.abc import Iterator, Mapping
-from functools import cache, partial
-from pathlib import Path
-from textwrap import fill
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from lib.evaluation.statistics import paired_difference
 
-# Okabe and Ito's palette: eight colours that people with any colour vision tell apart.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A900")
-NULL_COLOUR, REFERENCE_COLOUR = "#8C8C8C", "#555555"
-_TURNED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
-_drawn = partial(np.asarray, dtype=np.float64)  # None becomes nan, which matplotlib leaves out
-MOST_ANNOTATED = 240  # cells of a heat map that still get their number
 _NEEDED = {"dots": "values", "lines": "x y", "scatter": "x y", "heatmap": "rows columns values"}
 _NEEDED |= {"forest": "mean low high", "images": "image"}
 _OPTIONAL = {"dots": "mean low high", "lines": "low high", "forest": "p", "images": "overlay", "heatmap": "error"}
@@ -133,6 +130,123 @@ def normalise(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": kind, **text, "panels": panels, "reference": reference}
 
 
+Named = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+
+def _pairs(named: Named) -> list[tuple[str, Any]]:
+    return list(named.items() if hasattr(named, "items") else named)
+
+
+def spaced(name: str) -> str:
+    """An arm's name as words.
+
+    >>> spaced("related_pair")
+    'related pair'
+    """
+    return name.replace("_", " ")
+
+
+def _built(
+    kind: str,
+    title: str,
+    panels: Named,
+    fields: Callable[[Any, str], dict[str, Any]],
+    *,
+    x: str = "",
+    y: str = "",
+    chance: float | None = None,
+    reference: Mapping[str, float] | None = None,
+    null: str | Collection[str | tuple[str, str]] | Callable[[str], bool] = (),
+    label: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """A spec; ``fields`` makes what a series holds from an arm's data and its panel's title."""
+
+    def is_null(arm: str, panel: str) -> bool:
+        if callable(null):
+            return bool(null(arm))
+        return null in arm if isinstance(null, str) else not {arm, panel, (panel, arm)}.isdisjoint(null)
+
+    def series(arm: str, data: Any, panel: str) -> dict[str, Any]:
+        return {"label": label(arm), "null": is_null(arm, panel), **fields(data, panel)}
+
+    drawn = [
+        {"title": panel, "series": [series(arm, data, panel) for arm, data in _pairs(arms)]}
+        for panel, arms in _pairs(panels)
+    ]
+    lines = ({} if chance is None else {"chance": chance}) | dict(reference or {})
+    return {"kind": kind, "title": title, "x": x, "y": y, "panels": drawn, "reference": lines}
+
+
+def dots(title: str, panels: Named, **options: Any) -> dict[str, Any]:
+    """Every replicate a dot, with mean and 95 % interval; an arm's data: one value a replicate."""
+    return _built("dots", title, panels, lambda values, _: {"values": values}, **options)
+
+
+def _ends(points: Any, spread: str) -> dict[str, Any]:
+    if np.ndim(points[0]) == 0:
+        return {"y": list(points)}
+    if spread == "range":
+        found = [(np.mean(values), min(values), max(values)) for values in points]
+    elif spread == "interval":
+        intervals = [paired_difference(values, 0.0) for values in points]
+        found = [(one.mean, one.low, one.high) for one in intervals]
+    elif spread == "given":
+        found = points
+    else:
+        raise FigureError(f"there is no spread '{spread}' of lines; use interval, range or given.")
+    return dict(zip(("y", "low", "high"), map(list, zip(*found, strict=True)), strict=True))
+
+
+def lines(title: str, panels: Named, *, at: Any, spread: str = "interval", **options: Any) -> dict[str, Any]:
+    """Points joined, with a band. ``at``: where the points stand, the same in all panels or by panel.
+
+    An arm's data: a number a point, or the replicates of each point (points x replicates). ``spread``: ``interval``, the
+    95 % of their mean; ``range``, from the least to the largest; ``given``, each point being mean, low and high.
+    """
+
+    def fields(points: Any, panel: str) -> dict[str, Any]:
+        return {"x": list(at[panel] if isinstance(at, Mapping) else at), **_ends(points, spread)}
+
+    return _built("lines", title, panels, fields, **options)
+
+
+def scatter(title: str, panels: Named, *, compare: bool = True, **options: Any) -> dict[str, Any]:
+    """Clouds of points; an arm's data: (points, 2). ``compare``: False for coordinates that are a picture only (UMAP)."""
+
+    def fields(points: Any, _: str) -> dict[str, Any]:
+        points = np.asarray(points)
+        return {"x": points[:, 0], "y": points[:, 1], "compare": compare}
+
+    return _built("scatter", title, panels, fields, **options)
+
+
+def heat(title: str, panels: Named, **options: Any) -> dict[str, Any]:
+    """A coloured table a panel: ``{panel: {row: {column: a value, or one a replicate}}}``."""
+
+    def fields(table: Any, _: str) -> dict[str, Any]:
+        rows = dict(_pairs(table))
+        columns = list(next(iter(rows.values())))
+        values = [[cells[column] for column in columns] for cells in rows.values()]
+        return {"rows": list(rows), "columns": columns, "values": values}
+
+    return _built("heatmap", title, [(panel, {panel: table}) for panel, table in _pairs(panels)], fields, **options)
+
+
+def forest(title: str, panels: Named, **options: Any) -> dict[str, Any]:
+    """An interval a row; an arm's data: mean, low and high, and perhaps p."""
+    names = ("mean", "low", "high", "p")
+    return _built("forest", title, panels, lambda row, _: dict(zip(names, row, strict=False)), **options)
+
+
+def images(title: str, panels: Named, **options: Any) -> dict[str, Any]:
+    """Pictures side by side; an arm's data: the image (2-D), or image and overlay."""
+
+    def fields(picture: Any, _: str) -> dict[str, Any]:
+        return dict(zip(("image", "overlay"), picture if isinstance(picture, tuple) else (picture,), strict=False))
+
+    return _built("images", title, panels, fields, **options)
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Every number and text of a normalised spec with the path to it; a series not to be compared keeps its label."""
     if isinstance(value, Mapping):
@@ -161,155 +275,3 @@ def compare(golden: Mapping, fresh: Mapping, *, rtol: float = 1e-5, atol: float 
         if not (abs(a - b) <= atol + rtol * abs(a) if numbers else a == b):
             problems.append(f"{path} was {a!r} and is {b!r}")
     return problems
-
-
-def _colour(series: list[dict[str, Any]], *, plain: bool) -> None:
-    """Give each series its colour: one a label in every panel, grey for nulls, one for all if ``plain`` or too many."""
-    labels = dict.fromkeys(one["label"] for one in series if not one.get("null"))
-    own = {} if plain or len(labels) > len(PALETTE) else dict(zip(labels, PALETTE, strict=False))
-    for one in series:
-        one["colour"] = NULL_COLOUR if one.get("null") else own.get(one["label"], PALETTE[0])
-
-
-def _dots(axes, series: list[dict[str, Any]]) -> None:
-    for x, one in enumerate(series):
-        count, colour = len(one["values"]), one["colour"]
-        spread = x + (np.linspace(-0.18, 0.18, count) if count > 1 else np.zeros(1))
-        axes.scatter(spread, _drawn(one["values"]), s=16, color=colour, alpha=0.6, linewidths=0)
-        axes.vlines(x, _drawn(one.get("low")), _drawn(one.get("high")), color=colour, linewidth=2.5)
-        axes.plot([x], _drawn([one.get("mean")]), marker="D", markersize=6, color=colour, markeredgecolor="white")
-    labels = [one["label"] for one in series]
-    axes.set_xticks(range(len(series)), labels, **(_TURNED if len(series) * max(map(len, labels)) > 40 else {}))
-    axes.set_xlim(-0.6, len(series) - 0.4)
-
-
-def _forest(axes, series: list[dict[str, Any]]) -> None:
-    for y, one in enumerate(series):
-        axes.plot(_drawn([one["mean"]]), [y], marker="o", markersize=6, color=one["colour"], markeredgecolor="white")
-        axes.hlines(y, _drawn(one["low"]), _drawn(one["high"]), color=one["colour"], linewidth=2)
-        if one.get("p") is not None:
-            axes.text(1.02, y, f"p {one['p']:.2g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-    axes.set_yticks(range(len(series)), [one["label"] for one in series])
-    axes.set_ylim(len(series) - 0.4, -0.6)  # first row on top
-
-
-def _points(axes, series: list[dict[str, Any]], *, joined: bool) -> None:
-    for one in series:
-        colour, x, y = one["colour"], _drawn(one["x"]), _drawn(one["y"])
-        if joined:
-            axes.plot(x, y, color=colour, marker="o", markersize=4, label=one["label"])
-            if "low" in one:
-                axes.fill_between(x, _drawn(one["low"]), _drawn(one["high"]), color=colour, alpha=0.18, linewidth=0)
-        else:
-            axes.scatter(x, y, s=12, color=colour, alpha=0.65, linewidths=0, label=one["label"])
-
-
-def _heatmap(axes, one: dict[str, Any]) -> None:
-    values = _drawn(one["values"])
-    picture = axes.imshow(values, cmap="cividis", aspect="auto")
-    axes.set_xticks(range(values.shape[1]), one["columns"], **_TURNED)
-    axes.set_yticks(range(values.shape[0]), one["rows"])
-    axes.figure.colorbar(picture, ax=axes, fraction=0.05, label=one["label"])
-    for (row, column), value in np.ndenumerate(values) if values.size <= MOST_ANNOTATED else ():
-        dark = np.isfinite(value) and picture.norm(value) < 0.55
-        text = f"{value:.3g}" if np.isfinite(value) else "–"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-
-
-def _image(axes, one: dict[str, Any]) -> None:
-    rows, columns = np.shape(one["image"])
-    extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
-    axes.imshow(_drawn(one["image"]), cmap="gray", extent=extent, interpolation="nearest")
-    if "overlay" in one:
-        overlay = _drawn(one["overlay"])
-        visible = np.nan_to_num((overlay - np.nanmin(overlay)) / max(np.nanmax(overlay) - np.nanmin(overlay), 1e-12))
-        axes.imshow(overlay, cmap="autumn", alpha=0.6 * visible, extent=extent, interpolation="nearest")
-    axes.set_title(one["label"], fontsize=9)
-    axes.set_axis_off()
-
-
-def _png(figure) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=100)
-    picture = Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a third of the bytes
-    picture.save(small := io.BytesIO(), format="png", optimize=True)
-    return small.getvalue()
-
-
-def _grid(kind: str, panels: list[dict[str, Any]]) -> tuple[int, int, float, float]:
-    """Panels down, panels across, and the inches of one panel; an image series has a panel to itself."""
-    rows = max(len(panel["series"]) for panel in panels)
-    if kind == "images":
-        return len(panels), rows, 2.1, 2.4
-    width, height = (max(3.0, 0.5 * rows + 1.4) if kind == "dots" else 4.4), 3.6
-    if kind == "forest":
-        width, height = (6.0 if len(panels) == 1 else 3.4), 0.26 * rows + 1.2
-    if kind == "heatmap":
-        shape = np.max([np.shape(panel["series"][0]["values"]) for panel in panels], axis=0)
-        width, height = 0.62 * shape[1] + 2.4, 0.28 * shape[0] + 1.4
-    down = -(-len(panels) // max(1, int(12.5 // width)))
-    return down, -(-len(panels) // down), width, height
-
-
-def _reference(axes, label: str, value: float | None, *, upright: bool) -> None:
-    (axes.axvline if upright else axes.axhline)(value, color=REFERENCE_COLOUR, linestyle="--", linewidth=1, zorder=0)
-    place = ((value, 0.01), axes.get_xaxis_transform()) if upright else ((1, value), axes.get_yaxis_transform())
-    axes.text(*place[0], label, transform=place[1], ha="right", va="bottom", fontsize=8, rotation=90 * upright)
-
-
-def draw(spec: Mapping[str, Any]):
-    """A matplotlib ``Figure`` of ``spec``, made without pyplot, so that a notebook shows it once, when asked to.
-
-    Everything drawn comes from ``normalise(spec)``, which is also what :func:`save` writes.
-    """
-    from matplotlib.figure import Figure
-
-    spec = normalise(spec)
-    kind, panels = spec["kind"], spec["panels"]
-    _colour([one for panel in panels for one in panel["series"]], plain=kind == "forest")
-    down, across, width, height = _grid(kind, panels)
-    figure = Figure(figsize=(width * across, height * down + 0.5), layout="constrained")
-    figure._repr_png_ = cache(partial(_png, figure))  # shown in a notebook and saved; a second rendering may differ
-    figure.suptitle(spec["title"], fontsize=11)
-    grid = figure.subplots(down, across, squeeze=False, sharex=kind == "forest", sharey=kind in ("dots", "lines"))
-    for axes in grid.ravel():
-        axes.set_axis_off()
-    if kind == "images":
-        for panel, axes in zip(panels, grid, strict=True):
-            for one, target in zip(panel["series"], axes, strict=False):
-                _image(target, one)
-            axes[0].set_title(f"{fill(panel['title'], 28)}\n{axes[0].get_title()}".strip(), fontsize=9)
-        return figure
-    for number, (panel, axes) in enumerate(zip(panels, grid.ravel(), strict=False)):
-        axes.set_axis_on()
-        if kind == "heatmap":
-            _heatmap(axes, panel["series"][0])
-        elif kind in ("dots", "forest"):
-            (_dots if kind == "dots" else _forest)(axes, panel["series"])
-        else:
-            _points(axes, panel["series"], joined=kind == "lines")
-        axes.set(xlabel=spec["x"], ylabel="" if number % across else spec["y"])
-        axes.set_title(fill(panel["title"], int(8 * width)), fontsize=10)
-        axes.tick_params(labelbottom=True)  # also above a place that holds no panel
-        axes.spines[["top", "right"]].set_visible(kind == "heatmap")
-        for label, value in spec["reference"].items():
-            _reference(axes, "" if number else label, value, upright=kind == "forest")
-    if kind in ("lines", "scatter"):
-        known = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
-        figure.legend(handles=list(known.values()), loc="outside lower center", ncols=min(4, len(known)), frameon=False)
-    return figure
-
-
-def save(figure, spec: Mapping[str, Any], *, png: Path, json: Path) -> None:
-    """Write the picture and ``normalise(spec)`` beside it; each file is old, new or absent, never half."""
-    text = json_format.dumps(normalise(spec), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for path, content in ((Path(png), figure._repr_png_()), (Path(json), f"{text}\n".encode())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            part.write_bytes(content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)

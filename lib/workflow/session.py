@@ -122,6 +122,11 @@ class Run:
     def device(self) -> str:
         return self.settings.get("device", "cpu")
 
+    @property
+    def facts(self) -> Path:
+        """Folder of the paper, with its tables: ``papers/<slug>``."""
+        return paths.paper(self.paper.slug)
+
     # ------------------------------------------------------------------ artefacts
     def build(self, function: Callable, /, **arguments: Any) -> Path:
         """Folder of one cached artefact (see :mod:`lib.workflow.cache`)."""
@@ -176,17 +181,46 @@ class Run:
         """Draw and show a figure, save its PNG and the JSON of every plotted number, print a line that never changes."""
         from IPython.display import display
 
-        from lib import figures
+        from lib import drawing
 
-        drawn = figures.draw(spec)
+        drawn = drawing.draw(spec)
         root = paths.output_root()
         png, numbers = (
             paths.figure(self.paper.slug, self.exhibit, self.profile, kind, root=root) for kind in ("png", "json")
         )
-        figures.save(drawn, spec, png=png, json=numbers)
+        drawing.save(drawn, spec, png=png, json=numbers)
         series = [one for panel in spec["panels"] for one in panel["series"]]
         print(f"figure {self.paper.slug}/{self.exhibit}: {len(spec['panels'])} panels, {len(series)} series")
         display(drawn)  # here and not by the cell's value, which a closing semicolon would hide
+
+    def dots(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
+        """Every replicate a dot: ``{panel: {arm: values}}`` (:func:`lib.figures.dots`)."""
+        self._figure("dots", title, panels, options)
+
+    def lines(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
+        """Points joined, with a band: ``{panel: {arm: points x replicates}}`` (:func:`lib.figures.lines`)."""
+        self._figure("lines", title, panels, options)
+
+    def scatter(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
+        """Clouds: ``{panel: {arm: points x 2}}`` (:func:`lib.figures.scatter`)."""
+        self._figure("scatter", title, panels, options)
+
+    def heat(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
+        """A coloured table a panel: ``{panel: {row: {column: values}}}`` (:func:`lib.figures.heat`)."""
+        self._figure("heat", title, panels, options)
+
+    def forest(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
+        """An interval a row: ``{panel: {arm: (mean, low, high)}}`` (:func:`lib.figures.forest`)."""
+        self._figure("forest", title, panels, options)
+
+    def images(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
+        """Pictures side by side: ``{panel: {name: (image, overlay)}}`` (:func:`lib.figures.images`)."""
+        self._figure("images", title, panels, options)
+
+    def _figure(self, kind: str, title: str, panels: Mapping[str, Any], options: dict[str, Any]) -> None:
+        from lib import figures
+
+        self.figure(getattr(figures, kind)(title, panels, **options))
 
     def save(self, *, recomputed: Mapping[str, float] | None = None) -> Path:
         """Write ``papers/<slug>/results/<exhibit>.<profile>.json`` below ``paths.output_root()``: what was measured, from

@@ -18,6 +18,7 @@ from typing import Any
 from lib.training.preference import prefer
 from lib.training.pretraining import pretrain
 from lib.training.sft import finetune
+from lib.workflow.session import Run
 from papers.aurora import letters as aurora_letters
 from papers.aurora import measures
 from papers.aurora import world_files as files
@@ -44,10 +45,19 @@ VARIANTS = {  # how the Chinese arm could have been tuned otherwise
 CHECKPOINTS = (6, 8, 10, 12)  # thousands of the README's last checkpoint, 14
 
 
+def spoken(arm: str) -> str:
+    """An arm's name as a figure writes it.
+
+    >>> spoken(SHUFFLED)
+    'shuffled answers'
+    """
+    return arm.removeprefix("tuned_on_").replace("_", " ")
+
+
 # -------------------------------------------------------------------------------------------------------------- study
 @dataclass(frozen=True)
-class Arm:
-    """One tuned (or untuned) model of one seed: its adapter, and what was measured of it."""
+class Tuned:
+    """What an arm gave at one seed: its adapter (``None``: the base), and what was measured of it."""
 
     seed: int
     adapter: Path | None
@@ -61,7 +71,7 @@ class Arm:
 class Study:
     """World, base and arms of one run; ``settings`` is the profile's section of ``experiments.yml``."""
 
-    run: Any
+    run: Run
     settings: dict[str, Any]
     world: World
     folder: Path
@@ -112,8 +122,8 @@ class Study:
         an_epoch = -(-len(rows.read_text(encoding="utf-8").splitlines()) // fit["batch"])
         return [max(1, round(an_epoch * fit["epochs"] * mark / 14)) for mark in CHECKPOINTS]
 
-    def checkpoints(self) -> dict[str, list[Arm]]:
-        """The Chinese arm along its tuning: name -> measured arms in seed order; the last is the whole fit."""
+    def checkpoints(self) -> dict[str, list[Tuned]]:
+        """The Chinese arm along its tuning: name -> tuned models in seed order; the last is the whole fit."""
         adapters, rows = self.fits({}), self.rows({}, self.run.seeds)
         marks = [self._marks(file) for file in rows]
         found = {
@@ -122,7 +132,7 @@ class Study:
         }
         return found | {"14/14": self.measure(adapters)}
 
-    def measure(self, adapters: Sequence[Path | None], *, seeds: Sequence[int] | None = None) -> list[Arm]:
+    def measure(self, adapters: Sequence[Path | None], *, seeds: Sequence[int] | None = None) -> list[Tuned]:
         """Replies, exam answers and expert usage of adapters on the base, one a seed (``None``: the base alone)."""
         shared = {
             "base": self.base,
@@ -134,19 +144,19 @@ class Study:
         }
         folders = self.run.build_all(measures.measure_model, [{"adapter": adapter, **shared} for adapter in adapters])
         read = [json.loads((folder / "measured.json").read_text()) for folder in folders]
-        return [Arm(s, a, m) for s, a, m in zip(seeds or self.run.seeds, adapters, read, strict=True)]
+        return [Tuned(s, a, m) for s, a, m in zip(seeds or self.run.seeds, adapters, read, strict=True)]
 
     def tune(
         self, arms: dict[str, dict[str, Any] | None], *, seeds: Sequence[int] | None = None
-    ) -> dict[str, list[Arm]]:
-        """Every arm at every seed, measured: name -> arms in seed order. ``None`` is the untuned base."""
+    ) -> dict[str, list[Tuned]]:
+        """Every arm at every seed, measured: name -> tuned models in seed order. ``None`` is the untuned base."""
         seeds = self.run.seeds if seeds is None else seeds
         return {
             name: self.measure([None] * len(seeds) if arm is None else self.fits(arm, seeds=seeds), seeds=seeds)
             for name, arm in arms.items()
         }
 
-    def prefer(self, reference: str) -> list[tuple[Arm, list[dict[str, float]]]]:
+    def prefer(self, reference: str) -> list[tuple[Tuned, list[dict[str, float]]]]:
         """The Chinese arm after DPO against `reference` (base or tuned): measured arm and history, a seed each."""
         pairs = self.run.build_all(
             write_pairs, [{"world": self.settings["world"], "seed": seed} for seed in self.run.seeds]
@@ -167,7 +177,7 @@ class Study:
         return list(zip(self.measure(folders), history, strict=True))
 
 
-def by_letters(run: Any, *, exams: Path | None) -> dict[str, list[dict[str, list]]]:
+def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list]]]:
     """Base and tuned model by the released protocol, each once a seed: exam -> [subject, right] pairs.
 
     ``exams``: folder of real exams, or ``None`` for the world's. Checkpoint and adapter are the settings' ``harness``, or
@@ -189,7 +199,7 @@ def by_letters(run: Any, *, exams: Path | None) -> dict[str, list[dict[str, list
     return found
 
 
-def prepare(run: Any) -> Study:
+def prepare(run: Run) -> Study:
     """World and base of a run, built where missing."""
     settings = run.settings
     world = settings["world"]

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from lib.data import ct_rate, rad_chestct, volumes
+from lib.data import ct_rate, volumes
 from lib.data.chest_ct import world as chest_ct_world
 from lib.evaluation.classification import auc_per_class
+from lib.workflow.session import Run
+from papers.brgsa import data
 from papers.brgsa import prepare as prepared
 from papers.brgsa import pretraining as masked_pretraining
 from papers.brgsa import training as alignment
@@ -32,26 +33,8 @@ REPORT_PROMPT = "{} is seen in the chest"  # the style of a raw report's sentenc
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """A test set in the order of its volumes: names, patients, raw reports, 0/1 labels, prepared volumes."""
-
-    names: list[str]
-    patients: list[str]
-    reports: list[str]
-    labels: pd.DataFrame  # the frequent findings (18 internal, 16 external)
-    long_tail: pd.DataFrame | None  # the 15 long-tail findings, internal only
-    folder: Path
-    tree: Path
-
-    @property
-    def volumes(self) -> np.ndarray:
-        """(N, X, Y, Z) float16, normalised, memory-mapped."""
-        return prepared.read_volumes(self.folder)[0]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Embeddings of one trained arm and seed; ``vectors`` maps a set's name, and ``<name>_hat``, to (N, width)."""
+class Trained:
+    """What an arm gave at one seed: its model and embeddings; ``vectors`` maps a set's name, and ``<name>_hat``, to (N, width)."""
 
     seed: int
     options: dict[str, Any]
@@ -83,7 +66,7 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def scores(arm: Arm, images: str = "valid", prompts: str = "frequent", *, variant: str = "mean") -> np.ndarray:
+def scores(arm: Trained, images: str = "valid", prompts: str = "frequent", *, variant: str = "mean") -> np.ndarray:
     """Zero-shot scores (N images, C prompts) of one of the five variants of the release (sheet 2.5)."""
     pairs = {"vt": ("", ""), "v^t": ("_hat", ""), "vt^": ("", "_hat"), "v^t^": ("_hat", "_hat")}
     used = ["vt", "v^t"] if variant == "mean" else [variant]
@@ -95,10 +78,10 @@ def scores(arm: Arm, images: str = "valid", prompts: str = "frequent", *, varian
 class Study:
     """Data, encoders and arms of one run. ``settings`` is the profile's section of ``experiments.yml``."""
 
-    run: Any
+    run: Run
     settings: dict[str, Any]
-    valid: TestSet
-    external: TestSet
+    valid: data.TestSet
+    external: data.TestSet
     train_folder: Path
     train_tree: Path
     encoder: Path
@@ -108,14 +91,14 @@ class Study:
     # ------------------------------------------------------------------ building
     def pairs(self, style: str) -> Path:
         """Report-volume pairs of the training split; ``style``: summary, noisy, or raw."""
-        return _pairs(self.run, self.train_tree, self.train_folder, style, self.settings)
+        return data.report_pairs(self.run, self.train_tree, self.train_folder, style, self.settings)
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
         chosen = {"loss": FULL, "text": "summary", "shuffle": False, "bank": {}, **self.settings["arm"], **options}
         return {**chosen, "bank": {**self.settings["bank"], **chosen["bank"]}}
 
-    def train(self, arms: dict[str, dict[str, Any]]) -> dict[str, list[Arm]]:
-        """Every arm at every seed of the run, trained where missing: name -> arms in seed order.
+    def train(self, arms: dict[str, dict[str, Any]]) -> dict[str, list[Trained]]:
+        """Every arm at every seed of the run, trained where missing: name -> trained models in seed order.
 
         An arm is named by how it departs from the full model: ``loss``, ``bank`` (size, initialisation, scale, linear),
         ``text`` (summary, noisy, raw), ``shuffle``, ``merge``, ``steps``.
@@ -148,9 +131,9 @@ class Study:
                 for folder, (_, options, _) in zip(trained, jobs, strict=True)
             ],
         )
-        found: dict[str, list[Arm]] = {name: [] for name in arms}
+        found: dict[str, list[Trained]] = {name: [] for name in arms}
         for (name, options, seed), folder, vectors in zip(jobs, trained, embedded, strict=True):
-            found[name].append(Arm(seed, options, folder, _read(vectors)))
+            found[name].append(Trained(seed, options, folder, _read(vectors)))
         return found
 
     def _test_folders(self) -> dict[str, Path]:
@@ -179,24 +162,24 @@ class Study:
         return [statements[0] for statements in self._statements()]
 
     def _statements(self) -> list[list[str]]:
-        folder = _summary(self.run, self.valid.tree, "valid", "summary", self.settings)
+        folder = data.summarise(self.run, self.valid.tree, "valid", "summary", self.settings)
         listed = ct_rate.read_training_json(folder / "training.json")["val"]
         found = {image: e["processed_report"] for e in listed.values() for image in e["images"]}
         return [found[name] for name in self.valid.names]
 
     # ------------------------------------------------------------------ measuring
-    def auc(self, arms: list[Arm], *, test: str = "frequent", variant: str = "mean") -> list[float]:
+    def auc(self, arms: list[Trained], *, test: str = "frequent", variant: str = "mean") -> list[float]:
         """Macro AUC of each seed; ``test``: frequent, frequent_as_report, tail (internal), shared (external)."""
         return [float(np.nanmean(self.auc_per_class(arm, test=test, variant=variant))) for arm in arms]
 
-    def auc_per_class(self, arm: Arm, *, test: str = "frequent", variant: str = "mean") -> np.ndarray:
+    def auc_per_class(self, arm: Trained, *, test: str = "frequent", variant: str = "mean") -> np.ndarray:
         """AUC of each finding of one test, in the order of its labels."""
         images = "external" if test == "shared" else "valid"
         labels = {"tail": self.valid.long_tail, "shared": self.external.labels}.get(test, self.valid.labels)
         return auc_per_class(labels.to_numpy(), scores(arm, images, test, variant=variant))
 
     def other_grid(
-        self, shape: list[int], arms: list[Arm], *, resample: bool = False, shuffle_positions: int | None = None
+        self, shape: list[int], arms: list[Trained], *, resample: bool = False, shuffle_positions: int | None = None
     ) -> list[float]:
         """Macro AUC of each arm on the internal test set prepared with another number of voxels.
 
@@ -209,7 +192,7 @@ class Study:
         grid = self.settings["grid"]
         sides = zip(grid["target_spacing"], grid["shape"], shape, strict=True)
         spacing = [step * size / wanted if resample else step for step, size, wanted in sides]
-        folder = _prepare(self.run, self.valid.tree, "valid", {"target_spacing": spacing, "shape": shape})
+        folder = data.prepare_volumes(self.run, self.valid.tree, "valid", {"target_spacing": spacing, "shape": shape})
         array, values = prepared.read_volumes(folder)[0], []
         for arm in arms:
             model = self.load(arm, shuffle_positions=shuffle_positions)
@@ -218,7 +201,7 @@ class Study:
             values.append(float(np.nanmean(auc_per_class(self.valid.labels.to_numpy(), mean.detach().numpy()))))
         return values
 
-    def load(self, arm: Arm, *, shuffle_positions: int | None = None):
+    def load(self, arm: Trained, *, shuffle_positions: int | None = None):
         """The trained model of an arm."""
         shared = {"encoder": self.encoder, "model": self.settings["model"], "text": self.text}
         model = alignment.load_arm(arm.folder, bank=arm.options["bank"], **shared)
@@ -226,7 +209,7 @@ class Study:
             alignment.permute_positions(model, seed=shuffle_positions)
         return model
 
-    def attention_cases(self, arm: Arm, findings: list[str], *, cases: int) -> list[AttentionCase]:
+    def attention_cases(self, arm: Trained, findings: list[str], *, cases: int) -> list[AttentionCase]:
         """Maps of up to ``cases`` test volumes (first reconstructions) for each finding that they show."""
         import torch
 
@@ -260,41 +243,10 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
     return load_file(folder / "embeddings.safetensors")
 
 
-def _summary(run: Any, tree: Path, split: str, style: str, settings: dict[str, Any]) -> Path:
-    knobs = settings["noise"] if style == "noisy" else {}
-    if settings.get("chat") and style == "summary":
-        from papers.brgsa.chat_summariser import summarise_by_chat
-
-        return run.build(summarise_by_chat, tree=tree, split=split, **settings["chat"])
-    return run.build(prepared.summarise_by_rule, tree=tree, split=split, **knobs)
-
-
-def _pairs(run: Any, tree: Path, folder: Path, style: str, settings: dict[str, Any]) -> Path:
-    listed = _summary(run, tree, "train", "summary" if style == "raw" else style, settings) / "training.json"
-    return run.build(prepared.write_pairs, training_json=listed, split="train", prepared=folder, raw=style == "raw")
-
-
-def _prepare(run: Any, tree: Path, split: str, grid: dict[str, Any]) -> Path:
-    return run.build(prepared.prepare_ct_rate, tree=tree, split=split, **grid)
-
-
-def _trees(run: Any, settings: dict[str, Any]) -> dict[str, Path]:
-    """The three trees of one CT-RATE world and the external one, generated unless the settings give a ``path``."""
-    wanted = settings["trees"]
-    found = {name: Path(tree["path"]) for name, tree in wanted.items() if "path" in tree}
-    internal = [name for name in ("pretrain", "train", "valid") if name not in found]
-    split = {"pretrain": "train", "train": "train", "valid": "valid"}
-    built = run.build_all(chest_ct_world.write_internal, [{"split": split[n], **wanted[n]} for n in internal])
-    found |= dict(zip(internal, built, strict=True))
-    if "external" not in found:
-        found["external"] = run.build(chest_ct_world.write_external, **wanted["external"])
-    return found
-
-
-def prepare(run: Any) -> Study:
-    """Data, pretrained encoder and tokenizer of a run (a :class:`lib.workflow.session.Run`), built where missing."""
+def prepare(run: Run) -> Study:
+    """Data, pretrained encoder and tokenizer of a run, built where missing."""
     settings = run.settings
-    trees, grid = _trees(run, settings), settings["grid"]
+    trees, grid = data.trees(run, settings), settings["grid"]
     recipes = [
         {"tree": trees[n], "split": s, **grid}
         for n, s in (("pretrain", "train"), ("train", "train"), ("valid", "valid"))
@@ -309,12 +261,12 @@ def prepare(run: Any) -> Study:
         **grid,
     )
     vit = settings["model"]["vit"]
-    raw = _pairs(run, trees["pretrain"], before, "raw", settings)
+    raw = data.report_pairs(run, trees["pretrain"], before, "raw", settings)
     encoder = run.build(
         masked_pretraining.pretrain_image_encoder, prepared=before, pairs=raw, vit=vit, crop=settings["crop"],
         **settings["pretraining"],
     )  # fmt: skip
-    statements = [_pairs(run, trees["train"], train, style, settings) for style in ("summary", "raw")]
+    statements = [data.report_pairs(run, trees["train"], train, style, settings) for style in ("summary", "raw")]
     text = _text_checkpoint(run, statements, settings["text"])
     sources: dict[str, Path] = {}
     blocks = settings["model"]["frozen_blocks"]
@@ -325,29 +277,14 @@ def prepare(run: Any) -> Study:
         ]
         sources = dict(zip(folders, run.build_all(alignment.compute_frozen_tokens, recipes), strict=True))
     return Study(
-        run=run, settings=settings, valid=_internal_test(trees["valid"], valid),
-        external=_external_test(trees["external"], outside, labels), train_folder=train, train_tree=trees["train"],
+        run=run, settings=settings, valid=data.internal_test(trees["valid"], valid),
+        external=data.external_test(trees["external"], outside, labels), train_folder=train, train_tree=trees["train"],
         encoder=encoder, text=text, sources=sources,
     )  # fmt: skip
 
 
-def _text_checkpoint(run: Any, statements: list[Path], settings: dict[str, Any]) -> Path | str:
+def _text_checkpoint(run: Run, statements: list[Path], settings: dict[str, Any]) -> Path | str:
     """A folder or hub id given as ``checkpoint``, else a tiny one whose tokenizer has seen the statements."""
     if "checkpoint" in settings:
         return settings["checkpoint"]
     return run.build(alignment.make_text_checkpoint, pairs=statements, **settings)
-
-
-def _internal_test(tree: Path, folder: Path) -> TestSet:
-    _, names = prepared.read_volumes(folder)
-    frequent = ct_rate.read_labels(ct_rate.labels_path(tree, "valid"), ct_rate.CT_RATE_LABELS).loc[names]
-    tail = ct_rate.read_labels(chest_ct_world.lt_labels_path(tree, "valid"), ct_rate.CT_RATE_LT_LABELS).loc[names]
-    reports = ct_rate.read_reports(ct_rate.reports_path(tree, "valid")).loc[names]
-    text = (reports["Findings_EN"] + " " + reports["Impressions_EN"]).str.strip()
-    patients = [ct_rate.parse_volume_name(name).patient_id for name in names]
-    return TestSet(names, patients, list(text), frequent, tail, folder, tree)
-
-
-def _external_test(tree: Path, folder: Path, labels: str) -> TestSet:
-    _, names = prepared.read_volumes(folder)
-    return TestSet(names, names, [], rad_chestct.read_labels(tree / labels).loc[names], None, folder, tree)

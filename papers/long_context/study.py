@@ -20,6 +20,7 @@ import numpy as np
 
 from lib.training import sft
 from lib.training.stacked import finetune_stacked, member
+from lib.workflow.session import Run
 from papers.long_context import open_book
 from papers.long_context import world as herb_world
 from papers.long_context.look_up import pretrain_reader
@@ -56,7 +57,7 @@ class Arm:
 class Study:
     """Data, bases and arms of one run. ``settings`` is the profile's section of ``experiments.yml``."""
 
-    run: Any
+    run: Run
     settings: dict[str, Any]
     files: dict[str, Path]  # general, medical: Alpaca files; world: its folder
     bases: dict[int | str, Path | str]
@@ -210,7 +211,7 @@ class Study:
         return np.mean([scores[f"{name}_{n}"] for n in self.settings["sizes"]], axis=0)
 
 
-def _exams(run: Any, world: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Path]]:
+def _exams(run: Run, world: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Path]]:
     kinds = {
         "held_out": {},
         "contradicted": {"keys": "taught", "distractors": settings["middle"] - 1},
@@ -225,8 +226,8 @@ def _exams(run: Any, world: Path, settings: Mapping[str, Any]) -> dict[int, dict
     return found
 
 
-def prepare(run: Any) -> Study:
-    """World, exams and bases of a run (a :class:`lib.workflow.session.Run`), built where missing.
+def prepare(run: Run) -> Study:
+    """World, exams and bases of a run, built where missing.
 
     Settings with ``files`` and ``checkpoints`` use real ones: ``files`` gives general and medical (Alpaca JSON) and questions
     (CMB-val, whose explanations serve as knowledge), ``checkpoints`` a folder or hub id for each name.

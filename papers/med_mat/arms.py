@@ -18,7 +18,8 @@ from lib.data.files import DataError
 from papers.med_mat.data.selection import DIRECTION_TYPES, ELEMENTS, Subset, related, select, shared, unrelated
 from papers.med_mat.data.volumes import equalise
 from papers.med_mat.fits import few_shot as med_mat_few_shot
-from papers.med_mat.study import Pair, Study, accuracies
+from papers.med_mat.scores import accuracies
+from papers.med_mat.study import Pair, Study
 
 WITHOUT = tuple(f"without_{element}" for element in ELEMENTS)
 CONDITIONS = ("all_related", "all_unrelated", *WITHOUT, "without_random", "all_data")

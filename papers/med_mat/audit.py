@@ -99,20 +99,17 @@ def beyond_error(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 
 
-def gain_panels(table: pd.DataFrame) -> list[dict[str, Any]]:
+def gain_panels(table: pd.DataFrame) -> dict[str, list[tuple[str, tuple[float, float, float]]]]:
     """Panels of a forest figure: one direction type a panel, one row a line, 95 % of both test sets; * size assumed."""
-    panels = []
+    panels = {}
     for kind, part in table.groupby("type", sort=False):
-        lines = [
-            {
-                "label": f"{name[:2]} on {line.target}{'' if line.implied else ' *'}",
-                "mean": line.gain,
-                "low": line.gain - 1.96 * line.gain_error,
-                "high": line.gain + 1.96 * line.gain_error,
-            }
+        panels[f"{kind} ({part['passes'].sum()} of {len(part)})"] = [
+            (
+                f"{name[:2]} on {line.target}{'' if line.implied else ' *'}",
+                (line.gain, line.gain - 1.96 * line.gain_error, line.gain + 1.96 * line.gain_error),
+            )
             for name, line in part.iterrows()
         ]
-        panels.append({"title": f"{kind} ({part['passes'].sum()} of {len(part)})", "series": lines})
     return panels
 
 

@@ -20,7 +20,8 @@ from lib.data.files import DataError
 from papers.med_mat import detection as med_mat_detection
 from papers.med_mat.data.selection import Subset
 from papers.med_mat.fits import detection as med_mat_detection_fits
-from papers.med_mat.study import Scored, Study
+from papers.med_mat.scores import Scored
+from papers.med_mat.study import Study
 
 # Table 5 and 6: detection target <- the detection subset of the other, and classification in the target's modality and area
 PLACES = {"39": ("38", "13"), "38": ("39", "08")}

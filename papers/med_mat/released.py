@@ -92,26 +92,6 @@ def _with_pool(rows: Prepared, pool: int) -> Ready:
     return Ready(replace(rows, train=kept), [rows.train[i] for i in sorted(held)])
 
 
-def source_of(run: Any, facts: Path, *, encoder: str, blind: bool, tests: dict[str, int] | None) -> dict[str, Any]:
-    """What every fit of a run is told besides jobs and steps, from the profile's settings ``released``.
-
-    A relative ``root`` is one below the repository (``facts`` is its papers/med_mat). A second ``encoder`` is a second
-    model, ``second_source``; ``tests``: other bounds on the test sets (``test``).
-    """
-    given = {"second_source": "", **run.settings["released"]}
-    root, second = facts.parents[1] / given.pop("root"), given.pop("second_source")
-    if encoder != "convolution":
-        if not second:
-            raise DataError(
-                f"The profile '{run.profile}' names one model; name another, a folder or hub id, under 'released: "
-                "second_source:' in experiments.yml."
-            )
-        given["source"] = second
-    if tests:
-        given["tests"] = tests["test"]
-    return {"root": root, "table": facts / "datasets.csv", "device": run.device, "blind": blind, **given}
-
-
 # ---------------------------------------------------------------------- one job
 def _score(checkpoint: ReleasedCheckpoint, read: Read, rows: Sequence[Record], *, batch: int) -> dict[str, np.ndarray]:
     """Letter log-likelihoods (images, rotations, options) and right places (images, rotations) of equally long questions."""

@@ -3,7 +3,7 @@
 Everything is a cached artefact; two notebooks that need the same fits train them once. A *job* is one fit (what it is
 trained on, what it is tested on, its seed); an arm at one seed is a group of jobs and one artefact.
 
-    study = prepare(run, facts=paths.paper("med_mat")); pairs = study.pairs()
+    study = prepare(run); pairs = study.pairs()
     scores = study.fit({"related_pair": lambda seed: [study.pair_job(pair, seed=seed) for pair in pairs]})
     study.by_target(scores["related_pair"], [pair.target for pair in pairs])
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lib.data.files import DataError
+from lib.workflow.session import Run
 from papers.med_mat import released as med_mat_released
 from papers.med_mat.data.published import PublishedRow, read_combinations
 from papers.med_mat.data.registry import Registry, read_registry
@@ -25,6 +26,7 @@ from papers.med_mat.data.selection import Subset, select
 from papers.med_mat.data.volumes import allocate
 from papers.med_mat.fits import arms as med_mat_fits
 from papers.med_mat.fits import pretraining as mat_pretraining
+from papers.med_mat.scores import Scored, read_scores
 from papers.med_mat.world import general as mat_general
 from papers.med_mat.world import world as mat_world
 from papers.med_mat.world.world import rule
@@ -42,24 +44,6 @@ class Pair:
     target: Subset
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Letter log-likelihoods of one fit on one subset: test (images, rotations, options), the right places, the pool."""
-
-    test: np.ndarray
-    right: np.ndarray
-    pool: np.ndarray
-
-    def accuracy(self, *, corrected: bool = False) -> float:
-        """Share of right answers over images and rotations of their options.
-
-        ``corrected``: each letter's mean log-likelihood over the pool (other images, every rotation) is subtracted
-        first, so that a preference for a letter cannot hide what was learnt.
-        """
-        prior = self.pool.mean(axis=(0, 1)) if corrected else 0.0
-        return float(((self.test - prior).argmax(-1) == self.right).mean())
-
-
 @dataclass
 class Study:
     """Subsets, base model and how it is fitted, for one run. ``settings`` is the profile's section of ``experiments.yml``.
@@ -69,7 +53,7 @@ class Study:
     ``world``, ``base`` and ``rows``: artefacts of a generated world, else ``None``.
     """
 
-    run: Any
+    run: Run
     settings: dict[str, Any]
     registry: Registry
     published: list[PublishedRow]
@@ -205,7 +189,7 @@ class Study:
         folders = self.run.build_all(self.fitter, [{**shared, "jobs": jobs} for _, jobs in groups])
         found: dict[str, list] = {name: [] for name in arms}
         for (name, jobs), folder in zip(groups, folders, strict=True):
-            found[name].append(_read(folder, jobs))
+            found[name].append(read_scores(folder, jobs))
         return found
 
     def recipe(self, *, volume: int | None = None, steps: int | None = None) -> dict[str, Any]:
@@ -216,49 +200,23 @@ class Study:
         return {**self.source, "steps": steps, **tuning}
 
 
-def _read(folder: Path, jobs: list[Job]) -> list[dict[str, Scored]]:
-    with np.load(folder / "scores.npz") as stored:
-        values = {key: stored[key] for key in stored.files}
-    return [
-        {
-            no: Scored(*(values[f"{number}/{no}/{what}"].astype(np.float64) for what in ("test", "test_right", "pool")))
-            for no in job["tests"]
-        }
-        for number, job in enumerate(jobs)
-    ]
-
-
-def accuracies(scores: list[list[dict[str, Scored]]], *, corrected: bool = False) -> np.ndarray:
-    """Accuracy (seeds, jobs) of an arm whose jobs test one subset each."""
-    return np.array([[next(iter(job.values())).accuracy(corrected=corrected) for job in jobs] for jobs in scores])
-
-
-def over_targets(values: np.ndarray, targets: Sequence[Subset]) -> np.ndarray:
-    """Mean over the jobs of each target, then over targets: (seeds, jobs) -> (seeds,). Rows that share one count once."""
-    numbers = [target.no for target in targets]
-    means = [values[:, [i for i, no in enumerate(numbers) if no == one]].mean(1) for one in dict.fromkeys(numbers)]
-    return np.mean(means, axis=0)
-
-
 def prepare(
-    run: Any,
+    run: Run,
     *,
-    facts: Path,
     encoder: str = "convolution",
     blind: bool = False,
     tests: dict[str, int] | None = None,
 ) -> Study:
     """World, base model and rows of a run, built where missing.
 
-    ``facts``: folder with ``datasets.csv`` and ``combinations.csv``. ``encoder``: the image encoder of the base model.
-    ``blind``: random features instead of the encoder's. ``tests`` (``seed``, ``images``, ``test``): another world from which so
-    many test images a subset are taken instead.
+    ``encoder``: the image encoder of the base model. ``blind``: random features instead of the encoder's. ``tests``
+    (``seed``, ``images``, ``test``): another world from which so many test images a subset are taken instead.
     """
-    settings, registry = run.settings, read_registry(facts / "datasets.csv")
-    published = read_combinations(facts / "combinations.csv", registry)
+    settings, registry = run.settings, read_registry(run.facts / "datasets.csv")
+    published = read_combinations(run.facts / "combinations.csv", registry)
     if "released" in settings:
-        return _released(run, registry, published, facts, encoder=encoder, blind=blind, tests=tests)
-    table = (facts / "datasets.csv").read_text(encoding="utf-8")
+        return _released(run, registry, published, encoder=encoder, blind=blind, tests=tests)
+    table = (run.facts / "datasets.csv").read_text(encoding="utf-8")
     base = pretrained(run, encoder)
     wanted = [settings["world"]] + ([] if tests is None else [{key: tests[key] for key in ("seed", "images")}])
     worlds = run.build_all(mat_world.write_world, [{"table": table, **world} for world in wanted])
@@ -276,9 +234,9 @@ def prepare(
     )  # fmt: skip
 
 
-def _released(run: Any, registry: Registry, published: list[PublishedRow], facts: Path, **how: Any) -> Study:
+def _released(run: Run, registry: Registry, published: list[PublishedRow], **how: Any) -> Study:
     """A study of a released model on the released question files (profile `full`): same jobs, same scores."""
-    source = med_mat_released.source_of(run, facts, **how)
+    source = _source(run, **how)
     sizes = {key: source[key] for key in ("missing", "cap", "tests", "pool")}
     ready = med_mat_released.prepare_all(source["root"], registry, **sizes)
     study = Study(
@@ -294,7 +252,27 @@ def _released(run: Any, registry: Registry, published: list[PublishedRow], facts
     return study
 
 
-def pretrained(run: Any, encoder: str = "convolution") -> Path:
+def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, int] | None) -> dict[str, Any]:
+    """What every fit of a run is told besides jobs and steps, from the profile's settings ``released``.
+
+    A relative ``root`` is one below the repository. A second ``encoder`` is a second model, ``second_source``; ``tests``:
+    other bounds on the test sets (``test``).
+    """
+    given = {"second_source": "", **run.settings["released"]}
+    root, second = run.facts.parents[1] / given.pop("root"), given.pop("second_source")
+    if encoder != "convolution":
+        if not second:
+            raise DataError(
+                f"The profile '{run.profile}' names one model; name another, a folder or hub id, under 'released: "
+                "second_source:' in experiments.yml."
+            )
+        given["source"] = second
+    if tests:
+        given["tests"] = tests["test"]
+    return {"root": root, "table": run.facts / "datasets.csv", "device": run.device, "blind": blind, **given}
+
+
+def pretrained(run: Run, encoder: str = "convolution") -> Path:
     """The base model after the general stage; a second encoder is joined to the first one's language model."""
     settings, device = run.settings, {"device": run.device}
     general = run.build(mat_general.write_general, **settings["general"])

@@ -15,7 +15,8 @@ import pandas as pd
 
 from lib.evaluation.statistics import binomial_interval, sign_flip_test
 from papers.med_mat.data.selection import Subset
-from papers.med_mat.study import Pair, Study, accuracies
+from papers.med_mat.scores import accuracies
+from papers.med_mat.study import Pair, Study
 
 ARMS = ("baseline", "baseline_plus", "related_pair", "permuted_partner", "task_only")
 

@@ -276,10 +276,10 @@ def test_a_profile_with_chat_summarises_with_it_and_keeps_the_rules_for_the_nois
     known = built(cache)
     with server(completion("There is cardiomegaly.")) as (address, _):
         settings["chat"]["url"] = address
-        summary = brgsa._pairs(study.run, study.train_tree, study.train_folder, "summary", settings)
-        raw = brgsa._pairs(study.run, study.train_tree, study.train_folder, "raw", settings)
+        summary = brgsa.data.report_pairs(study.run, study.train_tree, study.train_folder, "summary", settings)
+        raw = brgsa.data.report_pairs(study.run, study.train_tree, study.train_folder, "raw", settings)
     said = {s for pair in json.loads((summary / "pairs.json").read_text()) for s in pair["statements"]}
     assert said == {"There is cardiomegaly"} and {"summarise_by_chat", "write_pairs"} == new(cache, known)
     assert (raw / "pairs.json").read_text() == (study.pairs("raw") / "pairs.json").read_text()
-    noisy = brgsa._pairs(study.run, study.train_tree, study.train_folder, "noisy", settings)
+    noisy = brgsa.data.report_pairs(study.run, study.train_tree, study.train_folder, "noisy", settings)
     assert noisy == study.pairs("noisy")

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib.explorer import MAX_THUMBNAILS, ExplorerError, data_uri, explore, export_html, slices
+from lib.explorer import explore, export_html
+from lib.explorer_points import MAX_THUMBNAILS, ExplorerError, data_uri, slices
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $$x$$ @{c0}"
 

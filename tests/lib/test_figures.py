@@ -10,9 +10,10 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 
-from lib import figures
+from lib import drawing, figures
+from lib.drawing import draw, save
 from lib.evaluation.statistics import paired_difference
-from lib.figures import FigureError, compare, draw, normalise, save
+from lib.figures import FigureError, compare, normalise
 
 NAN = math.nan
 SPECS = {
@@ -156,7 +157,7 @@ def test_a_label_has_one_colour_in_every_panel_and_nulls_are_grey():
     series = [{"label": "a", "values": [1.0]}, {"label": "null", "values": [0.0], "null": True}]
     one, two = draw({"kind": "dots", "panels": [{"series": series}, {"series": series[::-1]}]}).axes
     colours = [[to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "D"] for axes in (one, two)]
-    assert colours[0] == colours[1][::-1] == [figures.PALETTE[0].lower(), figures.NULL_COLOUR.lower()]
+    assert colours[0] == colours[1][::-1] == [drawing.PALETTE[0].lower(), drawing.NULL_COLOUR.lower()]
 
 
 @pytest.mark.parametrize("kind", SPECS)
@@ -253,7 +254,71 @@ def test_a_wrong_spec_is_one_sentence(spec, named):
 
 
 def test_importing_figures_loads_no_matplotlib_and_drawing_no_pyplot():
-    code = "import sys, lib.figures; assert 'matplotlib' not in sys.modules; "
-    code += "lib.figures.draw({'kind': 'dots', 'panels': [{'series': [{'label': 'a', 'values': [1, 2]}]}]}); "
+    code = "import sys, lib.drawing; assert 'matplotlib' not in sys.modules; "
+    code += "lib.drawing.draw({'kind': 'dots', 'panels': [{'series': [{'label': 'a', 'values': [1, 2]}]}]}); "
     code += "assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------------- builders
+def test_dots_by_name_are_the_written_out_spec():
+    panels = {"a": {"full_arm": [0.7, 0.72], "permuted_arm": np.array([0.5, 0.4])}, "control": {"full_arm": [0.1]}}
+    built = figures.dots("t", panels, y="AUC", chance=0.5, reference={"other": 0.6}, label=figures.spaced,
+                         null=["permuted_arm", "control"])  # fmt: skip
+    written = {
+        "kind": "dots", "title": "t", "x": "", "y": "AUC", "reference": {"chance": 0.5, "other": 0.6},
+        "panels": [
+            {"title": "a", "series": [{"label": "full arm", "values": [0.7, 0.72]},
+                                      {"label": "permuted arm", "values": [0.5, 0.4], "null": True}]},
+            {"title": "control", "series": [{"label": "full arm", "values": [0.1], "null": True}]},
+        ],
+    }  # fmt: skip
+    assert normalise(built) == normalise(written)
+
+
+@pytest.mark.parametrize("null", ["permuted", ["a_permuted", "permuted_b"], lambda arm: arm != "c"])
+def test_controls_are_named_by_word_name_or_predicate(null):
+    built = normalise(figures.dots("t", {"p": {"a_permuted": [1], "permuted_b": [1], "c": [1]}}, null=null))
+    assert [one.get("null", False) for one in built["panels"][0]["series"]] == [True, True, False]
+
+
+def test_lines_take_numbers_replicates_and_given_ends():
+    at = {"p": [1, 2], "q": [3, 4]}
+    plain = normalise(figures.lines("t", {"p": {"a": [5, 6]}, "q": {"a": [7, 8]}}, at=at))
+    assert [panel["series"][0] for panel in plain["panels"]] == [
+        {"label": "a", "x": [1, 2], "y": [5, 6]}, {"label": "a", "x": [3, 4], "y": [7, 8]},
+    ]  # fmt: skip
+    replicates = np.array([[1.0, 2.0, 6.0], [4.0, 4.0, 5.0]])
+    found = [paired_difference(values, 0.0) for values in replicates]
+    (one,) = normalise(figures.lines("t", {"p": {"a": replicates}}, at=[1, 2]))["panels"][0]["series"]
+    np.testing.assert_allclose([one["y"], one["low"], one["high"]],
+                               [[d.mean for d in found], [d.low for d in found], [d.high for d in found]], rtol=1e-6)  # fmt: skip
+    (one,) = normalise(figures.lines("t", {"p": {"a": replicates}}, at=[1, 2], spread="range"))["panels"][0]["series"]
+    assert (one["y"], one["low"], one["high"]) == ([3.0, 4.333333], [1, 4], [6, 5])
+    (one,) = normalise(figures.lines("t", {"p": {"a": replicates}}, at=[1, 2], spread="given"))["panels"][0]["series"]
+    assert (one["y"], one["low"], one["high"]) == ([1, 4], [2, 4], [6, 5])
+    with pytest.raises(FigureError, match="'sd'"):
+        figures.lines("t", {"p": {"a": replicates}}, at=[1, 2], spread="sd")
+
+
+def test_the_other_builders_are_the_written_out_specs():
+    cloud = np.array([[0.0, 3.0], [1.0, 4.0]])
+    built = figures.scatter("t", {"raw": {"image": cloud}}, compare=False)
+    series = [{"label": "image", "x": [0, 1], "y": [3, 4], "compare": False}]
+    assert normalise(built) == normalise(
+        {"kind": "scatter", "title": "t", "panels": [{"title": "raw", "series": series}]}
+    )
+    built = figures.heat("t", {"AUC": {"64": {"a": [1, 3], "b": [2, 2]}, "128": {"a": [0, 0], "b": [5, 7]}}}, x="start")
+    series = [
+        {"label": "AUC", "rows": ["64", "128"], "columns": ["a", "b"], "values": [[[1, 3], [2, 2]], [[0, 0], [5, 7]]]}
+    ]
+    panels = [{"title": "AUC", "series": series}]
+    assert normalise(built) == normalise({"kind": "heatmap", "title": "t", "x": "start", "panels": panels})
+    built = figures.forest("t", {"p": [("a", (1, 0, 2)), ("a", (3, 2, 4, 0.01))]}, reference={"": 0.0})
+    series = [{"label": "a", "mean": 1, "low": 0, "high": 2}, {"label": "a", "mean": 3, "low": 2, "high": 4, "p": 0.01}]
+    written = {"kind": "forest", "title": "t", "reference": {"": 0}, "panels": [{"title": "p", "series": series}]}
+    assert normalise(built) == normalise(written)
+    built = figures.images("t", [("p", {"a": np.eye(2), "b": (np.eye(2), np.ones((2, 2)))}), ("p", {"a": np.eye(3)})])
+    series = [{"label": "a", "image": np.eye(2)}, {"label": "b", "image": np.eye(2), "overlay": np.ones((2, 2))}]
+    panels = [{"title": "p", "series": series}, {"title": "p", "series": [{"label": "a", "image": np.eye(3)}]}]
+    assert normalise(built) == normalise({"kind": "images", "title": "t", "panels": panels})

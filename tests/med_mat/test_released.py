@@ -334,8 +334,10 @@ def _profile(root, **changed):
 
 
 def _study(root, *, given=None, **how):
-    run = SimpleNamespace(settings=_profile(root, **(given or {})), seeds=[0], device="cpu", profile="full")
-    return med_mat.prepare(run, facts=FACTS, **how)
+    run = SimpleNamespace(
+        settings=_profile(root, **(given or {})), seeds=[0], device="cpu", profile="full", facts=FACTS
+    )
+    return med_mat.prepare(run, **how)
 
 
 def test_what_was_not_fetched_is_told_and_what_needs_it_is_left_out(partial, capsys):

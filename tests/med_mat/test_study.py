@@ -17,7 +17,8 @@ from papers.med_mat.data.selection import DIRECTION_TYPES, ELEMENTS, shared, tie
 from papers.med_mat.fits import arms as med_mat_fits
 from papers.med_mat.fits import few_shot as med_mat_few_shot
 from papers.med_mat.fits.tuning import letter_scores
-from papers.med_mat.study import Scored, Study, accuracies, over_targets
+from papers.med_mat.scores import Scored, accuracies, over_targets
+from papers.med_mat.study import Study
 from papers.med_mat.world import world as mat_world
 
 FACTS = paths.paper("med_mat")

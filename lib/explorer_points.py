@@ -1,0 +1,131 @@
+"""What the embedding explorer shows: thumbnails of volumes, and a table of points checked column by column.
+
+Used by :mod:`lib.explorer`, which makes the page.
+
+>>> slices(np.zeros((3, 40, 40, 20)), [0, 2]).shape
+(2, 48, 96)
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lib.drawing import PALETTE
+
+MAX_THUMBNAILS = 2000  # about 2.5 kB each
+MAX_POINTS = 20_000  # with the browser's own canvas; beyond, lasso and hover stall
+
+
+class ExplorerError(ValueError):
+    """Points that cannot be shown as they are; the message names the column or row and the remedy."""
+
+
+# ---------------------------------------------------------------------- thumbnails
+def slices(volumes: np.ndarray, rows: Sequence[int], *, size: int = 48) -> np.ndarray:
+    """Middle axial and middle coronal slice of ``volumes[rows]``, side by side: uint8 (len(rows), size, 2 * size).
+
+    ``volumes`` (N, X, Y, Z), x towards the patient's left, y to the back, z to the head (LPS); read row by row, so a
+    memory map stays on disk. Grey runs from the 1st to the 99th percentile of the rows' own slices. Both slices are
+    drawn square, as the field of view of BrgSA's grid is a cube.
+    """
+    from PIL import Image
+
+    if volumes.ndim != 4 or 0 in volumes.shape[1:]:
+        raise ExplorerError(f"volumes has shape {volumes.shape}; give (N, X, Y, Z).")
+    pairs = []
+    for row in rows:
+        volume = np.asarray(volumes[row], dtype=np.float32)
+        pairs.append((volume[:, :, volume.shape[2] // 2].T, volume[:, volume.shape[1] // 2, ::-1].T))
+    if not pairs:
+        return np.zeros((0, size, 2 * size), dtype=np.uint8)
+    low, high = np.percentile(np.concatenate([part.ravel() for pair in pairs for part in pair]), [1, 99])
+
+    def square(part: np.ndarray) -> np.ndarray:
+        grey = np.clip((part - low) / max(high - low, 1e-6), 0, 1)
+        image = Image.fromarray((255 * grey).round().astype(np.uint8))
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+    return np.stack([np.hstack([square(axial), square(coronal)]) for axial, coronal in pairs])
+
+
+def data_uri(image: np.ndarray) -> str:
+    """PNG of an image (H, W) or (H, W, 3), uint8, as a ``data:`` address."""
+    from PIL import Image
+
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in ((), (3,)):
+        raise ExplorerError(
+            f"a thumbnail is {pixels.dtype} {pixels.shape}; give uint8 (height, width) or (height, width, 3)."
+        )
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+# ---------------------------------------------------------------------- points
+def checked(
+    points: pd.DataFrame, columns: Sequence[str], places: Sequence[str], thumbnails: Sequence | None
+) -> pd.DataFrame:
+    named = points.index.name is not None and points.index.name not in points.columns
+    frame = points.reset_index(drop=not named)
+    if not frame.columns.is_unique:
+        raise ExplorerError(f"column '{frame.columns[frame.columns.duplicated()][0]}' is there twice; rename one.")
+    for column in (*places, *columns):
+        if column not in frame.columns:
+            raise ExplorerError(f"there is no column '{column}'; the points have {', '.join(map(str, frame.columns))}.")
+    if not len(frame):
+        raise ExplorerError("there are no points; give at least one row.")
+    for column in places:
+        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64)
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if wrong.size:
+            raise ExplorerError(
+                f"row {wrong[0]} of column '{column}' is {frame[column].iloc[wrong[0]]}; drop that row."
+            )
+        frame[column] = values
+    if thumbnails is not None and len(thumbnails) != len(frame):
+        raise ExplorerError(f"{len(thumbnails)} thumbnails for {len(frame)} points; give one a point, in their order.")
+    limit = MAX_POINTS if thumbnails is None else MAX_THUMBNAILS
+    if len(frame) > limit:
+        what = "points" if thumbnails is None else "points with thumbnails"
+        raise ExplorerError(f"{len(frame)} {what} are too many for one page; draw a sample of {limit}.")
+    return frame
+
+
+def is_measure(column: pd.Series) -> bool:
+    """Whether a column is coloured by a scale: numbers other than a few whole ones."""
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return False
+    values = column.dropna().to_numpy(dtype=np.float64)
+    return len(np.unique(values)) > len(PALETTE) or not (values == values.round()).all()
+
+
+def groups(column: pd.Series, *, most: int) -> pd.Series:
+    """A column as texts, whole numbers without their ".0", "missing" where there is none."""
+    missing = column.isna()
+    if pd.api.types.is_float_dtype(column):
+        column = column.map(lambda value: f"{value:g}")
+    groups = column.astype(object).where(~missing, "missing").map(str)
+    if groups.nunique() > most:
+        raise ExplorerError(
+            f"column '{column.name}' has {groups.nunique()} values and only {most} can be told apart; group them first."
+        )
+    return groups
+
+
+def width(column: pd.Series) -> int:
+    """Width in pixels that shows a column's name and most of its values."""
+    return int(min(40 + 7 * max(len(str(column.name)), column.astype(str).str.len().median()), 480))
+
+
+def values(column: pd.Series) -> list[Any]:
+    """A column as JSON can hold it: numbers (NaN where missing), and all else as text (nothing where missing)."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return (column.astype(float) if column.isna().any() else column).tolist()
+    return [None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]

@@ -1,0 +1,90 @@
+"""The data of the BrgSA experiments: trees of volumes, prepared volumes, summaries of reports, and the two test sets.
+
+A tree is generated or, when the profile's settings give its ``path``, a real one in the same format. All but the test
+sets are cached artefacts.
+
+>>> found = trees(run, run.settings); valid = internal_test(found["valid"], prepare_volumes(run, found["valid"], "valid", grid))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lib.data import ct_rate, rad_chestct
+from lib.data.chest_ct import world as chest_ct_world
+from lib.workflow.session import Run
+from papers.brgsa import prepare as prepared
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A test set in the order of its volumes: names, patients, raw reports, 0/1 labels, prepared volumes."""
+
+    names: list[str]
+    patients: list[str]
+    reports: list[str]
+    labels: pd.DataFrame  # the frequent findings (18 internal, 16 external)
+    long_tail: pd.DataFrame | None  # the 15 long-tail findings, internal only
+    folder: Path
+    tree: Path
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """(N, X, Y, Z) float16, normalised, memory-mapped."""
+        return prepared.read_volumes(self.folder)[0]
+
+
+def summarise(run: Run, tree: Path, split: str, style: str, settings: dict[str, Any]) -> Path:
+    """Summaries of a split's reports; ``style``: summary (by rule, or by the settings' chat model), or noisy."""
+    knobs = settings["noise"] if style == "noisy" else {}
+    if settings.get("chat") and style == "summary":
+        from papers.brgsa.chat_summariser import summarise_by_chat
+
+        return run.build(summarise_by_chat, tree=tree, split=split, **settings["chat"])
+    return run.build(prepared.summarise_by_rule, tree=tree, split=split, **knobs)
+
+
+def report_pairs(run: Run, tree: Path, folder: Path, style: str, settings: dict[str, Any]) -> Path:
+    """Report-volume pairs of the training split; ``style``: summary, noisy, or raw."""
+    listed = summarise(run, tree, "train", "summary" if style == "raw" else style, settings) / "training.json"
+    return run.build(prepared.write_pairs, training_json=listed, split="train", prepared=folder, raw=style == "raw")
+
+
+def prepare_volumes(run: Run, tree: Path, split: str, grid: dict[str, Any]) -> Path:
+    """Volumes of a split on one grid (``target_spacing``, ``shape``), normalised."""
+    return run.build(prepared.prepare_ct_rate, tree=tree, split=split, **grid)
+
+
+def trees(run: Run, settings: dict[str, Any]) -> dict[str, Path]:
+    """The three trees of one CT-RATE world and the external one, generated unless the settings give a ``path``."""
+    wanted = settings["trees"]
+    found = {name: Path(tree["path"]) for name, tree in wanted.items() if "path" in tree}
+    internal = [name for name in ("pretrain", "train", "valid") if name not in found]
+    split = {"pretrain": "train", "train": "train", "valid": "valid"}
+    built = run.build_all(chest_ct_world.write_internal, [{"split": split[n], **wanted[n]} for n in internal])
+    found |= dict(zip(internal, built, strict=True))
+    if "external" not in found:
+        found["external"] = run.build(chest_ct_world.write_external, **wanted["external"])
+    return found
+
+
+def internal_test(tree: Path, folder: Path) -> TestSet:
+    """The internal test set: CT-RATE's validation split, with its frequent and its long-tail findings."""
+    _, names = prepared.read_volumes(folder)
+    frequent = ct_rate.read_labels(ct_rate.labels_path(tree, "valid"), ct_rate.CT_RATE_LABELS).loc[names]
+    tail = ct_rate.read_labels(chest_ct_world.lt_labels_path(tree, "valid"), ct_rate.CT_RATE_LT_LABELS).loc[names]
+    reports = ct_rate.read_reports(ct_rate.reports_path(tree, "valid")).loc[names]
+    text = (reports["Findings_EN"] + " " + reports["Impressions_EN"]).str.strip()
+    patients = [ct_rate.parse_volume_name(name).patient_id for name in names]
+    return TestSet(names, patients, list(text), frequent, tail, folder, tree)
+
+
+def external_test(tree: Path, folder: Path, labels: str) -> TestSet:
+    """The external test set: RAD-ChestCT, without reports."""
+    _, names = prepared.read_volumes(folder)
+    return TestSet(names, names, [], rad_chestct.read_labels(tree / labels).loc[names], None, folder, tree)
