@@ -7,6 +7,8 @@ fingerprint trains slightly other weights. Then
 * the mean of an arm must lie within ``MULTIPLE`` standard errors of the committed mean. The standard error is that of
   its committed replicates or, where larger, the median one of its neighbours (the arms of the same panel or
   quantity): five replicates that happen to agree do not prescribe a digit. ``SHARE`` of the mean is always allowed;
+* no two arms may change places: where one was clearly above the other (95 % interval of the paired difference), it may
+  not be clearly below;
 * an outcome may move to a neighbour, never from *holds* to *contradicted* or back.
 
 >>> exhibit("brgsa", "tab_cmki_ablation", "mini", paths.run_root("mini")).problems
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
@@ -52,26 +55,47 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Arm:
-    """One mean with its standard error (``None`` without replicates)."""
+    """One mean with its standard error (``None`` without replicates), and the replicates where they are known."""
 
     name: str
     mean: float | None
     error: float | None
+    values: tuple[float | None, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[float | None]) -> _Arm:
+        known = [value for value in values if value is not None]
+        error = stdev(known) / len(known) ** 0.5 if len(known) > 1 else None
+        return cls(name, fmean(known) if known else None, error, tuple(values))
 
 
-def _standard_error(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return stdev(known) / len(known) ** 0.5 if len(known) > 1 else None
+def _order(a: _Arm, b: _Arm) -> int:
+    """1 where ``a`` is clearly above ``b``, -1 where it is clearly below, else 0."""
+    from lib.evaluation.statistics import paired_difference
+
+    if None in (a.error, b.error) or None in (*a.values, *b.values):
+        return 0
+    if a.values and len(a.values) == len(b.values):
+        found = paired_difference(a.values, b.values)
+        low, high = found.low, found.high
+    else:
+        middle, half = a.mean - b.mean, HALF_INTERVAL * (a.error + b.error)
+        low, high = middle - half, middle + half
+    return (low > 0) - (high < 0)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
+def _turned(golden: Sequence[_Arm], fresh: Sequence[_Arm], where: str) -> list[str]:
+    """Pairs of arms that changed places; both sides in the same order."""
+    return [
+        f"{where}: '{golden[i].name}' was clearly {'above' if before > 0 else 'below'} '{golden[j].name}' and is not"
+        for i, j in combinations(range(len(golden)), 2)
+        if (before := _order(golden[i], golden[j])) and _order(fresh[i], fresh[j]) == -before
+    ]
 
 
-def _far(golden: Iterable[_Arm], fresh: Iterable[_Arm], where: str) -> list[str]:
+def _far(golden: Sequence[_Arm], fresh: Sequence[_Arm], where: str) -> list[str]:
     """Arms whose fresh mean is not within the committed spread; both sides in the same order."""
-    golden, problems = list(golden), []
+    problems = []
     neighbours = [arm.error for arm in golden if arm.error is not None]
     typical = median(neighbours) if neighbours else None
     for old, new in zip(golden, fresh, strict=True):
@@ -102,7 +126,7 @@ def _points(kind: str, series: Mapping[str, Any]) -> list[_Arm]:
     """Every mean of a series that has a spread."""
     label = series["label"]
     if kind == "dots":
-        return [_Arm(label, _mean(series["values"]), _standard_error(series["values"]))]
+        return [_Arm.of(label, series["values"])]
     if kind == "lines":
         ends = zip(series["low"], series["high"], strict=True)
         errors = [None if None in (low, high) else (high - low) / 2 / HALF_INTERVAL for low, high in ends]
@@ -156,7 +180,8 @@ def figure(golden: Mapping[str, Any], fresh: Mapping[str, Any], *, trained: bool
         ]
         for side, content in zip(sides, (golden, fresh), strict=True):
             side += [_Arm(f"reference '{label}'", value, None) for label, value in content["reference"].items()]
-        problems += _far(*sides, f"panel '{old['title'] or golden['title']}'")
+        where = f"panel '{old['title'] or golden['title']}'"
+        problems += _far(*sides, where) + _turned(*sides, where)
     return problems
 
 
@@ -191,13 +216,13 @@ def _numbers(golden: Mapping[str, Any], fresh: Mapping[str, Any]) -> list[str]:
     for quantity in dict.fromkeys(n["quantity"] for n in golden["numbers"]):
         sides = [
             [
-                _Arm(n["arm"], _mean(n["values"]), _standard_error(n["values"]))
+                _Arm.of(n["arm"], n["values"])
                 for n in content["numbers"]
                 if n["quantity"] == quantity and isinstance(n["values"], list)
             ]
             for content in (golden, fresh)
         ]
-        problems += _far(*sides, quantity)
+        problems += _far(*sides, quantity) + _turned(*sides, quantity)
     return problems
 
 
