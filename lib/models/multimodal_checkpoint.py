@@ -184,4 +184,6 @@ def load(source: str | Path, *, device: str = "cpu", dtype: str = "float32") -> 
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
         raise ModelError(f"{source} is no image-text checkpoint ({reason}); give a folder or a hub id") from None
-    return ReleasedCheckpoint(model.to(device), processor)
+    # Frozen: it is scored, or gets adapters; and `matmul` takes another way for weights that want a gradient, so that a
+    # model would score otherwise before its first adapters than after them.
+    return ReleasedCheckpoint(model.to(device).requires_grad_(False), processor)

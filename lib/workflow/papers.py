@@ -171,6 +171,7 @@ class Experiments(_Strict):
 
     profiles: dict[str, dict[str, Any]] = Field(min_length=1)
     experiments: dict[str, Experiment]  # none: a paper whose first notebook is still to come
+    one_base: bool = False  # all replicates start from one pretrained model, whose own spread they cannot show
 
     @model_validator(mode="after")
     def _profiles_are_declared(self):

@@ -64,12 +64,23 @@ def test_a_mean_may_move_within_its_replicates_spread(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("wrong", [_swapped(), _moved(0.06), {**ARMS, "full": [0.5, 0.51, 0.5, 0.49, 0.5]}])
+@pytest.mark.parametrize("wrong", [_swapped(), _moved(0.08), {**ARMS, "full": [0.5, 0.51, 0.5, 0.49, 0.5]}])
 def test_an_arm_swapped_or_moved_or_evaluated_on_permuted_labels_is_caught(kind, wrong):
     """Permuted labels bring an AUC to chance."""
     problems = compare.figure(_figure(kind=kind), _figure(wrong, kind=kind), trained=True)
-    assert problems and all("the mean was" in problem for problem in problems)
+    assert problems and all("the mean was" in p or "was clearly" in p for p in problems)
     assert compare.result(_result(), _result(wrong), exact=False)
+
+
+def test_two_arms_that_change_places_are_caught_however_near_they_are():
+    """Means within the allowed spread, but the order of the arms was clear, seed by seed."""
+    near = {"full": [0.80, 0.60, 0.70, 0.90, 0.50], "plain": [0.79, 0.59, 0.69, 0.89, 0.49]}
+    swapped = {"full": near["plain"], "plain": near["full"]}
+    found = compare.result(_result(near), _result(swapped), exact=False)
+    assert found == ["AUC: 'full' was clearly above 'plain' and is not"]
+    found = compare.figure(_figure(near), _figure(swapped), trained=True)
+    assert found == ["panel 'AUC 0.81': 'full' was clearly above 'plain' and is not"]
+    assert compare.result(_result(near), _result({**near, "plain": near["full"]}), exact=False) == []  # not turned
 
 
 def test_a_dropped_seed_is_caught():
@@ -93,6 +104,8 @@ def test_counts_labels_kind_and_words_of_a_title_stay_equal():
     other = _result()
     other["numbers"][-1]["values"] = CASES + 1
     assert "40" in compare.result(_result(), other, exact=False)[0]
+    other["numbers"][-1]["values"] = [0.5] * CASES  # as many replicates as there were cases
+    assert "'replicates', 40" in compare.result(_result(), other, exact=False)[0]
     for changed in (_figure(kind="lines"), _figure(title="F1 0.81"), _figure({**ARMS, "more": [0.1] * 5})):
         assert compare.figure(_figure(), changed, trained=True)
     assert compare.figure(_figure(), _figure(title="AUC 0.84"), trained=True) == []  # a trained digit in a title
@@ -122,7 +135,52 @@ def test_replicates_that_agree_do_not_prescribe_a_digit_but_their_neighbours_spr
     assert compare.figure(_figure(saturated), _figure({**saturated, "full": [1, 1, 1, 1, 0.98]}), trained=True) == []
     assert compare.figure(_figure(saturated), _figure({**saturated, "full": [0.95] * 5}), trained=True)
     alone = {"full": [1.0] * 5}
-    assert compare.figure(_figure(alone), _figure({"full": [0.98] * 5}), trained=True)  # two per cent of nothing known
+    assert compare.figure(_figure(alone), _figure({"full": [0.94] * 5}), trained=True)  # nothing near tells a spread
+
+
+def test_where_replicates_share_a_base_more_is_allowed_but_no_change_of_places():
+    moved = _moved(0.1)
+    assert compare.result(_result(), _result(moved), exact=False)
+    wide = {"exact": False, "multiple": compare.MULTIPLE_ONE_BASE}
+    assert compare.result(_result(), _result(moved), **wide) == []
+    assert "AUC: 'full' was clearly above 'plain' and is not" in compare.result(_result(), _result(_swapped()), **wide)
+
+
+TRAINED = [
+    path
+    for path in sorted(paths.PAPERS.glob(f"*/results/*.{paths.SHOWN_PROFILE}.json"))
+    if json.loads(path.read_text())["kind"] == "rerun"
+]
+
+
+def _clearest(content):
+    """Two numbers of one quantity whose replicates are clearly apart, the widest first; ``None`` where there are none."""
+    by_quantity = {}
+    for number in content["numbers"]:
+        if isinstance(number["values"], list) and len(number["values"]) > 2:
+            by_quantity.setdefault(number["quantity"], []).append(number)
+    apart = [
+        (abs(sum(a["values"]) - sum(b["values"])), a, b)
+        for numbers in by_quantity.values()
+        for i, a in enumerate(numbers)
+        for b in numbers[i + 1 :]
+        if compare._order(*(compare._Arm.of(n["arm"], n["values"]) for n in (a, b)))
+    ]
+    return max(apart, key=lambda found: found[0])[1:] if apart else None
+
+
+@pytest.mark.parametrize("path", TRAINED, ids=paths.relative)
+def test_each_committed_result_with_two_arms_swapped_or_a_seed_dropped_is_caught(path):
+    golden = json.loads(path.read_text())
+    multiple = compare.MULTIPLE_ONE_BASE  # the wider rule must catch it, too
+    assert compare.result(golden, golden, exact=False, multiple=multiple) == []
+    swapped, dropped = copy.deepcopy(golden), copy.deepcopy(golden)
+    if pair := _clearest(swapped):
+        pair[0]["values"], pair[1]["values"] = pair[1]["values"], pair[0]["values"]
+        assert compare.result(golden, swapped, exact=False, multiple=multiple)
+    for number in dropped["numbers"]:
+        number["values"] = number["values"][:-1] if isinstance(number["values"], list) else number["values"] + 1
+    assert compare.result(golden, dropped, exact=False, multiple=multiple)
 
 
 @pytest.mark.parametrize(
