@@ -23,6 +23,8 @@ from lib.workflow.session import SessionError
 ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
 ERRORS += (ExecutionError, CacheError, SessionError, SourceError, PublishError, NewPaperError)
 
+SHOWN = 40  # differences that same-numbers prints
+
 
 def _literal(text: str):
     """A parameter's value as typed on the command line: a Python literal, else text."""
@@ -115,7 +117,9 @@ def same_numbers(arguments: argparse.Namespace) -> int:
     """Compare every committed number of the working tree with the one at a git revision: counts, then differences."""
     found = compare_with(arguments.revision)
     print(f"{found.files} files with {found.numbers} numbers compared with {arguments.revision}, to {TOLERANCE:g}")
-    print("\n".join(found.problems) or "all are the same")
+    print("\n".join(found.problems[:SHOWN]) or "all are the same")
+    if len(found.problems) > SHOWN:
+        print(f"... and {len(found.problems) - SHOWN} more")
     return 1 if found.problems else 0
 
 

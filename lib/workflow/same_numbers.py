@@ -38,7 +38,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _leaves(value: Any, place: str = "") -> dict[str, Any]:
-    """Every number, text and empty container by its place; ``provenance`` at the top is left out."""
+    """Every number, text and empty container by its place; ``provenance`` at the top is left out, and the coordinates of
+    a series that is a picture only (``"compare": false``, UMAP)."""
+    if isinstance(value, dict) and value.get("compare") is False:
+        value = {"label": value.get("label"), "compare": False}
     if isinstance(value, (dict, list)) and value:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         found: dict[str, Any] = {}

@@ -8,6 +8,7 @@ import toy_project as toy
 
 from lib.workflow import paths
 from lib.workflow.__main__ import main
+from lib.workflow.same_numbers import differences
 
 NUMBERS = [{"quantity": "AUC", "unit": "", "arm": "full", "values": [0.8, 0.9]}]
 
@@ -62,6 +63,14 @@ def test_each_difference_is_told_and_fails(committed, capsys, which, old, new, s
     _change(committed[which], old, new)
     assert main(["same-numbers", "HEAD"]) == 1
     assert sentence in capsys.readouterr().out
+
+
+def test_coordinates_that_are_a_picture_only_do_not_count():
+    def cloud(x):
+        return {"panels": [{"series": [{"label": "image", "compare": False, "x": x}]}]}
+
+    assert differences(cloud([1.0, 2.0]), cloud([3.0])) == []
+    assert differences(cloud([1.0]), {"panels": [{"series": [{"label": "text", "compare": False}]}]})
 
 
 def test_files_that_came_or_went_are_told(committed, capsys):
