@@ -74,14 +74,16 @@ class _Arm:
 
 
 def _order(a: _Arm, b: _Arm) -> int:
-    """1 where ``a`` is clearly above ``b``, -1 where it is clearly below, else 0."""
-    from lib.evaluation.statistics import paired_difference
+    """1 where ``a`` is clearly above ``b``, -1 where it is clearly below, else 0: by the 95 % Student interval, which two
+    or three replicates make as wide as they deserve."""
+    from scipy.stats import t
 
     if None in (a.error, b.error) or None in (*a.values, *b.values):
         return 0
     if a.values and len(a.values) == len(b.values):
-        found = paired_difference(a.values, b.values)
-        low, high = found.low, found.high
+        apart = [x - y for x, y in zip(a.values, b.values, strict=True)]
+        half = float(t.ppf(0.975, len(apart) - 1)) * stdev(apart) / len(apart) ** 0.5
+        low, high = fmean(apart) - half, fmean(apart) + half
     else:
         middle, half = a.mean - b.mean, HALF_INTERVAL * (a.error + b.error)
         low, high = middle - half, middle + half
