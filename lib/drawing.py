@@ -2,8 +2,8 @@
 
 Palette, sizes and one function a kind of figure stand here, and the style of every exhibit with them.
 
->>> figure = draw(spec)
->>> save(figure, spec, png=Path("a.png"), json=Path("a.json"))
+    figure = draw(spec)
+    save(figure, spec, png=Path("a.png"), json=Path("a.json"))
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ The libraries' own readers let wrong files pass: pandas fills a short line with 
 index, Python's JSON reader keeps the last of two equal keys and accepts half a surrogate pair, which no file can hold. A
 released file that was cut or edited would give wrong numbers without a word. Writers leave a whole file or none.
 
->>> table = read_csv(root / "custom.csv", columns=["file_name"])      # all text; index = line number in the file
->>> rows = read_csv(root / "metadata.csv", key="VolumeName")          # index = the key, each once
->>> for place, record in read_json_lines(path): check_keys(record, place, required=("conversation",))
+    table = read_csv(root / "custom.csv", columns=["file_name"])      # all text; index = line number in the file
+    rows = read_csv(root / "metadata.csv", key="VolumeName")          # index = the key, each once
+    for place, record in read_json_lines(path): check_keys(record, place, required=("conversation",))
 """
 
 from __future__ import annotations

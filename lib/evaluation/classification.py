@@ -4,9 +4,9 @@ Rows are samples, columns are classes. A resample is held as a vector of counts 
 copied rows: every class is sorted once, and a resample's AUROC is then a cumulative sum along that order; thousands of
 resamples take seconds on one thread. Used by the zero-shot and released-scores notebooks.
 
->>> macro_auc([[0, 1], [1, 0], [1, 1]], [[0.1, 0.8], [0.7, 0.3], [0.9, 0.6]])
+    macro_auc([[0, 1], [1, 0], [1, 1]], [[0.1, 0.8], [0.7, 0.3], [0.9, 0.6]])
 1.0
->>> summarise_bootstrap(bootstrap_auc(labels, scores, resamples=1000, clusters=patients), names=classes)
+    summarise_bootstrap(bootstrap_auc(labels, scores, resamples=1000, clusters=patients), names=classes)
 """
 
 from __future__ import annotations

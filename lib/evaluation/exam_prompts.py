@@ -3,7 +3,7 @@
 A question is anything with ``text``, ``options`` and ``answer`` (``lib.data.exams.Question``). Used by every notebook
 that scores an exam, before :mod:`lib.evaluation.exams` runs the model.
 
->>> parse_letter("The answer is B.", ["yes", "no"])
+    parse_letter("The answer is B.", ["yes", "no"])
 'B'
 """
 

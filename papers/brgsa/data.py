@@ -3,7 +3,7 @@
 A tree is generated or, when the profile's settings give its ``path``, a real one in the same format. All but the test
 sets are cached artefacts.
 
->>> found = trees(run, run.settings); valid = internal_test(found["valid"], prepare_volumes(run, found["valid"], "valid", grid))
+    found = trees(run, run.settings); valid = internal_test(found["valid"], prepare_volumes(run, found["valid"], "valid", grid))
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a fit of Med-MAT is measured by: the letter log-likelihoods it left behind, their accuracy, and means over targets.
 
->>> scores = read_scores(folder, jobs); scores[0]["03"].accuracy(corrected=True)
+scores = read_scores(folder, jobs); scores[0]["03"].accuracy(corrected=True)
 """
 
 from __future__ import annotations
