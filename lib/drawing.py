@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json as json_format
-import os
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lib.figures import normalise
+from lib.workflow import paths
 
 # Okabe and Ito's palette: eight colours that people with any colour vision tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A900")
@@ -172,10 +172,4 @@ def save(figure, spec: Mapping[str, Any], *, png: Path, json: Path) -> None:
     """Write the picture and ``normalise(spec)`` beside it; each file is old, new or absent, never half."""
     text = json_format.dumps(normalise(spec), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for path, content in ((Path(png), figure._repr_png_()), (Path(json), f"{text}\n".encode())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            part.write_bytes(content)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        paths.write(path, content)

@@ -11,7 +11,6 @@ Texts come from datasets and are untrusted: they are only ever shown as text. Us
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import pandas as pd
 from lib import explorer_points as shown
 from lib.drawing import PALETTE
 from lib.explorer_points import ExplorerError
+from lib.workflow import paths
 
 MARKERS = ("circle", "triangle", "square", "diamond", "plus")
 
@@ -193,14 +193,8 @@ def export_html(layout, path: Path, *, title: str = "Embeddings") -> Path:
 
     path = Path(path)
     page = file_html(layout, INLINE, title, template=_TEMPLATE, suppress_callback_warning=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(page, encoding="utf-8")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        paths.write(path, page)
     except OSError as error:
         raise ExplorerError(f"{path} cannot be written ({error.strerror or error}); give a writable place.") from error
     return path

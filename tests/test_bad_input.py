@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 import toy_project as toy
 
-from lib.data import ct_rate, rad_chestct, scored_set
+from lib.data import ct_rate, scored_set
 from lib.workflow import closure, notebooks, paths
 from lib.workflow.__main__ import main
+from papers.brgsa import rad_chestct
 
 NAMES = ["valid_1_a_1.nii.gz", "valid_1_a_2.nii.gz", "valid_2_a_1.nii.gz"]
 GRID = {"target_spacing": (2.0, 2.0, 2.0), "shape": (8, 8, 8)}

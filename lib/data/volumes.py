@@ -1,6 +1,6 @@
 """CT volumes: stored numbers to Hounsfield units, one voxel grid, one window. The only preprocessing in the library.
 
-Used by the readers of CT-RATE (`ct_rate`) and RAD-ChestCT (`rad_chestct`). Every array is **(X, Y, Z)**, NIfTI's index
+Used by the readers of CT-RATE (`ct_rate`) and RAD-ChestCT. Every array is **(X, Y, Z)**, NIfTI's index
 order (x fastest towards the patient's left or right, z along the table), never SimpleITK's (Z, Y, X); spacings and
 shapes follow the same order, in millimetres and voxels.
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lib.evaluation.inputs import EvaluationError, labels_and_scores
+from lib.evaluation import EvaluationError, labels_and_scores
 
 BLOCK = 64  # resamples worked on at once: 64 x 3,630 counts of 4 bytes stay in the second-level cache
 OVERALL_AVERAGED = "overall (mean of columns)"

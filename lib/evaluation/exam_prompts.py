@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 
 LETTERS = string.ascii_uppercase  # of options, in order
 OPTIONS = 4  # of a question of the exams whose letters are scored

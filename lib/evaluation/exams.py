@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from lib.evaluation.statistics import binomial_interval
 
 Ids = Sequence[int]

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from lib.evaluation import EvaluationError, finite
 from lib.evaluation.classification import auc_per_class
-from lib.evaluation.inputs import EvaluationError, finite
 
 
 def _checked_mask(mask: ArrayLike) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.inputs import EvaluationError, finite, paired_vectors, unit
+from lib.evaluation import EvaluationError, finite, paired_vectors, unit
 
 HELD_OUT = 0.5  # share of the pairs that tests the modality classifier
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.inputs import EvaluationError, finite
+from lib.evaluation import EvaluationError, finite
 
 CONFIDENCE = 0.95
 MOST_FLIPS = 22  # 2^22 sums: 32 MB

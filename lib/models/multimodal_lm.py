@@ -3,7 +3,7 @@
 A prompt is ``[visual tokens; question words; options]`` and the model goes on with the answer: one letter, or the tokens
 of a box. The language model is a Llama (RMS norms, rotary positions, SwiGLU; the numbers of ``LlamaForCausalLM``, which
 a test checks), written out here because the last block need only be computed where an answer is read, and because every
-line of it must run under ``torch.func.vmap``. :mod:`lib.models.multimodal_checkpoint` opens it and LLaVA and its like
+line of it must run under ``torch.func.vmap``. Its paper opens it and LLaVA and its like
 by the same call.
 
     model = MultimodalLM(encoder="convolution", vocabulary=120)

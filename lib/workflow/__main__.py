@@ -34,8 +34,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--publish", action="store_true", help="then copy what was made into the repository")
     choice(add("publish", "publish_run", "copy a finished run's figures, results and outputs into the repository"))
     choice(add("compare", "compare_run", "the last run beside the committed results"))
-    command = add("same-numbers", "same_numbers", "compare all committed numbers with those of a git revision")
-    command.add_argument("revision", help="a commit, branch or tag")
     command = add("new-paper", "new_paper", "write the folder of a new paper, to be filled")
     command.add_argument("slug", help="its short name, as in papers/<slug>")
     add("arithmetic", "show_arithmetic", "what this machine computes to the bit, beside the committed results'")

@@ -158,12 +158,13 @@ def why_different() -> str:
 
 def publish() -> bool:
     """Make this machine's operations the committed ones; ``False`` when they are already."""
-    from lib.workflow.session import provenance, write_text
+    from lib.workflow import paths
+    from lib.workflow.session import provenance
 
     if dict(operations()) == dict(committed()):
         return False
     told = {key: value for key, value in provenance("cpu").items() if key in ("hardware", "python", "versions")}
     content = {**told, "settings": lib.arithmetic_settings(), "operations": dict(operations())}
-    write_text(COMMITTED, json.dumps(content, indent=1) + "\n")
+    paths.write(COMMITTED, json.dumps(content, indent=1) + "\n")
     committed.cache_clear()
     return True

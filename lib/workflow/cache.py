@@ -67,7 +67,7 @@ def _describe(value: Any) -> Any:
             digest.update(f"{file.relative_to(value.parent)}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
         return {"outside": digest.hexdigest()}
     if isinstance(value, dict):
-        return {str(k): _describe(v) for k, v in sorted(value.items())}
+        return {"in order": [[str(k), _describe(v)] for k, v in value.items()]}  # a fit may go through them so
     if isinstance(value, (list, tuple)):
         return [_describe(v) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -85,7 +85,7 @@ def describe(function: Callable, arguments: dict[str, Any]) -> tuple[dict[str, A
         )
     recipe = {
         "function": f"{function.__module__}.{function.__qualname__}",
-        "arguments": _describe(arguments),
+        "arguments": {name: _describe(arguments[name]) for name in sorted(arguments)},
         "source": closure.source_hash(sources),
         "libraries": {name: version(name).split("+")[0] for name in _LIBRARIES},
         "arithmetic": arithmetic.fingerprint(),

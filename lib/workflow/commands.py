@@ -17,13 +17,10 @@ from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
 from lib.workflow.new_paper import NewPaperError, create
 from lib.workflow.publish import PublishError, publish
-from lib.workflow.same_numbers import TOLERANCE, compare_with
 from lib.workflow.session import SessionError
 
 ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
 ERRORS += (ExecutionError, CacheError, SessionError, SourceError, PublishError, NewPaperError)
-
-SHOWN = 40  # differences that same-numbers prints
 
 
 def _literal(text: str):
@@ -111,16 +108,6 @@ def compare_run(arguments: argparse.Namespace) -> int:
             print(f"{job.label}: {problem}")
             wrong += 1
     return 1 if wrong else 0
-
-
-def same_numbers(arguments: argparse.Namespace) -> int:
-    """Compare every committed number of the working tree with the one at a git revision: counts, then differences."""
-    found = compare_with(arguments.revision)
-    print(f"{found.files} files with {found.numbers} numbers compared with {arguments.revision}, to {TOLERANCE:g}")
-    print("\n".join(found.problems[:SHOWN]) or "all are the same")
-    if len(found.problems) > SHOWN:
-        print(f"... and {len(found.problems) - SHOWN} more")
-    return 1 if found.problems else 0
 
 
 def new_paper(arguments: argparse.Namespace) -> int:

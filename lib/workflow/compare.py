@@ -31,7 +31,7 @@ from typing import Any
 from lib.workflow import papers, paths, verdicts
 
 # Measured on the 1,054 means of 35 exhibits under three arithmetics: nine in ten lie within 3.8 standard errors. The
-# largest distance is 2.6 where other bases hardly matter (brgsa) and 16.6 where one base stands under all replicates.
+# largest distance is 2.6 where other bases hardly matter and 16.6 where one base stands under all replicates.
 MULTIPLE, MULTIPLE_ONE_BASE = 6.0, 20.0
 SHARE = 0.05
 OPPOSITE = {verdicts.HOLDS, verdicts.CONTRADICTED}

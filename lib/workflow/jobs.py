@@ -90,10 +90,8 @@ def plan(chosen: Sequence[Job]) -> list[dict[str, Any]]:
 
 def write_plan(chosen: Sequence[Job]) -> Path:
     """The plan as a file below ``runs``, so that Snakemake does not work it out a second time."""
-    from lib.workflow.session import write_text
-
     path = paths.RUNS / ".plan.json"
-    write_text(path, json.dumps(plan(chosen), indent=1))
+    paths.write(path, json.dumps(plan(chosen), indent=1))
     return path
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from lib.workflow import notebooks, paths
 from lib.workflow.execute import QUIET
-from lib.workflow.session import write_text
 
 COPIED = ".copied.json"  # copy -> hash of its cells when it was made
 LINKED = ("figures", "papers")
@@ -46,9 +45,9 @@ def prepare() -> Path:
         if changed and current != known.get(name):
             print(f"kept your {paths.relative(copy)}; the project's has changed since: delete yours to get it")
         if not changed and not (copy.is_file() and current == known.get(name)):
-            write_text(copy, source.read_text(encoding="utf-8"))
+            paths.write(copy, source.read_text(encoding="utf-8"))
             known[name] = current
-    write_text(record, json.dumps(known, indent=1))
+    paths.write(record, json.dumps(known, indent=1))
     for name in LINKED:
         link = folder / name
         if not link.exists():

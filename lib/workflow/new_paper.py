@@ -88,8 +88,6 @@ def refusal(slug: str) -> str | None:
 
 def create(slug: str) -> list[Path]:
     """Write ``papers/<slug>``; returns its files. Raises :class:`NewPaperError` and writes nothing for a wrong name."""
-    from lib.workflow.session import write_text
-
     if reason := refusal(slug):
         raise NewPaperError(reason)
     contents = {
@@ -100,6 +98,6 @@ def create(slug: str) -> list[Path]:
         "study.py": STUDY_PY.format(slug=slug),
     }
     for name, content in contents.items():
-        write_text(paths.paper(slug) / name, content)
+        paths.write(paths.paper(slug) / name, content)
     papers.load_experiments(slug)  # what is written passes the schema
     return [paths.paper(slug) / name for name in contents]

@@ -161,9 +161,7 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def write(path: Path, notebook: nbformat.NotebookNode) -> None:
     import nbformat
 
-    from lib.workflow.session import write_text
-
-    write_text(path, nbformat.writes(notebook, indent=1) + "\n")
+    paths.write(path, nbformat.writes(notebook, indent=1) + "\n")
 
 
 def publish(path: Path, executed: Path) -> bool:

@@ -72,3 +72,14 @@ def relative(path: Path) -> str:
     """``path`` as a reader of the repository would write it: relative to the root where possible."""
     path = Path(path)
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write under a temporary name and rename: the file is old, new or absent, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

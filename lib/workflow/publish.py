@@ -9,7 +9,6 @@ differs from the committed file only in when and at which commit it was made sta
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,6 @@ _MOMENT = ("seconds", "commit")
 
 class PublishError(RuntimeError):
     """A run that may not replace the committed one; the message says why and what to do."""
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _lasting(result: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +41,7 @@ def _take(source: Path, target: Path) -> bool:
         results = [json.loads(text) for text in (old, content)] if source.parent.name == "results" else []
         if results and _lasting(results[0]) == _lasting(results[1]):
             return False
-    _write(target, content)
+    paths.write(target, content)
     return True
 
 

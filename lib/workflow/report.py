@@ -104,15 +104,13 @@ def _markdown(table: list[dict[str, str]], columns: dict[str, str]) -> str:
 
 
 def _insert(path: Path, markers: tuple[str, str], body: str) -> bool:
-    from lib.workflow.session import write_text
-
     begin, end = markers
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ReportError(f"{paths.relative(path)} needs the markers {begin} and {end}, once each and in that order")
     new = f"{text[: text.index(begin)]}{begin}\n{body}\n{text[text.index(end) :]}"
     if new != text:
-        write_text(path, new)
+        paths.write(path, new)
     return new != text
 
 

@@ -29,17 +29,6 @@ class SessionError(RuntimeError):
     """The machine or the profile cannot do what the notebook asks."""
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` under a temporary name and rename: the file is old, new or absent, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _finite(value: Any) -> Any:
     """``value`` with NaN and infinity as ``None``: JSON has neither (one seed has an infinite interval)."""
     if isinstance(value, dict):
@@ -98,7 +87,7 @@ def _make_deterministic(device: str) -> None:
 def _tell_arithmetic() -> None:
     """Leave the fingerprint to the runner; in a kernel without one, say in a line that digits will differ, and go on."""
     if record := os.environ.get("REPRISE_RECORD"):
-        write_text(Path(record), arithmetic.fingerprint())
+        paths.write(Path(record), arithmetic.fingerprint())
     elif arithmetic.committed() and (names := arithmetic.different()):
         print(f"Note: digits may differ from the committed ones ({', '.join(names)}): {arithmetic.why_different()}.")
 
@@ -237,7 +226,7 @@ class Run:
             "provenance": {**provenance(self.device), "seconds": round(time.monotonic() - self.started, 1)},
         }
         path = paths.result(self.paper.slug, self.exhibit, self.profile, root=paths.output_root())
-        write_text(path, json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        paths.write(path, json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return path
 
     # ------------------------------------------------------------------ display

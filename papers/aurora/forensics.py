@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import LETTERS, OPTIONS, Question
-from lib.evaluation.inputs import EvaluationError
 
 
 def counts_behind(percent: float, questions: int, *, decimals: int = 2) -> list[int]:

@@ -17,9 +17,9 @@ import numpy as np
 from lib.data.exams import FOLDERS, GRADED, read_exam
 from lib.evaluation.exam_prompts import LETTERS
 from lib.evaluation.exams import generate, option_likelihood
-from lib.evaluation.text_metrics import text_scores
 from lib.models import causal_lm
 from papers.aurora.cleaning import cjk_share
+from papers.aurora.text_metrics import text_scores
 from papers.aurora.world import LANGUAGES, Fact, World, make_world
 
 STYLES = ("terse", "full")

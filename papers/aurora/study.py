@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.training.preference import prefer
-from lib.training.pretraining import pretrain
 from lib.training.sft import finetune
 from lib.workflow.session import Run
 from papers.aurora import letters as aurora_letters
 from papers.aurora import measures
 from papers.aurora import world_files as files
 from papers.aurora.artefacts import write_initial, write_pairs, write_rows, write_sets, write_world
+from papers.aurora.preference import prefer
+from papers.aurora.pretraining import pretrain
 from papers.aurora.world import World, make_world
 
 BASE = "untuned_base"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.models.brgsa import BrgSA
+from papers.brgsa.model import BrgSA
 
 
 def gradient_rollout(model: BrgSA, volume: Tensor, prompt: Tensor) -> Tensor:

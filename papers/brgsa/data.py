@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.data import ct_rate, rad_chestct
+from lib.data import ct_rate
 from lib.data.chest_ct import world as chest_ct_world
 from lib.workflow.session import Run
 from papers.brgsa import prepare as prepared
+from papers.brgsa import rad_chestct
+from papers.brgsa.external import write_external
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def trees(run: Run, settings: dict[str, Any]) -> dict[str, Path]:
     built = run.build_all(chest_ct_world.write_internal, [{"split": split[n], **wanted[n]} for n in internal])
     found |= dict(zip(internal, built, strict=True))
     if "external" not in found:
-        found["external"] = run.build(chest_ct_world.write_external, **wanted["external"])
+        found["external"] = run.build(write_external, **wanted["external"])
     return found
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data import ct_rate, rad_chestct
+from lib.data import ct_rate
 from lib.data.files import DataError, write_json
 from lib.data.volumes import normalise
+from papers.brgsa import rad_chestct
 from papers.brgsa.summaries import RuleSummariser
 
 VOLUMES, NAMES, PAIRS = "volumes.npy", "names.json", "pairs.json"

@@ -16,9 +16,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from lib.data import ct_rate, rad_chestct
+from lib.data import ct_rate
 from lib.data.files import DataError
 from lib.data.scored_set import ScoredSet, align, image_id, read_findings, read_images, read_scores
+from papers.brgsa import rad_chestct
 
 # Which pair of embeddings the cosine is taken of; "mean" = (vt + v^t) / 2 is the score the authors' code computes.
 Variant = Literal["mean", "vt", "v^t", "vt^", "v^t^"]

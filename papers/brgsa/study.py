@@ -187,7 +187,7 @@ class Study:
         same field of view. The position table is interpolated to the grid that results; with ``shuffle_positions`` (a
         seed) it is permuted first, the null that shows whether positions carry anything.
         """
-        from lib.models.brgsa import score_variants
+        from papers.brgsa.model import score_variants
 
         grid = self.settings["grid"]
         sides = zip(grid["target_spacing"], grid["shape"], shape, strict=True)

@@ -18,11 +18,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lib.models.brgsa import BrgSA, KnowledgeBank, frozen_tokens
+from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training.contrastive import brgsa_loss
 from lib.training.loop import TrainingError, epoch_order, train
+from papers.brgsa.losses import brgsa_loss
+from papers.brgsa.model import BrgSA, frozen_tokens
 from papers.brgsa.pretraining import Fit, crop_batch
 
 EVALUATION_BATCH = 100  # texts, or volumes of up to 64^3 voxels, embedded at a time

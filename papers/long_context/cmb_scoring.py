@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from lib.evaluation.statistics import binomial_interval
 
 _CUE = re.compile(r"(?:答案(?:是|为|：|:)?|[Tt]he answer is:?|[Aa]nswers?:)\s*(.*)", flags=re.DOTALL)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.inputs import EvaluationError, finite
+from lib.evaluation import EvaluationError, finite
 
 PERMUTATIONS = 200
 

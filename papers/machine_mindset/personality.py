@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from lib.evaluation.statistics import sign_flip_test
 
 # Axis -> its place in the type's name is the order here; the contrast is first pole minus second.

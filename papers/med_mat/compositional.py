@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.inputs import EvaluationError, finite
+from lib.evaluation import EvaluationError, finite
 
 
 def _percentages(values: ArrayLike, name: str) -> np.ndarray:

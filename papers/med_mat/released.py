@@ -21,8 +21,8 @@ import numpy as np
 
 from lib.data.files import DataError
 from lib.models import ModelError
-from lib.models.multimodal_checkpoint import ReleasedCheckpoint, load
-from lib.training.multimodal_lora import tune, with_adapters, without_adapters
+from papers.med_mat.adapters import tune, with_adapters, without_adapters
+from papers.med_mat.checkpoints import ReleasedCheckpoint, load
 from papers.med_mat.data.files import AbsentError, Record, read_image
 from papers.med_mat.data.prepare import Prepared, draw, prepare, without_tested
 from papers.med_mat.data.questions import LETTERS, rotations

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from released_files import released
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from lib.workflow.papers import load_paper
 from papers.aurora import exams as aurora_exams
 from papers.aurora.forensics import counts_behind, trivial_baselines

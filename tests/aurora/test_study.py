@@ -14,14 +14,14 @@ from lib.data.files import DataError
 from lib.data.instructions import dialogue, turns_of, write_messages
 from lib.models import causal_lm
 from lib.training.loop import TrainingError
-from lib.training.preference import prefer
-from lib.training.pretraining import pretrain
 from lib.training.sft import finetune
 from lib.workflow import paths
 from papers.aurora import artefacts as aurora_artefacts
 from papers.aurora import study as aurora
 from papers.aurora import world_files as files
 from papers.aurora.measures import expert_usage, measure_model, prompt_ids, total_variation
+from papers.aurora.preference import prefer
+from papers.aurora.pretraining import pretrain
 from papers.aurora.world import make_world
 
 WORLD = {"seed": 0, "entities": 8}
@@ -245,7 +245,7 @@ def test_tuning_and_measuring_print_nothing(base, tuned, pairs, tmp_path):
 import torch
 from pathlib import Path
 from papers.aurora.measures import measure_model
-from lib.training.preference import prefer
+from papers.aurora.preference import prefer
 from lib.training.sft import finetune
 from lib.workflow import paths
 base, tuned, pairs, out = (Path(p) for p in {[str(p) for p in (base[2], tuned, pairs, tmp_path)]!r})

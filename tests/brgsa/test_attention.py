@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lib.models.brgsa import BrgSA, KnowledgeBank
+from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from papers.brgsa.attention import gradient_rollout
+from papers.brgsa.model import BrgSA
 
 GRID = (4, 3, 2)
 

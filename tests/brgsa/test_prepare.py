@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data import ct_rate, rad_chestct
+from lib.data import ct_rate
 from lib.data.files import DataError, write_csv
 from lib.data.volumes import normalise
 from papers.brgsa import prepare as prepared
+from papers.brgsa import rad_chestct
 from papers.brgsa.prepare import (
     prepare_ct_rate,
     prepare_rad_chestct,

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from lib.data.ct_rate import CT_RATE_LABELS, CT_RATE_LT_LABELS
 from lib.data.files import DataError
-from lib.data.rad_chestct import RAD_LABELS
 from lib.data.scored_set import ScoredSet
+from papers.brgsa.rad_chestct import RAD_LABELS
 from papers.brgsa.released_scores import (
     RESOLUTIONS,
     VARIANTS,

@@ -12,16 +12,17 @@ import torch
 from chat_server import completion, server
 from sklearn.metrics import roc_auc_score
 
-from lib.data import ct_rate, rad_chestct, volumes
+from lib.data import ct_rate, volumes
 from lib.data.chest_ct import world as chest_ct_world
 from lib.data.chest_ct.findings import LEXICON
 from lib.data.files import DataError
-from lib.models.brgsa import score_variants
 from lib.workflow import paths
 from lib.workflow.cache import CacheError
 from lib.workflow.session import start
 from papers.brgsa import prepare as prepared
+from papers.brgsa import rad_chestct
 from papers.brgsa import study as brgsa
+from papers.brgsa.model import score_variants
 from papers.brgsa.summaries import RuleSummariser
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib.models.brgsa import BrgSA, KnowledgeBank, frozen_tokens, score_variants
+from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.training.loop import TrainingError, epoch_order
 from papers.brgsa import training as alignment
+from papers.brgsa.model import BrgSA, frozen_tokens, score_variants
 from papers.brgsa.training import merged_statements
 
 REPORTS = 16

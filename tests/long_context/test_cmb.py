@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.data.files import DataError
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from papers.long_context import cmb
 from papers.long_context.cmb_scoring import accuracy_gap, exam_accuracy, released_letters, strict_letters
 

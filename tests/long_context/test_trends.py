@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from papers.long_context.trends import kendall_tau, peak_against_last, peak_of_permuted
 
 

@@ -8,7 +8,7 @@ import pytest
 from released_files import released
 from scipy.stats import permutation_test
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from papers.machine_mindset.personality import AXES, letter_contrasts, matched_pairs
 
 TYPES = ["".join(letters) for letters in itertools.product(*AXES.values())]

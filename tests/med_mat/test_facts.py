@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lib.data.files import DataError
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from lib.workflow import papers, paths
 from papers.med_mat import audit
 from papers.med_mat.compositional import (

@@ -20,12 +20,12 @@ from tiny_llava import write_tiny_llava
 
 from lib.data.files import DataError
 from lib.models import ModelError
-from lib.models.multimodal_checkpoint import load
-from lib.training.multimodal_lora import IGNORED, answer_batch, tune, with_adapters
 from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms
 from papers.med_mat import released as med_mat_released
 from papers.med_mat import study as med_mat
+from papers.med_mat.adapters import IGNORED, answer_batch, tune, with_adapters
+from papers.med_mat.checkpoints import load
 from papers.med_mat.data.files import SUBSET_FILES, record, write_records
 from papers.med_mat.data.questions import ask
 from papers.med_mat.data.registry import Registry, Source, read_registry

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
 from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms
 from papers.med_mat import tables as med_mat_tables
+from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.data.published import read_combinations
 from papers.med_mat.data.registry import read_registry
 from papers.med_mat.data.selection import DIRECTION_TYPES, ELEMENTS, shared, tied_pairs

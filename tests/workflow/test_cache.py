@@ -117,11 +117,13 @@ def test_an_artefact_is_built_once(arms):
     assert manifest["function"] == "lib.toy.arms.world" and manifest["arguments"] == {"seed": 0}
 
 
-def test_each_argument_is_in_the_key_and_their_order_is_not(arms):
+def test_each_argument_is_in_the_key_and_so_is_the_order_inside_one(arms):
     keys = [_key(arms.world, **a) for a in ({"seed": 0}, {"seed": 1}, {"seed": 0, "scale": 2.0}, {"seed": "0"})]
     assert len(set(keys)) == 4
     assert _key(arms.world, seed=0, scale=2.0) == _key(arms.world, scale=2.0, seed=0)
-    assert _key(arms.world, seed={"a": [1, 2], "b": None}) == _key(arms.world, seed={"b": None, "a": (1, 2)})
+    assert _key(arms.world, seed={"a": [1, 2], "b": None}) == _key(arms.world, seed={"a": (1, 2), "b": None})
+    assert _key(arms.world, seed={"a": 1, "b": 2}) != _key(arms.world, seed={"b": 2, "a": 1})  # a fit may follow it
+    assert _key(arms.world, seed={"a": 1}) != _key(arms.world, seed=[["a", 1]])
     assert _key(arms.world, seed={"a": [1, 2]}) != _key(arms.world, seed={"a": [2, 1]})
     assert _key(arms.world, seed=0) != _key(arms.dies, seed=0)
 

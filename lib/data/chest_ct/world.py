@@ -1,11 +1,10 @@
-"""The generated chest-CT world on disk: a CT-RATE tree (train, valid) and an external set in RAD-ChestCT's format.
+"""The generated chest-CT world on disk, as a CT-RATE tree (train, valid).
 
-Everything is written by the format modules `ct_rate` and `rad_chestct`, so their readers serve this world and the real
-data alike. Each scan has its own random stream (seed, split, scan number): more scans do not change the earlier ones,
-and the same seed gives the same bytes.
+Everything is written by the format module `ct_rate`, so its readers serve this world and the real data alike.
+Each scan has its own random stream (seed, split, scan number): more scans do not change the earlier ones, and the same
+seed gives the same bytes.
 
     write_internal(root, split="train", scans=800, seed=0); write_internal(root, split="valid", scans=300, seed=0)
-    write_external(other, scans=200, seed=0)
 """
 
 import io
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data import ct_rate, rad_chestct
+from lib.data import ct_rate
 from lib.data.chest_ct.findings import FINDINGS
 from lib.data.chest_ct.reports import write_report
 from lib.data.chest_ct.scanner import SHAPE, SPACING, Anatomy, Observation, Scan, observe, reconstruct, render_scan
@@ -26,8 +25,6 @@ SPLITS = {"train": 0, "valid": 1, "external": 2}  # the number is part of every 
 LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-RATE-LT-label.csv's own order
 SECOND_SCAN_RATE = 0.15  # patients who are scanned twice
 HIGH_INTERCEPT_RATE = 0.15  # scans of a scanner that stores (HU + 8192) * 2 instead of HU + 1024
-EXTERNAL_SHAPE, EXTERNAL_SPACING = (45, 45, 45), (8.0, 8.0, 8.0)  # isotropic, as RAD-ChestCT is
-EXTERNAL_GAIN, EXTERNAL_OFFSET, EXTERNAL_NOISE = 1.05, 15.0, 1.8  # another scanner: HU stretched and raised, more noise
 _BLOCK = 25  # scans over which a finding's frequency is evened out
 
 
@@ -69,7 +66,7 @@ def plan_scans(split: str, *, scans: int, seed: int) -> list[PlannedScan]:
     return plan
 
 
-def _make_scan(
+def make_scan(
     planned: PlannedScan, split: str, seed: int, shape, spacing
 ) -> tuple[np.random.Generator, Anatomy, list[Observation], Scan]:
     """The scan's stream, its patient (the same at every scan), what it shows, and the noiseless rendering."""
@@ -103,7 +100,7 @@ def write_internal(
         raise DataError(f"{root / split} exists already; write into an empty folder or remove it.")
     metadata, reports, rows = [], [], {}
     for planned in plan_scans(split, scans=scans, seed=seed):
-        rng, anatomy, observations, scan = _make_scan(planned, split, seed, shape, spacing)
+        rng, anatomy, observations, scan = make_scan(planned, split, seed, shape, spacing)
         report = write_report(rng, observations)
         slope, intercept = (0.5, -8192.0) if rng.random() < HIGH_INTERCEPT_RATE else (1.0, -1024.0)
         table_height = float(np.round(rng.uniform(-40, 40), 1))
@@ -169,51 +166,3 @@ def read_masks(root: Path, name: str) -> dict[str, np.ndarray]:
         raise DataError(
             f"{path} does not exist; masks are written for the first reconstruction of 'valid' scans."
         ) from None
-
-
-# ---- external: RAD-ChestCT's format ----
-def write_external(
-    folder: Path,
-    *,
-    scans: int,
-    seed: int,
-    shape: tuple[int, int, int] = EXTERNAL_SHAPE,
-    spacing: tuple[float, float, float] = EXTERNAL_SPACING,
-) -> None:
-    """Writes another hospital's patients under `folder`: npz volumes, metadata, source-column labels, 16 prompts.
-
-    Same findings and frequencies, other grid (`shape`, `spacing` in mm; the format does not record the spacing, so
-    hand it to `rad_chestct.load_volume`), HU stretched, raised and noisier as the constants above say. A label
-    with several source columns is True in one or two of them, drawn at random. `DataError` if `folder` has volumes.
-    """
-    root = Path(folder)
-    if next(root.glob("*.npz"), None) is not None:
-        raise DataError(f"{root} holds volumes already; write into an empty folder.")
-    metadata, sources = [], {}
-    for planned in plan_scans("external", scans=scans, seed=seed):
-        rng, anatomy, _, scan = _make_scan(planned, "external", seed, shape, spacing)
-        hu, _ = reconstruct(scan, rng, kernel="soft", noise=EXTERNAL_NOISE * anatomy.noise)
-        shifted = np.clip(EXTERNAL_GAIN * (hu + 1000) - 1000 + EXTERNAL_OFFSET, -1024, 3071)
-        name = f"trn{planned.index + 1:05d}"
-        metadata.append(rad_chestct.write_volume(root, name, np.rint(shifted).astype(np.int16)))
-        sources[name] = _source_columns(rng, planned.findings)
-    columns = [column for of_label in rad_chestct.RAD_SOURCES.values() for column in of_label] + ["other_path"]
-    table = pd.DataFrame([{c: c in true for c in columns} for true in sources.values()], index=list(sources))
-    rad_chestct.write_metadata(root / "CT_Scan_Metadata_Complete_35747.csv", metadata)
-    write_csv(root / "merged_abnormality_labels_with_id.csv", table, key="NoteAcc_DEID")
-    ct_rate.write_prompts(root / "RAD-ChestCT-text.json", rad_chestct.RAD_LABELS)
-
-
-def _source_columns(rng: np.random.Generator, findings: tuple[str, ...]) -> set[str]:
-    """RAD-ChestCT's columns that are True for these findings; what it has no label for goes to `other_path`."""
-    true: set[str] = set()
-    for finding in findings:
-        label = (
-            "Calcification"
-            if finding in ("Arterial wall calcification", "Coronary artery wall calcification")
-            else finding
-        )
-        columns = rad_chestct.RAD_SOURCES.get(label, ("other_path",))
-        count = min(len(columns), 1 + int(rng.random() < 0.3))
-        true.update(columns[i] for i in rng.permutation(len(columns))[:count])
-    return true

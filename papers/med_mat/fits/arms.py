@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from lib.evaluation.exam_prompts import LETTERS
-from lib.models.multimodal_checkpoint import TinyCheckpoint
+from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.data import prepare as mat_prepared
 from papers.med_mat.data.files import Record, read_image
 from papers.med_mat.data.questions import read_options, rotations

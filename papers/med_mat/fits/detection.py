@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
 from lib.training.loop import epoch_order, warmup_cosine
 from lib.training.stacked import fit_stacked
+from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.data.boxes import Located
 from papers.med_mat.data.files import read_image
 from papers.med_mat.data.registry import read_registry

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lib.evaluation.exam_prompts import LETTERS
-from lib.models.multimodal_checkpoint import TinyCheckpoint
+from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.fits.arms import Rows, read_rows, with_world_words
 from papers.med_mat.fits.tuning import passes, tune
 

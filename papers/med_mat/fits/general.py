@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from lib.evaluation.exam_prompts import LETTERS
-from lib.models.multimodal_checkpoint import TinyCheckpoint
+from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.fits.pretraining import lettered
 from papers.med_mat.world.general import draw_general
 

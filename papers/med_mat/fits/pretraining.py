@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.evaluation.exam_prompts import LETTERS, OPTIONS
-from lib.models.multimodal_checkpoint import PAD, TinyCheckpoint, pieces
 from lib.models.multimodal_lm import ENCODERS, SIDE, MultimodalLM
 from lib.training.loop import epoch_order, train, warmup_cosine
+from papers.med_mat.checkpoints import PAD, TinyCheckpoint, pieces
 
 SIZE_EDGES = (1.8, 2.75, 3.95)  # pixels; between the four sizes of the general stage
 CLIP = 1.0

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.bootstrap import generated_scores, loop_bootstrap_auc
+from lib.evaluation import EvaluationError
 from lib.evaluation.classification import (
     BLOCK,
     OVERALL_AVERAGED,
@@ -15,7 +16,6 @@ from lib.evaluation.classification import (
     bootstrap_auc,
     summarise_bootstrap,
 )
-from lib.evaluation.inputs import EvaluationError
 
 
 def common_findings(rows):

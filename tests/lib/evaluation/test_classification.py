@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from lib.evaluation import EvaluationError
 from lib.evaluation.classification import auc_per_class, frequency_groups, macro_auc
-from lib.evaluation.inputs import EvaluationError
 
 
 def example(*, seed=0, rows=400, classes=6, decimals=None):

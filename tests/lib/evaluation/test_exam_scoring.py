@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import CHINESE, ENGLISH, ask, chat_turns, encode_prompts, letter_ids
 from lib.evaluation.exams import accuracy_table, generate, option_likelihood, option_logits, shared_length
-from lib.evaluation.inputs import EvaluationError
 from lib.models import causal_lm
 
 WORDS = [f"w{k}" for k in range(60)]

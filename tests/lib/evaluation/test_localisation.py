@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from lib.evaluation.localisation import (
     centre_pointing,
     inside_fraction,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import permutation_test
 from scipy.stats import t as student
 
-from lib.evaluation.inputs import EvaluationError
+from lib.evaluation import EvaluationError
 from lib.evaluation.statistics import binomial_interval, paired_difference, sign_flip_test
 
 finite_floats = st.floats(-100, 100, allow_nan=False).map(lambda x: round(x, 3))

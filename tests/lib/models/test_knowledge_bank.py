@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.models import ModelError
-from lib.models.brgsa import INITIALISATIONS, KnowledgeBank
+from lib.models.knowledge_bank import INITIALISATIONS, KnowledgeBank
 
 
 def bank_of(size=12, width=5, *, seed=0, **options):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.multimodal_checkpoint import PAD, TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
 from lib.workflow import paths
+from papers.med_mat.checkpoints import PAD, TinyCheckpoint
 from papers.med_mat.data.registry import read_registry
 from papers.med_mat.detection import write_detection
 from papers.med_mat.fits.arms import Rows, prepare_rows

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import ENCODERS, MultimodalLM
+from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.fits import general as med_mat_general
 from papers.med_mat.fits import pretraining as mat_pretraining
 from papers.med_mat.fits.pretraining import Drill, lettered, pretrain_encoder, pretrain_language

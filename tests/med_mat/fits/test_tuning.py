@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.multimodal_checkpoint import TinyCheckpoint
 from lib.models.multimodal_lm import MultimodalLM
+from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.fits.tuning import TOGETHER, Questions, letter_scores, passes, tune
 
 WORDS = ["<pad>", "A", "B", "C", "D", *(f"<{i}>" for i in range(17)), "lung", "brain", "normal", "abnormal", "cyst"]

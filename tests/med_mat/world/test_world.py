@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.models.multimodal_checkpoint import pieces
 from lib.workflow import paths
+from papers.med_mat.checkpoints import pieces
 from papers.med_mat.data.files import read_image
 from papers.med_mat.data.prepare import label, prepare
 from papers.med_mat.data.questions import _FRAMES

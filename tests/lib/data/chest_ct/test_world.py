@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data import ct_rate, rad_chestct
+from lib.data import ct_rate
 from lib.data.chest_ct.findings import FINDINGS, LEXICON
 from lib.data.chest_ct.world import (
     LT_COLUMNS,
     lt_labels_path,
     plan_scans,
     read_masks,
-    write_external,
     write_internal,
 )
 from lib.data.files import DataError
@@ -30,13 +29,6 @@ def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("ct_rate")
     write_internal(root, split="train", scans=50, seed=3, **GRID)
     write_internal(root, split="valid", scans=60, seed=3, **GRID)
-    return root
-
-
-@pytest.fixture(scope="module")
-def external(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rad")
-    write_external(root, scans=60, seed=3, shape=(24, 24, 24), spacing=(15.0, 15.0, 15.0))
     return root
 
 
@@ -83,14 +75,13 @@ def test_patients_are_scanned_once_or_twice_in_running_order():
 
 
 # ---- the CT-RATE tree ----
-def test_the_same_seed_gives_the_same_bytes_and_fewer_scans_a_part_of_them(tree, external, tmp_path):
+def test_the_same_seed_gives_the_same_bytes_and_fewer_scans_a_part_of_them(tree, tmp_path):
     write_internal(tmp_path / "again", split="valid", scans=60, seed=3, **GRID)
     write_internal(tmp_path / "again", split="train", scans=50, seed=3, **GRID)
     write_internal(tmp_path / "fewer", split="valid", scans=9, seed=3, **GRID)
     write_internal(tmp_path / "other", split="valid", scans=9, seed=4, **GRID)
-    write_external(tmp_path / "rad", scans=60, seed=3, shape=(24, 24, 24), spacing=(15.0, 15.0, 15.0))
     whole = {path: h for path, h in digest(tree).items() if "unique_report" not in path.name}
-    assert digest(tmp_path / "again") == whole and digest(tmp_path / "rad") == digest(external)
+    assert digest(tmp_path / "again") == whole
     volumes = {path: h for path, h in digest(tmp_path / "fewer").items() if path.suffix in (".gz", ".npz")}
     assert len(volumes) == 27 and volumes.items() <= whole.items()
     others = {path: h for path, h in digest(tmp_path / "other").items() if path.suffix == ".gz"}
@@ -178,36 +169,9 @@ def test_masks_are_of_the_labels_and_lie_where_the_finding_is_bright(tree):
         read_masks(tree, "train_1_a_1.nii.gz")
 
 
-# ---- the external set ----
-def test_external_labels_are_the_union_of_their_sources(external):
-    labels = rad_chestct.read_labels(external / "merged_abnormality_labels_with_id.csv")
-    table = pd.read_csv(external / "merged_abnormality_labels_with_id.csv").set_index("NoteAcc_DEID")
-    for scan, name in zip(plan_scans("external", scans=60, seed=3), labels.index, strict=True):
-        truth = {"Calcification" if "artery wall" in n or "Arterial wall" in n else n for n in scan.findings}
-        assert {c for c in labels.columns if labels.at[name, c]} == truth & set(rad_chestct.RAD_LABELS)
-    first_only = labels["Lung nodule"].astype(bool) & table["nodule"]
-    assert first_only.sum() < labels["Lung nodule"].sum()  # some are told by nodulegr1cm alone
-    assert labels.columns.tolist() == list(rad_chestct.RAD_LABELS) and labels["Calcification"].sum() > 8
-    assert ct_rate.read_prompts(external / "RAD-ChestCT-text.json") == [f"There is {n}" for n in rad_chestct.RAD_LABELS]
-
-
-def test_external_scans_are_the_same_chests_on_another_scale(external, tree):
-    names = [f"trn{i + 1:05d}" for i in range(60)]
-    spacing = (15.0, 15.0, 15.0)
-    outer = np.stack([rad_chestct.load_volume(external, name, spacing=spacing, **PREPROCESS) for name in names])
-    metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, "valid"))
-    inner = np.stack([ct_rate.load_volume(tree, n, row, **PREPROCESS) for n, row in list(metadata.items())[0::2]])
-    mean_inner, mean_outer = inner.mean(axis=0), outer.mean(axis=0)
-    assert np.corrcoef(mean_inner.ravel(), mean_outer.ravel())[0, 1] > 0.98  # neither flipped nor shifted
-    slope, intercept = np.polyfit(mean_inner.ravel(), mean_outer.ravel(), 1)
-    assert 1.0 < slope < 1.1 and slope * -850 + intercept > -850  # stretched and raised
-
-
 # ---- refusals ----
-def test_a_split_is_not_written_over(tree, external):
+def test_a_split_is_not_written_over(tree):
     with pytest.raises(DataError, match="exists already"):
         write_internal(tree, split="valid", scans=1, seed=0)
     with pytest.raises(DataError, match="'train' or 'valid'"):
         write_internal(tree, split="test", scans=1, seed=0)
-    with pytest.raises(DataError, match="empty folder"):
-        write_external(external, scans=1, seed=0)

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from lib.evaluation.inputs import EvaluationError
-from lib.evaluation.text_metrics import character_bleu, rouge, text_scores
+from lib.evaluation import EvaluationError
 from lib.workflow import paths
+from papers.aurora.text_metrics import character_bleu, rouge, text_scores
 
 
 def test_equal_texts_score_100_and_disjoint_texts_0():
@@ -67,6 +67,6 @@ def test_unpaired_or_empty_references_are_told():
 
 
 def test_the_segmenter_prints_nothing():
-    code = "from lib.evaluation.text_metrics import rouge; rouge(['我来到北京'], ['我来到上海'])"
+    code = "from papers.aurora.text_metrics import rouge; rouge(['我来到北京'], ['我来到上海'])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=paths.ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

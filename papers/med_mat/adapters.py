@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from lib.models import ModelError
-from lib.models.multimodal_checkpoint import ReleasedCheckpoint
 from lib.training.chat_encoding import IGNORED
 from lib.training.loop import epoch_order, train, warmup_cosine
+from papers.med_mat.checkpoints import ReleasedCheckpoint
 
 _LANGUAGE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 

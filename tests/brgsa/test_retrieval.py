@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.evaluation.inputs import EvaluationError
-from lib.evaluation.retrieval import (
+from lib.evaluation import EvaluationError
+from papers.brgsa.retrieval import (
     chance_recall,
     measure_retrieval,
     rank_of_first_match,

@@ -1,6 +1,6 @@
 """The stacked benchmark: both ways end at the same weights, and the times are times."""
 
-from benchmarks.stacked import measure_stacked
+from papers.med_mat.fits.timing import measure_stacked
 
 
 def test_both_ways_end_at_the_same_weights():

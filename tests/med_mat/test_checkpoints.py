@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lib.models import ModelError
-from lib.models.multimodal_checkpoint import TinyCheckpoint, load, padded_length, pieces
 from lib.models.multimodal_lm import ENCODERS, GRID, MultimodalLM
+from papers.med_mat.checkpoints import TinyCheckpoint, load, padded_length, pieces
 
 WORDS = ["<pad>", "A", "B", "C", "D", *(f"<{i}>" for i in range(17)), "lung", "brain", "normal", "abnormal", "cyst"]
 SETTINGS = {"encoder": "convolution", "vocabulary": len(WORDS), "width": 24, "depth": 3}

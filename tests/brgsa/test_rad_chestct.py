@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data import rad_chestct
 from lib.data.ct_rate import CT_RATE_LABELS
 from lib.data.files import DataError, write_csv
 from lib.data.volumes import Geometry, preprocess_volume
+from papers.brgsa import rad_chestct
 
 GRID = {"target_spacing": (1.5, 1.5, 3.0), "shape": (10, 12, 8)}
 

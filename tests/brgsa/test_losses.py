@@ -13,10 +13,10 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.models.brgsa import KnowledgeBank
-from lib.training.contrastive import SCALE, brgsa_loss, gather_with_gradient, info_nce
+from lib.models.knowledge_bank import KnowledgeBank
+from papers.brgsa.losses import SCALE, brgsa_loss, gather_with_gradient, info_nce
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def vectors(batch=6, width=5, *, seed=0, length=1.0):

@@ -1,5 +1,7 @@
 """Whether the working tree's numbers are those of another revision: every result and every figure's JSON.
 
+    python tests/helpers/same_numbers.py HEAD~3
+
 For changes that move code and must change no number. Two numbers are the same within ``TOLERANCE`` of their size;
 texts, lengths and keys must be equal. Where and when something was made (``provenance``) does not count.
 
@@ -13,15 +15,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from lib.workflow import paths
-from lib.workflow.compare import CompareError
 
 TOLERANCE = 1e-12
+SHOWN = 40  # differences that are printed
 PLACES = ("papers/*/results/*.json", "figures/*/*.json")
+
+
+class CompareError(ValueError):
+    """A revision that git does not know, or a file that is not JSON."""
 
 
 @dataclass
@@ -106,3 +113,24 @@ def _is_compared(name: str) -> bool:
     """``PLACES`` for the names of ``git ls-tree``, which knows no globs."""
     path = PurePosixPath(name)
     return any(path.match(place) and len(path.parts) == place.count("/") + 1 for place in PLACES)
+
+
+def main(words: list[str]) -> int:
+    """Print counts, then differences; 0 when there are none, 2 when the comparison cannot be made."""
+    if len(words) != 1 or words[0].startswith("-"):
+        print("usage: python tests/helpers/same_numbers.py <revision>", file=sys.stderr)
+        return 2
+    try:
+        found = compare_with(words[0])
+    except CompareError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{found.files} files with {found.numbers} numbers compared with {words[0]}, to {TOLERANCE:g}")
+    print("\n".join(found.problems[:SHOWN]) or "all are the same")
+    if len(found.problems) > SHOWN:
+        print(f"... and {len(found.problems) - SHOWN} more")
+    return 1 if found.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

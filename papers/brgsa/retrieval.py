@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation.inputs import EvaluationError, finite, paired_vectors, unit
+from lib.evaluation import EvaluationError, finite, paired_vectors, unit
 
 
 @dataclass(frozen=True)
