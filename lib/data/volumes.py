@@ -28,6 +28,7 @@ TARGET_SPACING = (1.5, 1.5, 3.0)  # mm, (x, y, z)
 TARGET_SHAPE = (256, 256, 128)  # voxels, (x, y, z)
 MEAN, STD = 0.4978, 0.2449  # BrgSA reuses the constants of its chest radiographs
 _SAMPLED_VOXELS = 100_000  # enough to see whether a volume has air and soft tissue
+_SLAB = 8  # slices resampled at a time: what is at work stays in the processor's cache
 
 
 def _check_spacing(spacing: Sequence[float], *, name: str) -> tuple[float, float, float]:
@@ -118,18 +119,24 @@ def _axis_weights(size: int, spacing: float, target: float) -> tuple[np.ndarray,
     # ITK: a sample is inside up to, not including, half a voxel beyond the last centre, and clamped to that voxel.
     inside = int(np.count_nonzero(position < size - 0.5))
     lower = np.minimum(position.astype(np.int64), size - 1)
-    upper = np.minimum(lower + 1, size - 1)
+    upper = np.minimum(lower + (position > lower), size - 1)  # the same voxel where the upper one counts for nothing
     return lower, upper, position - lower, inside
 
 
 def resample(
-    array: np.ndarray, *, spacing: Sequence[float], target_spacing: Sequence[float], fill: float = AIR_HU
+    array: np.ndarray,
+    *,
+    spacing: Sequence[float],
+    target_spacing: Sequence[float],
+    fill: float = AIR_HU,
+    slope: float = 1,
+    intercept: float = 0,
 ) -> np.ndarray:
     """Linear resampling of `array` (X, Y, Z) from `spacing` to `target_spacing` (mm); same origin and direction.
 
     Equal to SimpleITK's `ResampleImageFilter` with `sitkLinear`, identity transform, size round(size * spacing /
     target) and default pixel value `fill`, to 1e-3 HU, whatever the direction: origin and direction are shared by
-    both grids, so they cancel. Returns float32 (float64 for float64 input). `DataError` if an axis would be empty.
+    both grids, so they cancel. `to_hu` comes first. Returns float32 (float64 for float64). `DataError`: an axis is empty.
     """
     target_spacing = _check_spacing(target_spacing, name="the target spacing")
     axes = [_axis_weights(n, s, t) for n, s, t in zip(array.shape, spacing, target_spacing, strict=True)]
@@ -139,21 +146,27 @@ def resample(
             f"a volume of {array.shape} voxels at {spacing} mm has no voxel left at {target_spacing} mm: {new_shape}; "
             "correct its spacing or use a finer target."
         )
-    out = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
     # Separable: one axis after the other, the one that shrinks most first, so that the rest handle fewer voxels.
-    for axis in sorted(range(3), key=lambda i: new_shape[i] / array.shape[i]):
-        lower, upper, weight, _ = axes[axis]
-        if new_shape[axis] == array.shape[axis] and not weight.any():
-            continue
-        weight = weight.astype(out.dtype).reshape([-1 if i == axis else 1 for i in range(3)])
-        low, high = out.take(lower, axis=axis), out.take(upper, axis=axis)
-        high -= low
-        high *= weight
-        out = np.add(low, high, out=low)
-    out = out.copy() if out is array else out
+    order = sorted(range(3), key=lambda i: new_shape[i] / array.shape[i])
+    # All that follows in the order of memory, slowest axis first (NIfTI: z, y, x): `take` would turn the array round.
+    memory = sorted(range(3), key=lambda i: -abs(array.strides[i]))
+    out = np.empty(new_shape, dtype=np.float64 if array.dtype == np.float64 else np.float32)
+    array, result, axes = array.transpose(memory), out.transpose(memory), [axes[i] for i in memory]
+    for first in range(0, len(result), _SLAB):
+        slab = slice(first, first + _SLAB)
+        start, stop = axes[0][0][first], axes[0][1][slab][-1] + 1
+        block = to_hu(array[start:stop], slope=slope, intercept=intercept)
+        for axis in map(memory.index, order):
+            lower, upper, weight, _ = axes[axis]
+            if axis == 0:
+                lower, upper, weight = lower[slab] - start, upper[slab] - start, weight[slab]
+            low, high = block.take(lower, axis=axis), block.take(upper, axis=axis)
+            high -= low
+            high *= weight.astype(out.dtype).reshape([-1 if i == axis else 1 for i in range(3)])
+            block = np.add(low, high, out=low)
+        result[slab] = block
     for axis, (_, _, _, inside) in enumerate(axes):
-        if inside < new_shape[axis]:
-            out[(slice(None),) * axis + (slice(inside, None),)] = fill
+        result[(slice(None),) * axis + (slice(inside, None),)] = fill
     return out
 
 
@@ -165,11 +178,9 @@ def crop_or_pad(array: np.ndarray, shape: Sequence[int], *, fill: float = AIR_HU
     out = np.full(tuple(shape), fill, dtype=array.dtype)
     source, target = [], []
     for size, wanted in zip(array.shape, shape, strict=True):
-        start = math.ceil(max(size - wanted, 0) / 2)
-        before = max(wanted - size, 0) // 2
-        length = min(size, wanted)
-        source.append(slice(start, start + length))
-        target.append(slice(before, before + length))
+        start, before = math.ceil(max(size - wanted, 0) / 2), max(wanted - size, 0) // 2
+        source.append(slice(start, start + wanted))
+        target.append(slice(before, before + size))
     out[tuple(target)] = array[tuple(source)]
     return out
 
@@ -198,8 +209,7 @@ def preprocess_volume(
     if slope_already_applied(stored, slope=slope, intercept=intercept):
         slope, intercept = 1, 0
     try:
-        hu = to_hu(stored, slope=slope, intercept=intercept)
-        hu = resample(hu, spacing=geometry.spacing, target_spacing=target_spacing)
+        hu = resample(stored, spacing=geometry.spacing, target_spacing=target_spacing, slope=slope, intercept=intercept)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     return window_hu(crop_or_pad(hu, shape)).astype(np.float32, copy=False)
