@@ -148,7 +148,7 @@ def resample(
         )
     # Separable: one axis after the other, the one that shrinks most first, so that the rest handle fewer voxels.
     order = sorted(range(3), key=lambda i: new_shape[i] / array.shape[i])
-    # All that follows in the order of memory, slowest axis first (NIfTI: z, y, x): `take` would turn the array round.
+    # From here in the order of memory, slowest axis first (NIfTI: z, y, x): `take` copies any other array turned round.
     memory = sorted(range(3), key=lambda i: -abs(array.strides[i]))
     out = np.empty(new_shape, dtype=np.float64 if array.dtype == np.float64 else np.float32)
     array, result, axes = array.transpose(memory), out.transpose(memory), [axes[i] for i in memory]
@@ -176,12 +176,10 @@ def crop_or_pad(array: np.ndarray, shape: Sequence[int], *, fill: float = AIR_HU
     An odd surplus loses its extra voxel at the low end, an odd deficit gains it at the high end (shipped script).
     """
     out = np.full(tuple(shape), fill, dtype=array.dtype)
-    source, target = [], []
-    for size, wanted in zip(array.shape, shape, strict=True):
-        start, before = math.ceil(max(size - wanted, 0) / 2), max(wanted - size, 0) // 2
-        source.append(slice(start, start + wanted))
-        target.append(slice(before, before + size))
-    out[tuple(target)] = array[tuple(source)]
+    sizes = list(zip(array.shape, shape, strict=True))
+    source = tuple(slice(start := math.ceil(max(size - wanted, 0) / 2), start + wanted) for size, wanted in sizes)
+    target = tuple(slice(before := max(wanted - size, 0) // 2, before + size) for size, wanted in sizes)
+    out[target] = array[source]
     return out
 
 
@@ -212,7 +210,8 @@ def preprocess_volume(
         hu = resample(stored, spacing=geometry.spacing, target_spacing=target_spacing, slope=slope, intercept=intercept)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
-    return window_hu(crop_or_pad(hu, shape)).astype(np.float32, copy=False)
+    hu = crop_or_pad(hu, shape)
+    return np.clip(hu, *HU_WINDOW, out=hu).astype(np.float32, copy=False)
 
 
 def normalise(volume_hu: np.ndarray) -> np.ndarray:
