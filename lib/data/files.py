@@ -36,9 +36,13 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes `content` beside `path`, then renames: a killed writer leaves the old file or none, never half a one."""
     path = Path(path)
+    try:
+        content = content.encode() if isinstance(content, str) else content
+    except UnicodeEncodeError:
+        raise DataError(f"{path} cannot hold half of a surrogate pair, which is no character; remove it.") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -46,14 +50,6 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        write_atomic(path, text.encode())
-    except UnicodeEncodeError as error:
-        near = ascii(text[max(error.start - 30, 0) : error.start + 10])
-        raise DataError(f"{path} cannot hold half of a surrogate pair (in {near}); remove it from the text.") from None
 
 
 # ------------------------------------------------------------------------------------------------------------- CSV
@@ -104,7 +100,7 @@ def write_csv(path: Path, table: pd.DataFrame, *, key: str | None = None) -> Non
     """`table` as :func:`read_csv` reads it; `key` names its index, which is otherwise left out."""
     if key is not None and key not in table.columns:
         table = table.rename_axis(index=key).reset_index()
-    _write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_atomic(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def positions(table: pd.DataFrame, keys: Iterable[str], path: Path) -> dict[str, int]:
@@ -121,11 +117,10 @@ def positions(table: pd.DataFrame, keys: Iterable[str], path: Path) -> dict[str,
 
 
 def to_number(text: str) -> float:
-    """A decimal number, NaN for any other text: `float` alone takes "1_5" for 15 and the digits of every script."""
-    try:
-        return float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        return math.nan
+    """A decimal number; ValueError for "1_5" and the digits of other scripts too, which `float` alone takes for 15."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"{text!r} is no decimal number")
+    return float(text)
 
 
 def to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
@@ -136,7 +131,10 @@ def to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
     values = np.empty(table.shape)
     for k, column in enumerate(table.columns):
         for i, text in enumerate(table[column]):
-            values[i, k] = to_number(text)
+            try:
+                values[i, k] = to_number(text)
+            except ValueError:
+                values[i, k] = math.nan
             if not math.isfinite(values[i, k]):
                 raise DataError(
                     f"{path}, line {table.index[i]}, column '{column}' holds '{text}', which is no finite number; "
@@ -147,19 +145,12 @@ def to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------------- JSON and JSON lines
 class _Repeated(dict):
-    """A JSON object in which a key occurs twice; told when the place that holds it is known."""
-
-    key = ""
+    """The key that a JSON object holds more than once; told when the place of the object is known."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) == len(pairs):
-        return content
-    repeated = _Repeated(content)
-    keys = [key for key, _ in pairs]
-    repeated.key = max(keys, key=keys.count)
-    return repeated
+    content, keys = dict(pairs), [key for key, _ in pairs]
+    return content if len(content) == len(keys) else _Repeated({max(keys, key=keys.count): None})
 
 
 def _check_content(content: Any, place: str) -> None:
@@ -168,7 +159,7 @@ def _check_content(content: Any, place: str) -> None:
     while waiting:  # not recursive: the parser may go deeper than a Python function
         key, one = waiting.pop()
         if isinstance(one, _Repeated):
-            raise DataError(f"{place} has the key {one.key[:60]!r} more than once; keep one of them.")
+            raise DataError(f"{place} has the key {next(iter(one))[:60]!r} more than once; keep one of them.")
         if isinstance(one, dict):
             waiting += [pair for name, value in one.items() for pair in ((name, name), (name, value))]
         elif isinstance(one, list):
@@ -190,7 +181,6 @@ def _parse(text: str, place: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        # A ValueError that is no JSONDecodeError also comes from a number of more digits than Python turns into an int.
         why = "a number has thousands of digits" if "integer string" in str(error) else one_line(error)
         raise DataError(f"{place} is not JSON ({why}); it was cut off or edited, fetch or generate it again.") from None
 
@@ -198,8 +188,8 @@ def _parse(text: str, place: str) -> Any:
 def read_json(path: Path, *, holds: type[dict] | type[list] = dict) -> Any:
     """The object, or with ``holds=list`` the list of at least one row, that a JSON file holds.
 
-    Raises :class:`DataError` for anything else and, at any depth, for two equal keys in an object and
-    half of a surrogate pair, naming the row (from 1) it is in.
+    Raises :class:`DataError` for anything else and, at any depth, for two equal keys of an object and half of a
+    surrogate pair, naming the row (from 1) it is in.
     """
     content = _parse(_text_of(path), str(path))
     if not isinstance(content, holds):
@@ -216,7 +206,7 @@ def read_json(path: Path, *, holds: type[dict] | type[list] = dict) -> Any:
 
 
 def write_json(path: Path, content: object) -> None:
-    _write_text(path, json.dumps(content, ensure_ascii=False, indent=1))
+    write_atomic(path, json.dumps(content, ensure_ascii=False, indent=1))
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
@@ -237,7 +227,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
-    _write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    write_atomic(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def check_keys(record: Any, place: str, *, required: Sequence[str], optional: Sequence[str] = ()) -> None:
