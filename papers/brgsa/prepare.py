@@ -101,11 +101,11 @@ def write_pairs(folder: Path, *, training_json: Path, split: str, prepared: Path
             silent.append(report)
             continue
         pairs.append({"rows": [row_of[image] for image in images], "statements": statements})
+    told = f"{training_json}, {split}: {len(silent)} of {len(content[split])} reports have no sentence of two words"
     if not pairs:
-        raise DataError(f"{training_json}, {split}: no report has a statement or a sentence; summarise it again.")
+        raise DataError(f"{told}, such as {''.join(silent[:1])[:40]!r}; take the summaries or other reports.")
     if silent:
-        told = f"{len(silent)} of {len(content[split])} reports, such as {silent[0][:40]!r}"
-        warnings.warn(f"{training_json}, {split}: {told}, have no sentence of two words, left out", stacklevel=2)
+        warnings.warn(f"{told} and are left out, such as {silent[0][:40]!r}", stacklevel=2)
     write_json(folder / PAIRS, pairs)
 
 

@@ -165,7 +165,6 @@ def test_a_tree_that_does_not_exist_is_told(cache, tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a bare KeyError of pandas, not a sentence")
 def test_a_volume_without_a_label_row_is_told(study, tmp_path):
     tree = shutil.copytree(study.valid.tree, tmp_path / "short")
     path = ct_rate.labels_path(tree, "valid")
