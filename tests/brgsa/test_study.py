@@ -173,6 +173,16 @@ def test_a_volume_without_a_label_row_is_told(study, tmp_path):
         brgsa.prepare(begin(valid=tree))
 
 
+def test_a_test_volume_with_a_blank_report_is_told(study, tmp_path):
+    tree = shutil.copytree(study.valid.tree, tmp_path / "blank")
+    path, name = ct_rate.reports_path(tree, "valid"), study.valid.names[2]
+    reports = ct_rate.read_reports(path)
+    reports.loc[name] = ("", " ")
+    reports.reset_index().to_csv(path, index=False)
+    with pytest.raises(DataError, match=rf"validation_reports\.csv: 1 reports are blank, first that of {name}; take"):
+        brgsa.prepare(begin(valid=tree))
+
+
 # ---------------------------------------------------------------------- arms
 def test_arms_come_in_seed_order_and_are_trained_once(study, arms, cache):
     assert {name: [arm.seed for arm in listed] for name, listed in arms.items()} == {name: [0, 1] for name in ARMS}
