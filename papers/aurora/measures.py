@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lib.data.exams import FOLDERS, GRADED, read_exam
-from lib.evaluation.exam_prompts import LETTERS
+from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
 from lib.models import causal_lm
 from papers.aurora.cleaning import cjk_share
@@ -27,10 +27,7 @@ STYLES = ("terse", "full")
 
 def prompt_ids(tokenizer: Any, text: str) -> list[int]:
     """Token ids of one user turn, ready for the reply."""
-    said = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-    )
-    return tokenizer(said, add_special_tokens=False)["input_ids"]
+    return chat_ids(tokenizer, [{"role": "user", "content": text}])
 
 
 def measure_model(
@@ -107,7 +104,7 @@ def _exam(model, tokenizer, folder: Path, name: str, *, batch: int) -> list[bool
     questions = read_exam(name, folder).select(GRADED[name])
     prompts = [prompt_ids(tokenizer, question.text) for question in questions]
     options = [
-        [tokenizer(option, add_special_tokens=False)["input_ids"] for option in question.options]
+        [tokenizer(f" {option}", add_special_tokens=False)["input_ids"] for option in question.options]
         for question in questions
     ]
     chosen = option_likelihood(model, prompts, options, batch=batch).argmax(axis=1)

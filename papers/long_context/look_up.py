@@ -189,6 +189,7 @@ def pretrain_reader(
             folder, texts=texts, chat_template="plain", architecture="ministral", seed=start, sliding_window=2, **sizes,
             intermediate_size=sizes["width"], initializer_range=1.4 / math.sqrt(sizes["width"]),
             layer_types=["sliding_attention", *["full_attention"] * (sizes["depth"] - 1)],
+            max_position_embeddings=max(4096, 7 * curriculum["longest"]),  # a document has seven tokens a fact
         )  # fmt: skip
         model, tokenizer = causal_lm.load(folder, device=device)
         _mix_neighbours(model, seed=start)
