@@ -43,12 +43,7 @@ CHAT_TEMPLATES = {
         "{% else %}{{ bos_token }}{{ message['content'] }}{% endif %}{% endfor %}",
     ),
 }
-ARCHITECTURES = (
-    "llama",
-    "ministral",
-    "qwen3",
-    "mixtral",
-)  # AutoTokenizer takes a tokenizer of ours for these (not for qwen2)
+ARCHITECTURES = ("llama", "ministral", "qwen3", "mixtral")  # AutoTokenizer takes ours for these (not for qwen2)
 _PIECE = r"\n|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]"  # a line break, a word, or one character of anything else (Chinese too)
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"  # written without spaces between
 

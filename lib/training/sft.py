@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib.data.files import one_line
 from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED, check_positions, encode_file
 from lib.training.loop import TrainingError
@@ -81,8 +82,14 @@ def _adapter(lora: dict[str, Any] | None, model):
     if odd := [*(set(keys[:2]) - set(lora)), *(set(lora) - set(keys))]:
         raise TrainingError(f"lora has a missing or unknown key '{min(odd)}'; its keys are {', '.join(keys)}")
     rank, targets, parameters = lora["rank"], lora["targets"], lora.get("parameters", [])
-    if type(rank) is not int or rank < 1 or isinstance(targets, str) or not [*targets, *parameters]:
-        raise TrainingError(f"lora has rank {rank!r}, targets {targets!r}; give a whole number above 0 and a list")
+    if (
+        type(rank) is not int
+        or rank < 1
+        or isinstance(targets, str)
+        or not [*targets, *parameters]
+        or lora.get("alpha") == 0
+    ):
+        raise TrainingError(f"lora is {lora}; give a whole rank and an alpha above 0, and a list of targets")
     names = [f".{name}" for name, _ in (*model.named_modules(), *model.named_parameters())]
     for target in (*targets, *parameters):
         if not any(name.endswith(f".{target}") for name in names):
@@ -192,8 +199,7 @@ def finetune(
     from trl import SFTConfig, SFTTrainer
 
     how = Fit(**fit)
-    lasts = [n for n in (how.steps, how.epochs) if n is not None]
-    if len(lasts) != 1 or lasts[0] <= 0:
+    if len(given := [n for n in (how.steps, how.epochs) if n is not None]) != 1 or given[0] <= 0:
         raise TrainingError("give either steps or epochs, above 0")
     model, tokenizer = causal_lm.load(
         checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
@@ -219,10 +225,13 @@ def finetune(
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)
-        trainer = SFTTrainer(
-            model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft,
-            callbacks=_callbacks(folder, tokenizer, how.keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
-        )  # fmt: skip
+        try:
+            trainer = SFTTrainer(
+                model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft,
+                callbacks=_callbacks(folder, tokenizer, how.keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
+            )  # fmt: skip
+        except (ValueError, TypeError) as error:
+            raise TrainingError(f"the fit cannot be set up ({one_line(error)[:200]}); change its settings") from error
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
         with less_housekeeping():

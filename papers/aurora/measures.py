@@ -48,6 +48,7 @@ def measure_model(
     replies = {
         language: _replies(model, tokenizer, made, language, longest=longest, batch=batch) for language in LANGUAGES
     }
+    told = [[one[key] for one in replies["B"]] for key in ("reply", "reference")]
     measured = {
         "match": {language: _mean(replies[language], "matches") for language in LANGUAGES},
         "correct": {
@@ -55,7 +56,8 @@ def measure_model(
             "B, told in B": _mean([one for one in replies["B"] if one["in_b"]], "correct"),
             "B, told in A only": _mean([one for one in replies["B"] if not one["in_b"]], "correct"),
         },
-        "text": text_scores([one["reply"] for one in replies["B"]], [one["reference"] for one in replies["B"]]),
+        "text": text_scores(*told),
+        "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
         "exams": {
             name: _exam(model, tokenizer, files / "exams" / FOLDERS[name], name, batch=batch) for name in FOLDERS
         },
