@@ -15,8 +15,8 @@ Sources: CT-RATE (huggingface.co/datasets/ibrahimhamamci/CT-RATE); BrgSA, prepro
 are (X, Y, Z) throughout, as in `lib.data.volumes`. Every reader raises `DataError`.
 """
 
-import ast
 import gzip
+import math
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.ct_rate_layout import (
+from lib.data.ct_rate_layout import (  # noqa: F401, some are for those who import this module
     CT_RATE_LABELS,
     CT_RATE_LT_LABELS,
     METADATA_COLUMNS,
@@ -41,33 +41,16 @@ from lib.data.ct_rate_layout import (
     write_prompts,
     write_training_json,
 )
-from lib.data.files import DataError, one_line, read_csv, write_atomic, write_csv
-from lib.data.volumes import TARGET_SHAPE, TARGET_SPACING, Geometry, preprocess_volume, slope_already_applied
-
-__all__ = [
-    "CT_RATE_LABELS",
-    "CT_RATE_LT_LABELS",
-    "METADATA_COLUMNS",
-    "REPORT_COLUMNS",
-    "VolumeName",
-    "images_by_report",
-    "labels_path",
-    "load_volume",
-    "metadata_path",
-    "parse_volume_name",
-    "read_labels",
-    "read_metadata",
-    "read_prompts",
-    "read_reports",
-    "read_stored",
-    "read_training_json",
-    "reports_path",
-    "volume_path",
-    "write_prompts",
-    "write_split",
-    "write_training_json",
-    "write_volume",
-]
+from lib.data.files import DataError, one_line, read_csv, to_number, write_atomic, write_csv
+from lib.data.volumes import (
+    AXIAL,
+    TARGET_SHAPE,
+    TARGET_SPACING,
+    Geometry,
+    check_volume,
+    preprocess_volume,
+    slope_already_applied,
+)
 
 
 def write_volume(
@@ -109,14 +92,17 @@ def write_volume(
         "XYSpacing": str([spacing[0], spacing[1]]),
         "ZSpacing": spacing[2],
         "ImagePositionPatient": str([float(value) for value in origin]),
-        "ImageOrientationPatient": str([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        "ImageOrientationPatient": str(list(AXIAL)),
         "RescaleIntercept": geometry.intercept,
         "RescaleSlope": geometry.slope,
     }
 
 
 def read_stored(root: Path, name: str, geometry: Geometry) -> np.ndarray:
-    """The numbers stored in a volume, (X, Y, Z). A header that repeats the metadata's rescale is not applied."""
+    """The numbers stored in a volume, (X, Y, Z). A header that repeats the metadata's rescale is not applied.
+
+    A `UserWarning` names a volume whose header turns the voxels otherwise than the metadata (identity: says nothing).
+    """
     import nibabel
 
     path = volume_path(root, name)
@@ -126,31 +112,46 @@ def read_stored(root: Path, name: str, geometry: Geometry) -> np.ndarray:
         nibabel.wrapstruct.WrapStructError,
     )
     try:
-        proxy = nibabel.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes())).dataobj
+        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes()))
+        axes, proxy = "".join(map(str, nibabel.aff2axcodes(image.affine))), image.dataobj
+        if geometry.axial and axes != "LPS" and not np.array_equal(image.affine, np.eye(4)):
+            warnings.warn(f"{path}: its header says axes {axes}, its metadata LPS; it is read as stored", stacklevel=3)
         # Releases differ: the header says 1 and 0, or what the metadata says. Any other scaling packs the file.
         same = proxy.slope == geometry.slope and proxy.inter == geometry.intercept
         return proxy.get_unscaled() if same else np.asanyarray(proxy)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; download it or take {name} out of the list.") from None
-    except (OSError, EOFError, zlib.error, ValueError, *header_errors) as error:
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, MemoryError, OverflowError, *header_errors) as error:
         raise DataError(
             f"{path} is not a readable NIfTI volume ({one_line(error)}); fetch or generate it again."
         ) from error
 
 
+def _listed(text: str, count: int) -> tuple[float, ...]:
+    """The finite numbers of "[0.7, 0.7]", in their order; ValueError for other texts, a set or a dictionary too."""
+    text = text.strip()
+    numbers = tuple(to_number(part.strip(" '")) for part in text[1:-1].split(","))
+    if text[:1] + text[-1:] not in ("[]", "()") or len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{text!r} is no list of {count} numbers")
+    return numbers
+
+
 def _geometry(row: Mapping[str, str], *, name: str) -> Geometry:
     try:
-        x, y = ast.literal_eval(row["XYSpacing"])
-        spacing = (float(x), float(y), float(row["ZSpacing"]))
-        slope, intercept = float(row["RescaleSlope"]), float(row["RescaleIntercept"])
-    except (TypeError, ValueError, SyntaxError):
+        spacing = (*_listed(row["XYSpacing"], 2), to_number(row["ZSpacing"]))
+        slope, intercept = to_number(row["RescaleSlope"]), to_number(row["RescaleIntercept"])
+    except ValueError:
         columns = ("XYSpacing", "ZSpacing", "RescaleSlope", "RescaleIntercept")
         told = ", ".join(f"{column} {row[column]!r}" for column in columns)
         raise DataError(
             f'{name}: {told} are not spacings in mm and a rescale; write them like "[0.7, 0.7]", 1.5, 1 and -1024, or '
             "take the row out."
         ) from None
-    return Geometry(spacing, slope, intercept, name=name)
+    try:
+        orientation = _listed(row["ImageOrientationPatient"], 6)
+    except ValueError:
+        orientation = None
+    return Geometry(spacing, slope, intercept, orientation, name=name)
 
 
 def load_volume(
@@ -167,11 +168,10 @@ def load_volume(
     volume that is in HU already is not rescaled again and a `UserWarning` names it. `DataError` names the file when it
     is missing, cut off, not gzip, not 3D or has NaN voxels.
     """
-    slope, intercept = geometry.slope, geometry.intercept
-    stored = read_stored(root, name, geometry)
-    if stored.ndim == 3 and slope_already_applied(stored, slope=slope, intercept=intercept):
+    slope, intercept, place = geometry.slope, geometry.intercept, str(volume_path(root, name))
+    stored = check_volume(read_stored(root, name, geometry), name=place)
+    if slope_already_applied(stored, slope=slope, intercept=intercept):
         warnings.warn(f"{name} is in HU already: slope {slope:g}, intercept {intercept:g} not applied", stacklevel=2)
-    place = str(volume_path(root, name))
     return preprocess_volume(stored, geometry, target_spacing=target_spacing, shape=shape, name=place)
 
 
@@ -191,9 +191,20 @@ def write_split(
 
 
 def read_metadata(path: Path) -> dict[str, Geometry]:
-    """VolumeName -> its geometry, in file order; `DataError` names file and volume (NaN, zero, text)."""
+    """VolumeName -> its geometry, in file order; `DataError` names file and volume (NaN, zero, text).
+
+    One `UserWarning` names the volumes that are not `axial`: none is turned, so their left and right may be exchanged.
+    """
     table = read_csv(path, columns=METADATA_COLUMNS[1:], key="VolumeName")
-    return {name: _geometry(row, name=f"{path}, {name}") for name, row in table.to_dict("index").items()}
+    found = {name: _geometry(row, name=f"{path}, {name}") for name, row in table.to_dict("index").items()}
+    turned = [name for name, geometry in found.items() if not geometry.axial]
+    _warn_of(turned, f"{path}: ImageOrientationPatient is not {list(AXIAL)}, and no volume is turned, in")
+    return found
+
+
+def _warn_of(names: Sequence[str], what: str) -> None:
+    if names:
+        warnings.warn(f"{what} {len(names)} volumes: {', '.join(names[:5])}{' ...' * (len(names) > 5)}", stacklevel=3)
 
 
 def read_labels(path: Path, labels: Sequence[str] | None = None) -> pd.DataFrame:
@@ -217,6 +228,12 @@ def read_reports(path: Path) -> pd.DataFrame:
 
 
 def images_by_report(reports: pd.DataFrame) -> dict[str, list[str]]:
-    """Unique report text (findings, a space, impression) -> its VolumeNames: reconstructions share their scan's."""
+    """Unique report text (findings, a space, impression) -> its VolumeNames: reconstructions share their scan's.
+
+    Volumes without a word of report are left out, and a `UserWarning` counts them: they would all share one.
+    """
     text = (reports["Findings_EN"] + " " + reports["Impressions_EN"]).str.strip()
+    blank = list(text.index[text == ""])
+    _warn_of(blank, "neither findings nor impression, hence left out:")
+    text = text.drop(blank)
     return {report: list(names) for report, names in text.groupby(text, sort=False).groups.items()}

@@ -126,7 +126,7 @@ def read_training_json(path: Path) -> dict[str, dict[str, dict[str, list[str]]]]
     """The training JSON, one entry per unique report, as `write_training_json` takes it.
 
     Images become bare VolumeNames, as the released files list the authors' own folders. `DataError` names the report
-    for a wrong key, no image, no statement, or a volume listed twice.
+    for a wrong key, a blank report, no image, no statement, or a volume listed twice.
     """
     content = read_json(path)
     seen: dict[str, str] = {}
@@ -140,6 +140,8 @@ def read_training_json(path: Path) -> dict[str, dict[str, dict[str, list[str]]]]
             raise DataError(f"{path}: {split!r} must map each report to its images and statements; regenerate it.")
         for report, entry in reports.items():
             where = f"{path}, {split}, report {report[:60]!r}"
+            if not report.strip():
+                raise DataError(f"{where} is blank, so its volumes share no report; take it out.")
             if not isinstance(entry, dict) or set(entry) != {"images", "processed_report"}:
                 keys = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
                 raise DataError(f"{where}: keys must be 'images' and 'processed_report', found {keys}; rename them.")

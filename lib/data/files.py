@@ -15,6 +15,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 ABSENT = "does not exist; download or generate it first."
 
 
@@ -34,9 +36,13 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes `content` beside `path`, then renames: a killed writer leaves the old file or none, never half a one."""
     path = Path(path)
+    try:
+        content = content.encode() if isinstance(content, str) else content
+    except UnicodeEncodeError:
+        raise DataError(f"{path} cannot hold half of a surrogate pair, which is no character; remove it.") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -58,6 +64,8 @@ def read_csv(path: Path, *, columns: Iterable[str] = (), key: str | None = None)
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             lines = [(reader.line_num, fields) for fields in reader if fields]
+            if any("\0" in field for _, fields in lines for field in fields):
+                raise csv.Error("it holds NUL, as a disk leaves where nothing was written")
     except FileNotFoundError:
         raise DataError(f"{path} {ABSENT}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -92,7 +100,7 @@ def write_csv(path: Path, table: pd.DataFrame, *, key: str | None = None) -> Non
     """`table` as :func:`read_csv` reads it; `key` names its index, which is otherwise left out."""
     if key is not None and key not in table.columns:
         table = table.rename_axis(index=key).reset_index()
-    write_atomic(path, table.to_csv(index=False, lineterminator="\n").encode())
+    write_atomic(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def positions(table: pd.DataFrame, keys: Iterable[str], path: Path) -> dict[str, int]:
@@ -108,6 +116,13 @@ def positions(table: pd.DataFrame, keys: Iterable[str], path: Path) -> dict[str,
     return position
 
 
+def to_number(text: str) -> float:
+    """A decimal number; ValueError for "1_5" and the digits of other scripts too, which `float` alone takes for 15."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"{text!r} is no decimal number")
+    return float(text)
+
+
 def to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
     """All cells of :func:`read_csv` as float64 (N, K).
 
@@ -117,7 +132,7 @@ def to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
     for k, column in enumerate(table.columns):
         for i, text in enumerate(table[column]):
             try:
-                values[i, k] = float(text)
+                values[i, k] = to_number(text)
             except ValueError:
                 values[i, k] = math.nan
             if not math.isfinite(values[i, k]):
@@ -130,27 +145,27 @@ def to_numbers(table: pd.DataFrame, path: Path) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------------- JSON and JSON lines
 class _Repeated(dict):
-    """A JSON object in which a key occurs twice; told when the place that holds it is known."""
-
-    key = ""
+    """The key that a JSON object holds more than once; told when the place of the object is known."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) == len(pairs):
-        return content
-    repeated = _Repeated(content)
-    keys = [key for key, _ in pairs]
-    repeated.key = max(keys, key=keys.count)
-    return repeated
+    content, keys = dict(pairs), [key for key, _ in pairs]
+    return content if len(content) == len(keys) else _Repeated({max(keys, key=keys.count): None})
 
 
-def _refuse_repeats(content: Any, place: str) -> None:
-    if isinstance(content, _Repeated):
-        raise DataError(f"{place} has the key {content.key[:60]!r} more than once; keep one of them.")
-    if isinstance(content, (dict, list)):
-        for one in content.values() if isinstance(content, dict) else content:
-            _refuse_repeats(one, place)
+def _check_content(content: Any, place: str) -> None:
+    """Refuses, at any depth, an object with two equal keys and a text or key with half of a surrogate pair."""
+    waiting = [("", content)]
+    while waiting:  # not recursive: the parser may go deeper than a Python function
+        key, one = waiting.pop()
+        if isinstance(one, _Repeated):
+            raise DataError(f"{place} has the key {next(iter(one))[:60]!r} more than once; keep one of them.")
+        if isinstance(one, dict):
+            waiting += [pair for name, value in one.items() for pair in ((name, name), (name, value))]
+        elif isinstance(one, list):
+            waiting += [(key, value) for value in one]
+        elif isinstance(one, str):
+            check_text(one, place, key)
 
 
 def _text_of(path: Path) -> str:
@@ -165,36 +180,40 @@ def _text_of(path: Path) -> str:
 def _parse(text: str, place: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_object)
-    except (json.JSONDecodeError, RecursionError) as error:
-        why = f"{one_line(error)}; it was cut off or edited"
-        raise DataError(f"{place} is not JSON ({why}); fetch or generate it again.") from None
+    except (ValueError, RecursionError) as error:
+        why = "a number has thousands of digits" if "integer string" in str(error) else one_line(error)
+        raise DataError(f"{place} is not JSON ({why}); it was cut off or edited, fetch or generate it again.") from None
 
 
 def read_json(path: Path, *, holds: type[dict] | type[list] = dict) -> Any:
     """The object, or with ``holds=list`` the list of at least one row, that a JSON file holds.
 
-    Raises :class:`DataError` for anything else, and for an object with two equal keys, naming the row (from 1) it is in.
+    Raises :class:`DataError` for anything else and, at any depth, for two equal keys of an object and half of a
+    surrogate pair, naming the row (from 1) it is in.
     """
     content = _parse(_text_of(path), str(path))
     if not isinstance(content, holds):
         wanted = "an object" if holds is dict else "a list of rows; JSON lines go to the ShareGPT or messages reader"
         raise DataError(f"{path} holds a {type(content).__name__}, not {wanted}: fetch or generate it again.")
     if holds is dict:
-        _refuse_repeats(content, str(path))
+        _check_content(content, str(path))
     elif not content:
         raise DataError(f"{path} holds no row; it was probably cut off, fetch or generate it again.")
     else:
         for number, row in enumerate(content, start=1):
-            _refuse_repeats(row, f"{path}, row {number}")
+            _check_content(row, f"{path}, row {number}")
     return content
 
 
 def write_json(path: Path, content: object) -> None:
-    write_atomic(path, json.dumps(content, ensure_ascii=False, indent=1).encode())
+    write_atomic(path, json.dumps(content, ensure_ascii=False, indent=1))
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """``(place, record)`` of each line, `place` naming file and line; at least one line, no blank ones between."""
+    """``(place, record)`` of each line, `place` naming file and line; at least one line, no blank ones between.
+
+    UTF-8 with or without byte order mark; every record is checked as in :func:`read_json`, its keys and types are not.
+    """
     lines = _text_of(path).rstrip().split("\n")  # not splitlines: U+2028 is a letter inside a text
     if lines == [""]:
         raise DataError(f"{path} holds no row; it was probably cut off, fetch or generate it again.")
@@ -203,12 +222,12 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         if not line.strip():
             raise DataError(f"{place} is blank; every line must be one row: delete it or fetch the file again.")
         record = _parse(line, place)
-        _refuse_repeats(record, place)
+        _check_content(record, place)
         yield place, record
 
 
 def write_json_lines(path: Path, records: Iterable[Any]) -> None:
-    write_atomic(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+    write_atomic(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def check_keys(record: Any, place: str, *, required: Sequence[str], optional: Sequence[str] = ()) -> None:
@@ -230,5 +249,5 @@ def check_text(value: Any, place: str, key: str) -> None:
     """Raises :class:`DataError` unless `value` is text that a file can hold (no half of a surrogate pair)."""
     if not isinstance(value, str):
         raise DataError(f'{place}: {key!r} is a {type(value).__name__}, not text; give a string, "" for none.')
-    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not value.isascii() and _SURROGATE.search(value):
         raise DataError(f"{place}: {key!r} holds half of a surrogate pair, which is no character; remove it.")

@@ -27,6 +27,8 @@ HU_WINDOW = (-1000.0, 1000.0)
 TARGET_SPACING = (1.5, 1.5, 3.0)  # mm, (x, y, z)
 TARGET_SHAPE = (256, 256, 128)  # voxels, (x, y, z)
 MEAN, STD = 0.4978, 0.2449  # BrgSA reuses the constants of its chest radiographs
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # DICOM's cosines: x to the patient's left, y to the back, hence z to the head
+_LARGEST = 1e9  # no CT number; a product of such numbers is still finite in float32
 _SAMPLED_VOXELS = 100_000  # enough to see whether a volume has air and soft tissue
 
 
@@ -41,36 +43,44 @@ def _check_spacing(spacing: Sequence[float], *, name: str) -> tuple[float, float
 class Geometry:
     """Spacing (x, y, z) in mm and the rescale to HU, slope * stored + intercept, checked here and nowhere else.
 
-    `DataError` naming `name` for a spacing that is not three positive finite numbers, a slope that is 0 and anything
-    not finite. Orientation plays no part: the grids of input and output share it.
+    `orientation`: cosines of the x and the y axis in DICOM's LPS frame, None where not told. No volume is turned, so
+    readers warn of those that are not `axial`. `DataError` naming `name` for a spacing that is not three positive
+    finite numbers, a slope that is 0 and anything not finite.
     """
 
     spacing: tuple[float, float, float]
     slope: float = 1.0
     intercept: float = 0.0
+    orientation: tuple[float, ...] | None = AXIAL
     name: InitVar[str] = "the volume"
 
     def __post_init__(self, name: str):
         object.__setattr__(self, "spacing", _check_spacing(self.spacing, name=name))
-        if not (math.isfinite(self.slope) and self.slope != 0 and math.isfinite(self.intercept)):
+        if not (0 < abs(self.slope) < _LARGEST and abs(self.intercept) < _LARGEST):
             raise DataError(
                 f"{name}: slope {self.slope} and intercept {self.intercept} must be finite, slope not 0; fix its metadata."
             )
 
+    @property
+    def axial(self) -> bool:
+        """Whether the voxels lie as in `AXIAL`, up to a tilt."""
+        return self.orientation is not None and tuple(map(round, self.orientation)) == AXIAL
+
 
 def check_volume(stored: np.ndarray, *, name: str = "the volume") -> np.ndarray:
-    """`stored` as a non-empty finite real array (X, Y, Z); `DataError` naming `name` otherwise."""
+    """`stored` as a non-empty finite real array (X, Y, Z); `DataError` naming `name` otherwise. Before any arithmetic."""
     stored = np.asarray(stored)
     if stored.ndim != 3 or 0 in stored.shape:
         raise DataError(f"{name}: shape {stored.shape} is not a volume (X, Y, Z); export one 3D series per file.")
     if not np.issubdtype(stored.dtype, np.floating) and not np.issubdtype(stored.dtype, np.integer):
         raise DataError(f"{name}: voxels of type {stored.dtype} are not CT numbers; export the file as int16.")
-    if np.issubdtype(stored.dtype, np.floating):
-        finite = np.isfinite(stored)
-        if not finite.all():
-            index = tuple(int(i) for i in np.argwhere(~finite)[0])
-            count = stored.size - np.count_nonzero(finite)
-            raise DataError(f"{name}: {count} voxels are NaN or infinite, first at (x, y, z) {index}; fetch it again.")
+    if np.issubdtype(stored.dtype, np.floating) and not max(-float(stored.min()), float(stored.max())) < _LARGEST:
+        wrong = ~(np.abs(stored.astype(np.float64)) < _LARGEST)  # min and max hand NaN on
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        count = np.count_nonzero(wrong)
+        raise DataError(
+            f"{name}: {count} voxels are NaN or infinite, first at (x, y, z) {index} (1e9 counts as such); fetch it again."
+        )
     return stored
 
 

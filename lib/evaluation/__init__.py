@@ -17,10 +17,23 @@ class EvaluationError(ValueError):
     """Labels, scores, vectors or maps that cannot be evaluated as they are."""
 
 
-def finite(values: ArrayLike, name: str, *, ndim: int) -> np.ndarray:
-    """``values`` as a float64 array of ``ndim`` axes; raises ``EvaluationError`` at the first nan or infinity."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != ndim:
+def numbers(values: ArrayLike, name: str) -> np.ndarray:
+    """``values`` as a float64 array; ``EvaluationError`` for text, complex or masked numbers and rows of unequal length."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biufO" or np.ma.is_masked(values):
+            raise TypeError(f"{array.dtype} or masked entries")
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EvaluationError(
+            f"{name} are not numbers in equal rows ({error}); map words, fill or drop them."
+        ) from None
+
+
+def finite(values: ArrayLike, name: str, *, ndim: int | None = None) -> np.ndarray:
+    """``values`` as a float64 array of ``ndim`` axes, if given; raises ``EvaluationError`` at the first nan or infinity."""
+    array = numbers(values, name)
+    if ndim is not None and array.ndim != ndim:
         raise EvaluationError(f"{name} has shape {array.shape}; an array with {ndim} axes is needed: reshape it.")
     if not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -30,7 +43,7 @@ def finite(values: ArrayLike, name: str, *, ndim: int) -> np.ndarray:
 
 def labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """``(labels bool (N, C), scores float64 (N, C))``; raises ``EvaluationError`` unless labels are 0/1 and fit."""
-    values, checked = np.asarray(labels, dtype=np.float64), finite(scores, "scores", ndim=2)
+    values, checked = numbers(labels, "labels"), finite(scores, "scores", ndim=2)
     if values.shape != checked.shape:
         raise EvaluationError(
             f"labels have shape {values.shape}, scores {checked.shape}; both must be (rows, classes): join them by id."
@@ -46,15 +59,20 @@ def labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray,
     return values == 1, checked
 
 
+def directions(values: ArrayLike, name: str) -> np.ndarray:
+    """``values`` as float64 ``(N, d)``; ``EvaluationError`` names a row of length zero, which has no direction."""
+    array = finite(values, name, ndim=2)
+    zero = np.flatnonzero(~array.any(axis=1))
+    if zero.size:
+        raise EvaluationError(f"{name}[{zero[0]}] is the zero vector and has no direction; drop that row.")
+    return array
+
+
 def paired_vectors(image: ArrayLike, text: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two float64 ``(N, d)`` arrays, row i of one belonging to row i of the other, none of length zero."""
-    first, second = finite(image, "image", ndim=2), finite(text, "text", ndim=2)
+    first, second = directions(image, "image"), directions(text, "text")
     if first.shape != second.shape:
         raise EvaluationError(f"image has shape {first.shape} and text {second.shape}; row i of both must be one pair.")
-    for name, vectors in (("image", first), ("text", second)):
-        zero = np.flatnonzero(~vectors.any(axis=1))
-        if zero.size:
-            raise EvaluationError(f"{name}[{zero[0]}] is the zero vector and has no direction; drop that pair.")
     return first, second
 
 

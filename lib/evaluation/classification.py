@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lib.evaluation import EvaluationError, labels_and_scores
+from lib.evaluation import EvaluationError, labels_and_scores, numbers
 
 BLOCK = 64  # resamples worked on at once: 64 x 3,630 counts of 4 bytes stay in the second-level cache
 OVERALL_AVERAGED = "overall (mean of columns)"
@@ -169,7 +169,7 @@ def summarise_bootstrap(samples: ArrayLike, *, names: Sequence[str]) -> pd.DataF
     ``low`` and ``high`` are averaged class intervals, usually far wider than an interval of the macro average. That one
     is ``overall (macro average)``: the mean over defined classes within each resample, then summarised.
     """
-    values = np.asarray(samples, dtype=np.float64)
+    values = numbers(samples, "samples")
     if values.ndim != 2 or not values.size or len(names) != values.shape[1]:
         raise EvaluationError(
             f"samples of shape {np.shape(samples)} with {len(names)} names; give one name a class column."

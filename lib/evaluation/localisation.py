@@ -175,10 +175,10 @@ def cumulative_mask_iou(predicted: Sequence[ArrayLike | None], truth: Sequence[A
         raise EvaluationError(f"{len(predicted)} predicted and {len(truth)} true masks; give one prediction a case.")
     intersections, unions = [], []
     for case, (guess, mask) in enumerate(zip(predicted, truth, strict=True)):
-        real = np.asarray(mask).astype(bool)
+        real = finite(mask, f"case {case}: the true mask").astype(bool)
         if not real.any():
             raise EvaluationError(f"case {case}: the true mask is empty; drop cases without the finding.")
-        found = np.zeros_like(real) if guess is None else np.asarray(guess).astype(bool)
+        found = np.zeros_like(real) if guess is None else finite(guess, f"case {case}: the mask").astype(bool)
         if found.shape != real.shape:
             raise EvaluationError(
                 f"case {case}: masks of shape {found.shape} and {real.shape}; bring them to one grid."

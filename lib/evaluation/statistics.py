@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation import EvaluationError, finite
+from lib.evaluation import EvaluationError, finite, numbers
 
 CONFIDENCE = 0.95
 MOST_FLIPS = 22  # 2^22 sums: 32 MB
@@ -51,7 +51,7 @@ def paired_difference(
     from scipy.stats import norm, t
 
     values = finite(treatment, "treatment", ndim=1)
-    base = np.asarray(baseline, dtype=np.float64)
+    base = numbers(baseline, "baseline")
     base = finite(np.full(values.shape, base) if base.ndim == 0 else base, "baseline", ndim=1)
     if len(values) != len(base):
         raise EvaluationError(

@@ -17,6 +17,7 @@ import pandas as pd
 
 from lib.data import ct_rate
 from lib.data.chest_ct import world as chest_ct_world
+from lib.data.files import DataError
 from lib.workflow.session import Run
 from papers.brgsa import prepare as prepared
 from papers.brgsa import rad_chestct
@@ -75,13 +76,31 @@ def trees(run: Run, settings: dict[str, Any]) -> dict[str, Path]:
     return found
 
 
+def _rows(table: pd.DataFrame, names: list[str], path: Path) -> pd.DataFrame:
+    """The rows of `names`, in this order; `DataError` names the first volume without one."""
+    missing = [name for name in names if name not in table.index]
+    if missing:
+        raise DataError(f"{path} has no row for {missing[0]} ({len(missing)} of {len(names)} volumes); add them.")
+    return table.loc[names]
+
+
 def internal_test(tree: Path, folder: Path) -> TestSet:
-    """The internal test set: CT-RATE's validation split, with its frequent and its long-tail findings."""
+    """The internal test set: CT-RATE's validation split, with its frequent and its long-tail findings.
+
+    `DataError` names a volume that a table lacks, or whose report is blank: retrieval and gap need each one's text.
+    """
     _, names = prepared.read_volumes(folder)
-    frequent = ct_rate.read_labels(ct_rate.labels_path(tree, "valid"), ct_rate.CT_RATE_LABELS).loc[names]
-    tail = ct_rate.read_labels(chest_ct_world.lt_labels_path(tree, "valid"), ct_rate.CT_RATE_LT_LABELS).loc[names]
-    reports = ct_rate.read_reports(ct_rate.reports_path(tree, "valid")).loc[names]
+    path, rare = ct_rate.labels_path(tree, "valid"), chest_ct_world.lt_labels_path(tree, "valid")
+    frequent = _rows(ct_rate.read_labels(path, ct_rate.CT_RATE_LABELS), names, path)
+    tail = _rows(ct_rate.read_labels(rare, ct_rate.CT_RATE_LT_LABELS), names, rare)
+    path = ct_rate.reports_path(tree, "valid")
+    reports = _rows(ct_rate.read_reports(path), names, path)
     text = (reports["Findings_EN"] + " " + reports["Impressions_EN"]).str.strip()
+    if (text == "").any():
+        blank = list(text.index[text == ""])
+        raise DataError(
+            f"{path}: {len(blank)} reports are blank, first that of {blank[0]}; take these volumes out of the metadata."
+        )
     patients = [ct_rate.parse_volume_name(name).patient_id for name in names]
     return TestSet(names, patients, list(text), frequent, tail, folder, tree)
 
@@ -89,4 +108,5 @@ def internal_test(tree: Path, folder: Path) -> TestSet:
 def external_test(tree: Path, folder: Path, labels: str) -> TestSet:
     """The external test set: RAD-ChestCT, without reports."""
     _, names = prepared.read_volumes(folder)
-    return TestSet(names, names, [], rad_chestct.read_labels(tree / labels).loc[names], None, folder, tree)
+    table = _rows(rad_chestct.read_labels(tree / labels), names, tree / labels)
+    return TestSet(names, names, [], table, None, folder, tree)

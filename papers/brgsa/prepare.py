@@ -9,6 +9,7 @@ Used by the BrgSA study; each function fills one cached artefact.
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -78,10 +79,16 @@ def sentences(report: str) -> list[str]:
 
 
 def write_pairs(folder: Path, *, training_json: Path, split: str, prepared: Path, raw: bool = False) -> None:
-    """Pairs of one training JSON: statements are the summary's, or the report's own sentences with ``raw``."""
+    """Pairs of one training JSON: statements are the summary's, or the report's own sentences with ``raw``.
+
+    A report without a sentence to learn from ("Normal.") is left out, and a `UserWarning` counts them; `DataError` when
+    no pair is left, and for a split or a volume that is not there.
+    """
     content = ct_rate.read_training_json(training_json)
+    if split not in content:
+        raise DataError(f"{training_json} has no split {split!r} (it has {', '.join(content)}); summarise that split.")
     row_of = {name: row for row, name in enumerate(json.loads((prepared / NAMES).read_text()))}
-    pairs = []
+    pairs, silent = [], []
     for report, entry in content[split].items():
         images = [Path(image).name for image in entry["images"]]
         missing = [image for image in images if image not in row_of]
@@ -90,13 +97,24 @@ def write_pairs(folder: Path, *, training_json: Path, split: str, prepared: Path
                 f"{training_json}: {missing[0]} is not among the prepared volumes; prepare its split first."
             )
         statements = sentences(report) if raw else entry["processed_report"]
+        if not statements:
+            silent.append(report)
+            continue
         pairs.append({"rows": [row_of[image] for image in images], "statements": statements})
+    told = f"{training_json}, {split}: {len(silent)} of {len(content[split])} reports have no sentence of two words"
+    if not pairs:
+        raise DataError(f"{told}, such as {''.join(silent[:1])[:40]!r}; take the summaries or other reports.")
+    if silent:
+        warnings.warn(f"{told} and are left out, such as {silent[0][:40]!r}", stacklevel=2)
     write_json(folder / PAIRS, pairs)
 
 
 def write_summaries(folder: Path, *, tree: Path, split: str, summariser: Callable[[str], list[str]]) -> None:
     """``training.json``: every unique report of a split with its volumes and what ``summariser`` makes of it."""
-    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(tree, split)))
+    path = ct_rate.reports_path(tree, split)
+    reports = ct_rate.images_by_report(ct_rate.read_reports(path))
+    if not reports:
+        raise DataError(f"{path}: every report is blank; fetch or generate the reports again.")
     key = "val" if split == "valid" else split
     entries = {text: {"images": names, "processed_report": summariser(text)} for text, names in reports.items()}
     ct_rate.write_training_json(folder / "training.json", {key: entries})

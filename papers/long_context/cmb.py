@@ -101,10 +101,12 @@ def _answer(answer: Any, place: str, *, options: dict[str, str], question_type: 
 
 def _checked(record: Any, place: str, *, required: Sequence[str], optional: Sequence[str] = ()) -> None:
     check_keys(record, place, required=required, optional=optional)
-    for key in (*_NAMES, "question_type", *(key for key in ("question", "explanation") if key in record)):
+    for key in (*_NAMES, "question_type", *(["question"] if "question" in required else [])):
         check_text(record[key], place, key)
     if not record.get("question", "?").strip():
-        raise DataError(f"{place}: 'question' is blank; complete it or take the question out.")
+        raise DataError(f"{place} has a blank question; write it or take the row out.")
+    if record.get("explanation") is not None:
+        check_text(record["explanation"], place, "explanation")
     if record["exam_type"] not in EXAM_TYPES:
         raise DataError(
             f"{place}: the exam type {record['exam_type'][:20]!r} is none of {', '.join(EXAM_TYPES)}; correct it."
@@ -190,12 +192,13 @@ def read_knowledge(path: Path) -> dict[str, Knowledge]:
         check_keys(record, place, required=("id", "knowledge"), optional=("distractors",))
         check_text(record["knowledge"], place, "knowledge")
         others = record.get("distractors", [])
-        if not isinstance(others, list) or not record["knowledge"].strip():
-            raise DataError(f"{place}: give a passage as 'knowledge' and a list of passages as 'distractors'.")
-        for text in others:
-            check_text(text, place, "distractors")
-            if not text.strip():
-                raise DataError(f"{place} has a blank distractor, which is no passage; take it out.")
+        if isinstance(others, list):
+            for text in others:
+                check_text(text, place, "distractors")
+        if not isinstance(others, list) or not all(text.strip() for text in (record["knowledge"], *others)):
+            raise DataError(
+                f"{place}: give a passage as 'knowledge' and a list of passages as 'distractors', none blank."
+            )
         id = _id(record, place, seen)
         found[id] = Knowledge(id, record["knowledge"], tuple(others))
     return found

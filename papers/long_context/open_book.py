@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.data.files import DataError
+from lib.data.files import DataError, read_json
 from lib.evaluation import EvaluationError, exam_prompts, exams
 from lib.models import causal_lm
 from papers.long_context import cmb, cmb_scoring
@@ -141,7 +141,9 @@ def load(model: Path | str, *, device: str = "cpu", dtype: str = "float32"):
     """A checkpoint, or a PEFT adapter on the base it names."""
     about = Path(model) / "adapter_config.json"
     if about.is_file():
-        base = json.loads(about.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = read_json(about).get("base_model_name_or_path")
+        if not isinstance(base, str) or not base.strip():
+            raise DataError(f"{about} names no base model under 'base_model_name_or_path'; save the adapter again.")
         return causal_lm.load(base, adapter=model, device=device, dtype=dtype)
     return causal_lm.load(model, device=device, dtype=dtype)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.data.files import DataError, read_csv
+from lib.data.files import DataError, read_csv, to_number
 
 BENCHMARKS = ("C-Eval", "CMMLU", "MMLU", "AGIEval", "GAOKAO", "GSM8K", "MATH")
 
@@ -81,7 +81,7 @@ def _read_one(path: Path) -> pd.DataFrame:
     scores = []
     for line, dataset, text in zip(table.index, table["dataset"], table[model], strict=True):
         try:
-            score = np.nan if text == "-" else float(text)
+            score = np.nan if text == "-" else to_number(text)
         except ValueError:
             score = -1.0
         if not (np.isnan(score) and text == "-") and not 0 <= score <= 100:

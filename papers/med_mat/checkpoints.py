@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.data.files import read_json
 from lib.models import ModelError
 from lib.models.multimodal_lm import GRID, SIDE, MultimodalLM
 
@@ -120,7 +121,7 @@ class TinyCheckpoint:
         from safetensors.torch import load_file
 
         try:
-            settings = json.loads((folder / CONFIG).read_text())
+            settings = read_json(folder / CONFIG)
             words = settings.pop("words")
             model = MultimodalLM(**settings)
             model.load_state_dict(load_file(folder / "model.safetensors"))

@@ -165,12 +165,21 @@ def test_a_tree_that_does_not_exist_is_told(cache, tmp_path):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a bare KeyError of pandas, not a sentence")
 def test_a_volume_without_a_label_row_is_told(study, tmp_path):
     tree = shutil.copytree(study.valid.tree, tmp_path / "short")
     path = ct_rate.labels_path(tree, "valid")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(DataError, match=rf"valid_predicted_labels\.csv.*{study.valid.names[-1]}"):
+        brgsa.prepare(begin(valid=tree))
+
+
+def test_a_test_volume_with_a_blank_report_is_told(study, tmp_path):
+    tree = shutil.copytree(study.valid.tree, tmp_path / "blank")
+    path, name = ct_rate.reports_path(tree, "valid"), study.valid.names[2]
+    reports = ct_rate.read_reports(path)
+    reports.loc[name] = ("", " ")
+    reports.reset_index().to_csv(path, index=False)
+    with pytest.raises(DataError, match=rf"validation_reports\.csv: 1 reports are blank, first that of {name}; take"):
         brgsa.prepare(begin(valid=tree))
 
 

@@ -65,6 +65,8 @@ QUESTION_FAULTS = {
     "has 1 options": lambda row: row.update(option={"A": "x", "B": " "}),
     "no usable 'id'": lambda row: row.update(id=None),
     "repeats the id 1": lambda row: row.update(id=1),
+    "has a blank question": lambda row: row.update(question=" "),
+    "'explanation' is a int": lambda row: row.update(explanation=1),
     "'option' is a list": lambda row: row.update(option=["x"]),
 }
 
@@ -111,9 +113,10 @@ def test_knowledge_round_trip_and_faults(tmp_path):
     edit(path, lambda rows: rows[1].update(id="1"))
     with pytest.raises(DataError, match="row 2 repeats the id 1"):
         cmb.read_knowledge(path)
-    path.write_text(json.dumps([{"id": "1", "knowledge": " "}]))
-    with pytest.raises(DataError, match="row 1: give a passage"):
-        cmb.read_knowledge(path)
+    for row in ({"knowledge": " "}, {"knowledge": "a", "distractors": [""]}, {"knowledge": "a", "distractors": "b"}):
+        path.write_text(json.dumps([{"id": "1", **row}]))
+        with pytest.raises(DataError, match="row 1: give a passage"):
+            cmb.read_knowledge(path)
 
 
 def test_an_explanation_as_knowledge_does_not_give_the_letter_away():

@@ -220,20 +220,29 @@ def load_subset(root: Path, no: str, *, registry: Registry, missing: str = "stop
 
 
 def read_image(root: Path, one: Record) -> np.ndarray:
-    """The image of a row: (H, W) or (H, W, 3) uint8; more than 8 bits a pixel are scaled to the image's own range.
+    """The image of a row, upright: (H, W) or (H, W, 3) uint8; more than 8 bits a pixel are scaled to its own range.
 
-    Raises :class:`DataError` for a file that is no image or not all of one.
+    Upright: turned as its EXIF says, as every viewer shows it. Raises :class:`DataError` for a file that is no image or
+    not all of one, for several frames, and for pixels that are NaN or infinite.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     path = Path(root) / one.image
     try:
         with Image.open(path) as picture:
+            if getattr(picture, "n_frames", 1) > 1:
+                raise DataError(f"{path} holds {picture.n_frames} frames; save the one that the question means.")
+            ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith(("I", "F")):  # PIL would cut such radiographs off at 255
                 deep = np.asarray(picture, np.float64)
+                if not np.isfinite(deep).all():
+                    wrong = np.count_nonzero(~np.isfinite(deep))
+                    raise DataError(f"{path} has {wrong} pixels that are NaN or infinite; mend or leave out the image.")
                 return np.uint8(np.round(255 * (deep - deep.min()) / max(np.ptp(deep), 1e-9)))
             return np.asarray(picture.convert("L" if picture.mode in ("L", "1") else "RGB"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; fetch dataset {one.data_no} or load with missing='skip'.") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a decoder of Pillow fails in any way it likes: struct.error, KeyError, a bomb ...
         raise DataError(f"{path} is not an image ({one_line(error)}); fetch dataset {one.data_no} again.") from None

@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -34,6 +35,7 @@ _FRAMES = (
     "Given a {modality} image of the {area}, select the option that fits ({task}).",
 )
 _OPTION = re.compile(r"^([A-Z])\s*[:.]\s*(\S.*)$")
+_DEMAND = re.compile(r"\W*(?:please\s+)?(?:answer|choose|select|pick|give|reply|respond)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -94,30 +96,67 @@ def question_text(instruction: str, options: Mapping[str, str]) -> str:
     return "\n".join([instruction, *(f"{letter}: {text}" for letter, text in options.items()), SUFFIX])
 
 
+def _parts(text: str) -> tuple[list[str], list[list[str]], list[str]]:
+    """A question's lines before its options, of each option, and behind them.
+
+    The options are the last run of lines that begin with A, B, C ...: a question may begin with "A. fumigatus". A line
+    between two options belongs to the upper one; so does one behind the last, but a blank line or a demand for the
+    answer ends the options. Refused: a letter out of turn, as a line may be lost, and a sentence behind the last option
+    that may be either.
+    """
+    lines = text.splitlines()
+    letters = [match[1] if (match := _OPTION.match(line.strip())) else "" for line in lines]
+    first = max((i for i, letter in enumerate(letters) if letter == "A"), default=len(lines))
+    starts = [i for i in range(first, len(lines)) if letters[i]]
+    run = "".join(letters[i] for i in starts)
+    doubtful = (
+        first > 1 and starts and letters[first - 1] and letters[first - 1] in run
+    )  # "What?", "A: yes", "A: no", "B"
+    if len(starts) < 2 or run != "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(run)] or doubtful:
+        raise DataError(
+            f"the options are lettered '{''.join(letters)}'; write two or more lines 'A: text', 'B: text' ... in order"
+        )
+    end = starts[-1] + 1
+    while end < len(lines) and lines[end].strip() and not _DEMAND.match(lines[end]):
+        if lines[end].strip()[0].isupper():
+            raise DataError(
+                f"has '{lines[end].strip()[:40]}' behind its options; begin the demand for the answer with 'Answer', or "
+                f"write the option on one line"
+            )
+        end += 1
+    return lines[:first], [lines[i:j] for i, j in pairwise([*starts, end])], lines[end:]
+
+
+def _wording(option: list[str]) -> str:
+    """The text of one option without its letter; several lines are joined by blanks."""
+    return " ".join([_OPTION.match(option[0].strip())[2], *(line.strip() for line in option[1:] if line.strip())])
+
+
 def read_options(text: str) -> dict[str, str]:
     """Options by letter of a question in either style (``A: text``, or ``A. text`` as in Figure 8); :class:`DataError` if there are
     fewer than two, or letters that do not run A, B, C ..."""
-    found = [match.groups() for line in text.splitlines() if (match := _OPTION.match(line.strip()))]
-    letters = "".join(letter for letter, _ in found)
-    if len(found) < 2 or letters != "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(letters)]:
-        raise DataError(
-            f"the options are lettered '{letters}'; write two or more lines 'A: text', 'B: text' ... in order"
-        )
-    return dict(found)
+    return {option[0].strip()[0]: _wording(option) for option in _parts(text)[1]}
 
 
 def rotations(text: str, answer: str) -> list[tuple[str, int]]:
     """A question under every rotation of its options, as it is first, and the place of the right one: each letter once.
 
-    Only the texts of the options move; instruction, letter style and last sentence stay as they are written.
+    Only the texts of the options move, each with all its lines; instruction, letter style and last sentence stay as they
+    are written.
     """
-    lines, options = text.splitlines(), list(read_options(text).values())
-    places = [i for i, line in enumerate(lines) if _OPTION.match(line.strip())]
+    before, options, after = _parts(text)
+    heads = [one[0].rstrip().removesuffix(_OPTION.match(one[0].strip())[2]) for one in options]  # "A: "
+    bodies, gaps = [], []  # what moves; blank lines below an option stay
+    for head, one in zip(heads, options, strict=True):
+        filled = max(i for i, line in enumerate(one) if line.strip()) + 1
+        bodies.append("\n".join([one[0].rstrip()[len(head) :], *one[1:filled]]))
+        gaps.append(one[filled:])
     truth, turned = LETTERS.index(answer), [text]
     for shift in range(1, len(options)):
-        for place, old, new in zip(places, options, options[shift:] + options[:shift], strict=True):
-            lines[place] = text.splitlines()[place].rstrip().removesuffix(old.rstrip()) + new
-        turned.append("\n".join(lines))
+        moved = zip(heads, bodies[shift:] + bodies[:shift], gaps, strict=True)
+        turned.append(
+            "\n".join([*before, *(line for head, body, gap in moved for line in (head + body, *gap)), *after])
+        )
     return [(one, (truth - shift) % len(options)) for shift, one in enumerate(turned)]
 
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,6 +85,14 @@ def test_frequency_groups_at_their_borders():
         ([[0, 1], [1, 0]], [[0.1, 0.2], [np.inf, 0.4]], r"scores\[1, 0\] is inf"),
         ([0, 1], [0.1, 0.2], r"scores has shape \(2,\)"),
         (np.zeros((0, 2)), np.zeros((0, 2)), "no rows"),
+        ([["yes"], ["no"]], [[0.1], [0.2]], "labels are not numbers in equal rows .*; map words"),
+        ([[1, 0], [1]], [[0.1, 0.2], [0.3, 0.4]], "labels are not numbers in equal rows"),
+        ([[1], [0]], [["0.1"], ["0.2"]], "scores are not numbers"),
+        ([[1], [0]], np.array([[1j], [0.2]]), "scores are not numbers in equal rows .complex128"),
+        (np.ma.array([[1], [0]], mask=[[True], [False]]), [[0.1], [0.2]], "labels are not numbers .*masked entries"),
+        ([[1], [pd.NA]], [[0.1], [0.2]], "labels are not numbers .*; map words, fill or drop them"),
+        ([[1], [None]], [[0.1], [0.2]], r"labels\[1, 0\] is nan"),
+        ([[1], [0]], np.array([["2020"], ["2021"]], "datetime64[Y]"), "scores are not numbers"),
     ],
 )
 def test_bad_input_names_the_entry(labels, scores, message):

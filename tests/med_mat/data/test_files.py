@@ -251,6 +251,26 @@ def test_a_file_that_is_no_list_of_questions_is_told(tmp_path, content, sentence
     assert str(error.value).startswith(f"{path} {sentence}") and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (
+            '"Answer-choice": "B"',
+            '"Answer-choice": "A", "Answer-choice": "B"',
+            "has the key 'Answer-choice' more than once",
+        ),
+        ("Does this CT", "Does \\ud83d CT", "half of a surrogate pair"),
+        ('"id": 1', '"id": ' + "1" * 5000, "a number has thousands of digits"),
+    ],
+)
+def test_json_that_python_would_pass_is_told(tmp_path, old, new, sentence):
+    path, text = tmp_path / "a.json", json.dumps([RELEASED | {"id": 0}, RELEASED])
+    path.write_text(old.join(text.split(old)[:-1]) + new + text.split(old)[-1])
+    with pytest.raises(DataError) as error:
+        read_records(path)
+    assert str(error.value).startswith(str(path)) and sentence in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_file_that_is_missing_and_a_source_nobody_knows(tmp_path):
     with pytest.raises(DataError, match=r"a\.json does not exist"):
         read_records(tmp_path / "a.json")

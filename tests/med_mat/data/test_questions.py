@@ -98,6 +98,36 @@ def test_both_letter_styles_are_read():
     assert read_options(f"Is it?\nA. yes\nB. no\n{SUFFIX}") == options == read_options(question_text("Is it?", options))
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Q: what is seen?",
+        "T. solium cyst or not?",
+        "A. fumigatus is seen where?",
+        "Culture of:\nT. solium?",
+    ],
+)
+def test_a_question_that_begins_like_an_option_is_none(question):
+    text = question_text(question, {"A": "cyst", "B": "none"})
+    assert read_options(text) == {"A": "cyst", "B": "none"}
+    assert rotations(text, "B")[1] == (question_text(question, {"A": "none", "B": "cyst"}), 0)
+
+
+@pytest.mark.parametrize("last", ["", "\nanswer with the letter", "\n\nThe letter only", f"\n{SUFFIX}"])
+def test_an_option_over_two_lines_moves_as_a_whole(last):
+    text = f"What?\nA: cyst\n(benign)\n\nB: tumour\n  (malignant)\nC: none{last}"
+    assert read_options(text) == {"A": "cyst (benign)", "B": "tumour (malignant)", "C": "none"}
+    turned = f"What?\nA: tumour\n  (malignant)\n\nB: none\nC: cyst\n(benign){last}"
+    assert rotations(text, "B")[1] == (turned, 0)
+    for one, place in rotations(text, "A"):
+        assert list(read_options(one).values())[place] == "cyst (benign)"
+
+
+def test_a_sentence_behind_the_options_that_may_be_either_is_refused():
+    with pytest.raises(DataError, match="has 'Malignant or not' behind its options; begin the demand"):
+        read_options("What?\nA: cyst\nB: tumour\nMalignant or not")
+
+
 def test_chance_follows_the_number_of_options():
     assert chance([2, 2]) == 0.5 and chance([4, 2]) == pytest.approx(0.375)
     with pytest.raises(DataError, match="at least one question"):
@@ -120,7 +150,18 @@ def test_a_question_that_cannot_be_asked_is_told_in_one_sentence(case):
     assert sentence in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "A: only", "A: one\nC: three", "B: two\nA: one", "A: one\nA: two"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A: only",
+        "A: one\nC: three",
+        "B: two\nA: one",
+        "A: one\nA: two",
+        "?\nA: a\nA: b\nB: c",
+        "A: a\nB: b\nA: c\nB: d",
+    ],
+)
 def test_options_that_are_not_lettered_in_order_are_refused(text):
     with pytest.raises(DataError, match="the options are lettered"):
         read_options(text)
