@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from lib.models import ModelError
+from lib.models import ModelError, causal_lm
 
 MAX_TOKENS = 512  # of an answer; one that does not end within is an error, never a shortened answer
 KEY_VARIABLE = "REPRISE_CHAT_KEY"
@@ -65,8 +65,6 @@ class LocalChat:
     @cached_property
     def _loaded(self):
         from transformers import GenerationConfig
-
-        from lib.models import causal_lm
 
         model, tokenizer = causal_lm.load(self.checkpoint, revision=self.revision, device=self.device, dtype="auto")
         if not tokenizer.chat_template:

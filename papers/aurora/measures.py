@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lib.data.exams import FOLDERS, GRADED, read_exam
+from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
 from lib.models import causal_lm
@@ -127,6 +128,10 @@ def expert_usage(model: Any, prompts: Sequence[Sequence[int]], *, batch: int) ->
     import torch
 
     config = model.config
+    if (longest := max(map(len, prompts))) > config.max_position_embeddings:
+        raise EvaluationError(
+            f"a prompt has {longest} tokens, more than the {config.max_position_embeddings} positions of the model; shorten it."
+        )
     counts = np.zeros((config.num_hidden_layers, config.num_local_experts))
     with torch.inference_mode():
         for start in range(0, len(prompts), batch):

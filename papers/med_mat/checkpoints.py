@@ -157,6 +157,8 @@ class ReleasedCheckpoint:
             raise ModelError("the model's processor has no chat template; give an instruction-tuned image-text model")
         asked = []
         for row, question in enumerate(questions):
+            if not question.strip() or (answers is not None and not answers[row].strip()):
+                raise ModelError(f"question {row} ('{question:.60}') or its answer is blank; take it out")
             turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
             if answers is not None:
                 turn.append({"role": "assistant", "content": [{"type": "text", "text": answers[row]}]})
