@@ -74,10 +74,7 @@ def ask(question: Question, wording: Wording) -> str:
 def chat_turns(
     question: Question, *, exemplars: Sequence[Question], topic: str, wording: Wording
 ) -> list[dict[str, str]]:
-    """The release's form: the header opens the first turn, each exemplar is a user turn answered by its letter.
-
-    Blanks at the ends of the last turn are stripped, of that turn alone, as the release does: "Answer:" and not "Answer: ".
-    """
+    """The release's form: the header opens the first turn, each exemplar is a user turn answered by its letter."""
     messages = []
     for one in exemplars:
         if one.answer not in [*letters_of(len(one.options))]:
@@ -86,7 +83,7 @@ def chat_turns(
         messages += [{"role": "user", "content": ask(one, wording)}, {"role": "assistant", "content": one.answer}]
     messages.append({"role": "user", "content": ask(question, wording)})
     messages[0] = {"role": "user", "content": wording.header.format(topic=topic) + messages[0]["content"]}
-    messages[-1] = {"role": "user", "content": messages[-1]["content"].strip()}
+    messages[-1] = {"role": "user", "content": messages[-1]["content"].strip()}  # the release: "Answer:", here alone
     return messages
 
 
@@ -126,8 +123,7 @@ def encode_prompts(
             continue
         asked, letters = [m["content"] for m in messages[::2]], [m["content"] for m in messages[1::2]]
         shots = "".join(f"{one}{letter}\n\n" for one, letter in zip(asked, letters, strict=False))
-        ids = tokenizer(shots + asked[-1])["input_ids"]
-        # some tokenizers end every text; nothing is said behind the end
+        ids = tokenizer(shots + asked[-1])["input_ids"]  # some tokenizers end every text, and nothing follows an end
         prompts.append(ids[:-1] if ids[-1:] == [getattr(tokenizer, "eos_token_id", None)] else ids)
     return prompts
 

@@ -85,6 +85,8 @@ def turns(
         start, end = len(_ids(tokenizer, messages[:i], prompt=True)), _ids(tokenizer, messages[: i + 1], prompt=False)
         if whole[: len(end)] != end or not done < start < len(end):
             raise TrainingError(f"{place} is written differently when turns follow it; use a template that appends.")
+        if end[start:].count(tokenizer.eos_token_id) > 1:
+            raise TrainingError(f"{place} has the end token inside an answer, which would be cut there; take it out.")
         stop = next((k + 1 for k in range(start, len(end)) if end[k] == tokenizer.eos_token_id), len(end))
         found.append((whole[done:start], whole[start:stop]))
         done = stop

@@ -56,6 +56,8 @@ def score_letters(
     written as the release does, with a beginning-of-text token before every turn. ``loading``: revision, adapter,
     quantisation, dtype and device of the model. Raises ``EvaluationError`` for a subject with too few dev questions.
     """
+    if set(languages) != set(FOLDERS) or not set(languages.values()) <= set(WORDINGS):
+        raise EvaluationError(f"languages are {dict(languages)}; give en or zh for each of {', '.join(FOLDERS)}.")
     model, tokenizer = causal_lm.load(checkpoint, chat_template="mistral", **loading)
     found = {}
     for name in FOLDERS:

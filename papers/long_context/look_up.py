@@ -42,6 +42,9 @@ class Vocabulary:
 
 
 def read_vocabulary(tokenizer, *, keys: Sequence[str], values: Sequence[str], letters: Sequence[str]) -> Vocabulary:
+    for word in (*keys, *values, *letters, "\n"):
+        if tokenizer.convert_tokens_to_ids(word) in (None, tokenizer.unk_token_id):
+            raise TrainingError(f"{word!r} is no token of its own; give the tokenizer texts that hold it.")
     listed = [np.array(tokenizer.convert_tokens_to_ids(list(words))) for words in (keys, values, letters)]
     line = tokenizer.convert_tokens_to_ids("\n")
     return Vocabulary(*listed, line=line, begin=tokenizer.bos_token_id, end=tokenizer.eos_token_id)

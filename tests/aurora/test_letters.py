@@ -144,6 +144,9 @@ def test_a_hub_checkpoint_is_asked_in_the_releases_template_and_languages(world,
     assert seen == want and len(want) > 60
     with pytest.raises(EvaluationError, match=r"has \d dev questions for 99 shots; lower shots"):
         score_letters(tmp_path, shots=99, **options)
+    for wrong in ({"MMLU": "en"}, {**ASKED, "CMMLU": "fr"}):
+        with pytest.raises(EvaluationError, match="give en or zh for each of C-Eval, MMLU, CMMLU"):
+            score_letters(tmp_path, shots=2, languages=wrong, **options)
 
 
 # ------------------------------------------------------------------------------------------------------------ accuracy

@@ -148,6 +148,14 @@ def test_a_template_that_is_missing_or_refuses_is_told(tokenizer, template, says
     assert encode([{"text": "w1"}], other, max_length=64).tokens == 2  # documents need none
 
 
+def test_an_end_token_inside_an_answer_is_told_and_one_in_a_question_cuts_nothing(tokenizer):
+    end = tokenizer.eos_token
+    with pytest.raises(TrainingError, match="row 0 has the end token inside an answer, which would be cut there"):
+        encode([_row("w1", f"w2{end} w3")], tokenizer, max_length=64)
+    encoded = encode([_row(f"w1{end} w4", "w2 w3")], tokenizer, max_length=64)
+    assert _counted(encoded, tokenizer) == ["w2", "w3", end]
+
+
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
     rows, path = [_row("w1", "w2"), {"text": "w3"}], tmp_path / "rows.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(map(json.dumps, rows)).encode())
