@@ -68,7 +68,7 @@ def read_csv(path: Path, *, columns: Iterable[str] = (), key: str | None = None)
                 raise csv.Error("it holds NUL, as a disk leaves where nothing was written")
     except FileNotFoundError:
         raise DataError(f"{path} {ABSENT}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV table in UTF-8 ({one_line(error)}); fetch it again.") from error
     if len(lines) < 2:
         raise DataError(f"{path} has no row under its header; it was probably cut off, fetch it again.")
@@ -173,7 +173,7 @@ def _text_of(path: Path) -> str:
         return Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} {ABSENT}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a text file in UTF-8 ({one_line(error)}); fetch it again.") from error
 
 

@@ -75,11 +75,10 @@ def check_volume(stored: np.ndarray, *, name: str = "the volume") -> np.ndarray:
     if not np.issubdtype(stored.dtype, np.floating) and not np.issubdtype(stored.dtype, np.integer):
         raise DataError(f"{name}: voxels of type {stored.dtype} are not CT numbers; export the file as int16.")
     if np.issubdtype(stored.dtype, np.floating) and not max(-float(stored.min()), float(stored.max())) < _LARGEST:
-        wrong = ~(np.abs(stored.astype(np.float64)) < _LARGEST)  # min and max hand NaN on
-        index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        count = np.count_nonzero(wrong)
+        wrong = np.argwhere(~(np.abs(stored.astype(np.float64)) < _LARGEST))  # min and max hand NaN on
+        index = tuple(int(i) for i in wrong[0])
         raise DataError(
-            f"{name}: {count} voxels are NaN or infinite, first at (x, y, z) {index} (1e9 counts as such); fetch it again."
+            f"{name}: {len(wrong)} voxels are NaN or infinite, first at (x, y, z) {index} (1e9 counts as such); fetch it again."
         )
     return stored
 

@@ -24,10 +24,8 @@ def numbers(values: ArrayLike, name: str) -> np.ndarray:
         if array.dtype.kind not in "biufO" or np.ma.is_masked(values):
             raise TypeError(f"{array.dtype} or masked entries")
         return array.astype(np.float64, copy=False)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise EvaluationError(
-            f"{name} are not numbers in equal rows ({error}); map words, fill or drop them."
-        ) from None
+    except (TypeError, ValueError, OverflowError) as why:
+        raise EvaluationError(f"{name} are not numbers in equal rows ({why}); map words, fill or drop them.") from None
 
 
 def finite(values: ArrayLike, name: str, *, ndim: int | None = None) -> np.ndarray:
@@ -59,20 +57,15 @@ def labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray,
     return values == 1, checked
 
 
-def directions(values: ArrayLike, name: str) -> np.ndarray:
-    """``values`` as float64 ``(N, d)``; ``EvaluationError`` names a row of length zero, which has no direction."""
-    array = finite(values, name, ndim=2)
-    zero = np.flatnonzero(~array.any(axis=1))
-    if zero.size:
-        raise EvaluationError(f"{name}[{zero[0]}] is the zero vector and has no direction; drop that row.")
-    return array
-
-
 def paired_vectors(image: ArrayLike, text: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two float64 ``(N, d)`` arrays, row i of one belonging to row i of the other, none of length zero."""
-    first, second = directions(image, "image"), directions(text, "text")
+    first, second = finite(image, "image", ndim=2), finite(text, "text", ndim=2)
     if first.shape != second.shape:
         raise EvaluationError(f"image has shape {first.shape} and text {second.shape}; row i of both must be one pair.")
+    for name, vectors in (("image", first), ("text", second)):
+        zero = np.flatnonzero(~vectors.any(axis=1))
+        if zero.size:
+            raise EvaluationError(f"{name}[{zero[0]}] is the zero vector and has no direction; drop that pair.")
     return first, second
 
 

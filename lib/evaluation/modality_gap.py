@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lib.evaluation import EvaluationError, directions, paired_vectors, unit
+from lib.evaluation import EvaluationError, finite, paired_vectors, unit
 
 HELD_OUT = 0.5  # share of the pairs that tests the modality classifier
 
@@ -95,9 +95,10 @@ def permute_modality(image: ArrayLike, text: ArrayLike, *, seed: int) -> tuple[n
 def umap_embedding(vectors: ArrayLike, *, seed: int) -> np.ndarray:
     """UMAP (cosine distance) of ``vectors`` (N, d) to (N, 2). Same seed, same machine: same picture.
 
-    For looking only. Stack images and texts first: one map for both. ``EvaluationError`` below 5 rows, for a zero row.
+    For looking only. Stack images and texts first, so that both are placed in one map. Raises ``EvaluationError`` below
+    5 rows.
     """
-    values = directions(vectors, "vectors")
+    values = finite(vectors, "vectors", ndim=2)
     if len(values) < 5:
         raise EvaluationError(f"vectors has {len(values)} rows; a UMAP needs at least 5: use pca_embedding for so few.")
     from umap import UMAP
@@ -111,11 +112,16 @@ def umap_embedding(vectors: ArrayLike, *, seed: int) -> np.ndarray:
 def pca_embedding(vectors: ArrayLike) -> np.ndarray:
     """First two principal components of the unit ``vectors`` (N, d) -> (N, 2): the null of the UMAP picture.
 
-    A gap that UMAP alone shows may be its own. ``EvaluationError`` below 2 rows or 2 dimensions and for a zero row.
+    A gap that UMAP shows and no linear map shows may be UMAP's own. Raises ``EvaluationError`` below 2 rows or 2
+    dimensions.
     """
-    values = directions(vectors, "vectors")
+    values = finite(vectors, "vectors", ndim=2)
     if min(values.shape) < 2:
-        raise EvaluationError(f"vectors has shape {values.shape}; a plane needs at least 2 rows and 2 dimensions.")
+        raise EvaluationError(
+            f"vectors has shape {values.shape}; two components need at least 2 rows and 2 dimensions."
+        )
+    if not values.any(axis=1).all():
+        raise EvaluationError(f"vectors[{int(np.argmin(values.any(axis=1)))}] is the zero vector; drop it.")
     from sklearn.decomposition import PCA
 
     return PCA(n_components=2, svd_solver="full").fit_transform(unit(values))

@@ -79,6 +79,21 @@ def test_the_text_of_a_question():
     assert open_book.question_text(ITEM, [], options=False, wording=WORDING) == "gout"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "names no base model under 'base_model_name_or_path'"),
+        ('{"base_model_name_or_path": null}', "names no base model"),
+        ('{"base_model_name_or_path": "a", "base_model_name_or_path": "b"}', "more than once"),
+        ("{", "is not JSON"),
+    ],
+)
+def test_an_adapter_that_does_not_name_its_base_is_told(tmp_path, content, message):
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(DataError, match=rf"adapter_config\.json .*{message}"):
+        open_book.load(tmp_path)
+
+
 def test_marks_of_one_reply_differ_by_scoring():
     marks = {
         reply: [open_book._mark([ITEM], [reply], scoring)[0] for scoring in ("text", "strict", "released")]

@@ -229,6 +229,7 @@ def test_a_dash_is_missing_and_an_extra_row_is_no_benchmark(tmp_path):
         (lambda lines: lines.append(line_of(lines, "math")), r"line \d+ repeats the dataset 'math'"),
         (lambda lines: line_of(lines, "math").__setitem__(4, "n/a"), r"'math' holds 'n/a', neither"),
         (lambda lines: line_of(lines, "math").__setitem__(4, "nan"), r"'math' holds 'nan', neither"),
+        (lambda lines: line_of(lines, "math").__setitem__(4, "1_5"), r"'math' holds '1_5', neither"),
         (lambda lines: line_of(lines, "math").__setitem__(4, "101"), r"'math' holds '101', neither"),
         (lambda lines: line_of(lines, "math").pop(), r"line \d+ has 4 fields where the header has 5"),
     ],

@@ -9,6 +9,7 @@ seed gives the same bytes.
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,7 +163,7 @@ def read_masks(root: Path, name: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
             return {finding: content[finding] for finding in content.files}
-    except FileNotFoundError:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"{path} does not exist; masks are written for the first reconstruction of 'valid' scans."
+            f"{path} does not exist or is damaged ({error}); masks are written for first reconstructions of 'valid'."
         ) from None

@@ -100,30 +100,29 @@ def _parts(text: str) -> tuple[list[str], list[list[str]], list[str]]:
     """A question's lines before its options, of each option, and behind them.
 
     The options are the last run of lines that begin with A, B, C ...: a question may begin with "A. fumigatus". A line
-    between two options belongs to the upper one; so does one behind the last, but a blank line or a demand for the
-    answer ends the options. Refused: a letter out of turn, as a line may be lost, and a sentence behind the last option
-    that may be either.
+    below an option belongs to it; a blank line or a demand for the answer below the last one ends the options. Refused: a
+    letter out of turn, as a line may be lost, and below an option what may be a sentence of its own.
     """
     lines = text.splitlines()
     letters = [match[1] if (match := _OPTION.match(line.strip())) else "" for line in lines]
     first = max((i for i, letter in enumerate(letters) if letter == "A"), default=len(lines))
     starts = [i for i in range(first, len(lines)) if letters[i]]
     run = "".join(letters[i] for i in starts)
-    doubtful = (
-        first > 1 and starts and letters[first - 1] and letters[first - 1] in run
-    )  # "What?", "A: yes", "A: no", "B"
+    # "What?", "A: yes", "A: no", "B: both": the first A is no question
+    doubtful = first > 1 and starts and letters[first - 1] and letters[first - 1] in run
     if len(starts) < 2 or run != "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(run)] or doubtful:
         raise DataError(
             f"the options are lettered '{''.join(letters)}'; write two or more lines 'A: text', 'B: text' ... in order"
         )
-    end = starts[-1] + 1
-    while end < len(lines) and lines[end].strip() and not _DEMAND.match(lines[end]):
-        if lines[end].strip()[0].isupper():
+    closing = (i for i in range(starts[-1] + 1, len(lines)) if not lines[i].strip() or _DEMAND.match(lines[i]))
+    end = next(closing, len(lines))
+    for i in range(first, end):
+        line = lines[i].strip()
+        if not letters[i] and line and (line[0].isupper() or not lines[i - 1].strip() or _DEMAND.match(line)):
             raise DataError(
-                f"has '{lines[end].strip()[:40]}' behind its options; begin the demand for the answer with 'Answer', or "
-                f"write the option on one line"
+                f"has '{line[:40]}' below an option; write the option on one line, or begin the demand for the answer "
+                f"with 'Answer'"
             )
-        end += 1
     return lines[:first], [lines[i:j] for i, j in pairwise([*starts, end])], lines[end:]
 
 

@@ -1,6 +1,7 @@
 """Questions of Med-MAT: the letter always points to the label, letters are uniform, distractors are never the truth."""
 
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -123,8 +124,48 @@ def test_an_option_over_two_lines_moves_as_a_whole(last):
         assert list(read_options(one).values())[place] == "cyst (benign)"
 
 
+def test_rotations_of_any_text_lose_and_mix_nothing():
+    """Texts made of lines that are or resemble options: refused in a sentence, or each option whole at its place."""
+    count = Counter()
+    lines = [
+        "A: cyst",
+        "B: none",
+        "B. lung",
+        "C: both",
+        "D. T4",
+        "A. fumigatus?",
+        "(benign)",
+        "",
+        "What?",
+        SUFFIX,
+        "  b",
+        "T. solium",
+    ]
+
+    @settings(max_examples=500, deadline=None, derandomize=True)
+    @given(st.lists(st.sampled_from(lines), max_size=3), st.lists(st.sampled_from(lines), max_size=3), st.booleans())
+    def each(before, after, plain):
+        text = "\n".join([*before, *([] if plain else ["A: yes", "B: no"]), *after])
+        try:
+            options = read_options(text)
+        except DataError as error:
+            count["refused"] += 1
+            assert "\n" not in str(error) and ";" in str(error)
+            return
+        count["read"] += 1
+        assert "".join(options) == "ABCD"[: len(options)]
+        for answer, right in options.items():
+            for one, place in rotations(text, answer):
+                turned = read_options(one)
+                assert list(turned.values())[place] == right and sorted(turned.values()) == sorted(options.values())
+                assert sorted(one.split()) == sorted(text.split())
+
+    each()
+    assert count.total() >= 300 and min(count.values()) > 50
+
+
 def test_a_sentence_behind_the_options_that_may_be_either_is_refused():
-    with pytest.raises(DataError, match="has 'Malignant or not' behind its options; begin the demand"):
+    with pytest.raises(DataError, match="has 'Malignant or not' below an option; write the option on one line"):
         read_options("What?\nA: cyst\nB: tumour\nMalignant or not")
 
 
