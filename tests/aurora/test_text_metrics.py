@@ -65,7 +65,7 @@ def test_distinct_counts_each_word_once_and_the_default_each_occurrence():
 def test_the_two_ways_agree_where_no_word_is_repeated_and_differ_in_rouge_1_and_2_alone():
     once = (["我来到北京"], ["我来到上海"])
     assert text_scores(*once, distinct=True) == pytest.approx(text_scores(*once))
-    twice = (["城里的老街，老街的城里"], ["城里的老街"])
+    twice = (["我来到北京，我来到北京"], ["我来到北京"])
     plain, distinct = text_scores(*twice), text_scores(*twice, distinct=True)
     assert {name for name in plain if plain[name] != distinct[name]} == {"ROUGE-1", "ROUGE-2"}
     assert rouge([""], ["天地"], distinct=True)["ROUGE-1"][0] == 0.0
