@@ -5,8 +5,7 @@ keys and values are repeated over each batch (``cached=True``); the answers are 
 lists of token ids (:mod:`lib.evaluation.exam_prompts`); batches are padded on the left of what is not shared, with
 position ids counted without the padding.
 
->>> accuracy_table([True, False, True, True], groups=["law", "law", "art", "art"])["accuracy"].to_dict()
-{'law': 0.5, 'art': 1.0, 'micro': 0.75, 'macro': 0.75}
+    option_logits(model, prompts, letters=letter_ids(tokenizer, before=" ")).argmax(axis=1)
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from lib.evaluation import EvaluationError
-from lib.evaluation.statistics import binomial_interval
+from lib.evaluation import EvaluationError, finite
 
 Ids = Sequence[int]
 
@@ -31,12 +28,19 @@ def shared_length(prompts: Sequence[Ids]) -> int:
     return next((i for i in range(most) if first[i] != last[i]), most)
 
 
-def _check(prompts: Sequence[Ids], batch: int) -> None:
+def _check(model: Any, prompts: Sequence[Ids], batch: int, *, behind: Sequence[int] = ()) -> None:
+    """Prompts that the model can read, with so many tokens behind each, or an ``EvaluationError``."""
     if not len(prompts) or batch < 1:
         raise EvaluationError(f"{len(prompts)} prompts in batches of {batch}; give at least one of each.")
-    for number, ids in enumerate(prompts):
+    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for number, (ids, more) in enumerate(zip(prompts, behind or [0] * len(prompts), strict=True)):
         if not len(ids):
             raise EvaluationError(f"prompt {number} is empty; give it at least one token.")
+        if room and len(ids) + more > room:
+            raise EvaluationError(
+                f"prompt {number} has {len(ids)} tokens and its reply {more}, together more than the {room} positions of "
+                f"the model; give fewer exemplars, shorter texts or a model with a longer context."
+            )
 
 
 def _forward(model: Any, prompts: Sequence[Ids], *, batch: int, cached: bool, keep: int) -> Iterator[tuple]:
@@ -92,12 +96,12 @@ def option_logits(
     """
     import torch
 
-    _check(prompts, batch)
+    _check(model, prompts, batch)
     found = np.empty((len(prompts), len(letters)))
     with torch.inference_mode():
         for rows, logits, _ in _forward(model, prompts, batch=batch, cached=cached, keep=1):
             found[rows] = logits[:, 0, list(letters)].cpu().numpy()
-    return found
+    return finite(found, "logits", ndim=2)
 
 
 def option_likelihood(
@@ -110,13 +114,13 @@ def option_likelihood(
     """
     import torch
 
-    _check(prompts, batch)
     many = {len(one) for one in options}
     if len(options) != len(prompts) or len(many) != 1 or not all(len(ids) for one in options for ids in one):
         raise EvaluationError(
             f"{len(prompts)} prompts and options for {len(options)}, {sorted(many)} each; give every prompt the same "
             f"number of options, of at least one token."
         )
+    _check(model, prompts, batch, behind=[max(map(len, one)) for one in options])
     flat = [(list(prompt), list(ids)) for prompt, one in zip(prompts, options, strict=True) for ids in one]
     keep = max(len(ids) for _, ids in flat) + 1
     found = np.empty(len(flat))
@@ -128,7 +132,7 @@ def option_likelihood(
                 ids = torch.tensor(flat[row][1], device=logp.device)
                 said = logp[place, -len(ids) - 1 : -1].gather(1, ids[:, None])
                 found[row] = float(said.sum())
-    return found.reshape(len(prompts), many.pop())
+    return finite(found.reshape(len(prompts), many.pop()), "log-likelihoods", ndim=2)
 
 
 def generate(
@@ -137,7 +141,7 @@ def generate(
     """Greedy continuation of each prompt, at most `longest` tokens, up to and without the token `end`."""
     import torch
 
-    _check(prompts, batch)
+    _check(model, prompts, batch, behind=[longest] * len(prompts))
     replies: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode():
         for rows, logits, (cache, mask, positions) in _forward(model, prompts, batch=batch, cached=cached, keep=1):
@@ -161,28 +165,3 @@ def generate(
                 )
                 cache, following = out.past_key_values, out.logits[:, -1].argmax(dim=-1)
     return replies
-
-
-def accuracy_table(correct: Sequence[bool], groups: Sequence[str]) -> pd.DataFrame:
-    """Questions, correct answers, accuracy, standard error and 95 % Wilson interval of each group, then the averages.
-
-    ``micro``: over all questions (what the paper prints). ``macro``: mean of the groups' accuracies; its standard
-    error combines theirs and its interval is normal, cut to [0, 1].
-    """
-    hits = np.asarray(correct)
-    if len(hits) != len(groups) or not len(hits) or not np.isin(hits, [0, 1]).all():
-        raise EvaluationError(
-            f"{len(hits)} answers and {len(groups)} groups; give one True or False and one group each."
-        )
-    rows = {}
-    for group in [*dict.fromkeys(groups), "micro"]:
-        chosen = hits if group == "micro" else hits[np.asarray(groups) == group]
-        share, n = float(chosen.mean()), len(chosen)
-        interval = binomial_interval(int(chosen.sum()), n)
-        rows[group] = (n, int(chosen.sum()), share, float(np.sqrt(share * (1 - share) / n)), *interval)
-    each = np.array([row[2:4] for name, row in rows.items() if name != "micro"])
-    mean, error = float(each[:, 0].mean()), float(np.sqrt((each[:, 1] ** 2).sum()) / len(each))
-    low, high = np.clip([mean - 1.96 * error, mean + 1.96 * error], 0, 1)
-    rows["macro"] = (len(hits), int(hits.sum()), mean, error, float(low), float(high))
-    columns = ["questions", "correct", "accuracy", "standard_error", "low", "high"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

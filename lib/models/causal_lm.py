@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lib.models import ModelError
 
@@ -42,12 +43,7 @@ CHAT_TEMPLATES = {
         "{% else %}{{ bos_token }}{{ message['content'] }}{% endif %}{% endfor %}",
     ),
 }
-ARCHITECTURES = (
-    "llama",
-    "ministral",
-    "qwen3",
-    "mixtral",
-)  # AutoTokenizer takes a tokenizer of ours for these (not for qwen2)
+ARCHITECTURES = ("llama", "ministral", "qwen3", "mixtral")  # AutoTokenizer takes ours for these (not for qwen2)
 _PIECE = r"\n|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]"  # a line break, a word, or one character of anything else (Chinese too)
 _WIDE = r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"  # written without spaces between
 
@@ -116,6 +112,12 @@ def _config(architecture: str, tokenizer, *, width: int, depth: int, heads: int,
     return AutoConfig.for_model(architecture, **given)
 
 
+def _known(name: str, value: str, known: dict[str, Any]) -> Any:
+    if value not in known:
+        raise ModelError(f"{name} '{value}' is not known; give one of {', '.join(known)}.")
+    return known[value]
+
+
 def write_checkpoint(
     folder: Path,
     *,
@@ -137,12 +139,8 @@ def write_checkpoint(
     import torch
     from transformers import AutoModelForCausalLM
 
-    for name, value, known in (
-        ("architecture", architecture, ARCHITECTURES),
-        ("chat_template", chat_template, tuple(CHAT_TEMPLATES)),
-    ):
-        if value not in known:
-            raise ModelError(f"{name} '{value}' is not known; give one of {', '.join(known)}.")
+    _known("architecture", architecture, dict.fromkeys(ARCHITECTURES))
+    _known("chat_template", chat_template, CHAT_TEMPLATES)
     tokenizer = _tokenizer(texts, chat_template)
     sizes = {"width": width, "depth": depth, "heads": heads, "key_value_heads": key_value_heads}
     state = torch.get_rng_state()
@@ -209,12 +207,14 @@ def load(
     adapter: str | Path | None = None,
     trainable: bool = False,
     attention: str = "sdpa",
+    chat_template: str | None = None,
 ):
     """(model in eval mode, tokenizer) of a folder or hub id: safetensors only, no remote code.
 
     ``quantisation``: ``nf4`` loads the linear layers in 4 bits through bitsandbytes (QLoRA, arXiv:2305.14314), on CUDA or
     on the CPU. ``adapter``: a PEFT folder or hub id to put on top, ``trainable`` or frozen. ``attention``: sdpa or eager.
-    Raises :class:`ModelError` when the source is no checkpoint or its shapes do not fit.
+    ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. Padding is done with the end-of-text
+    token where there is no other. Raises :class:`ModelError` when the source is no checkpoint or has no such token.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -227,7 +227,7 @@ def load(
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **where)
         model = AutoModelForCausalLM.from_pretrained(
-            source, use_safetensors=True, dtype=getattr(torch, dtype), attn_implementation=attention,
+            source, use_safetensors=True, dtype=getattr(torch, dtype, dtype), attn_implementation=attention,
             quantization_config=_quantisation(quantisation, dtype), device_map={"": "cpu"} if quantisation else None,
             **where,
         )  # fmt: skip
@@ -240,8 +240,13 @@ def load(
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
             f"{adapter or source} cannot be loaded ({reason}); give a complete folder, or a hub id that can be reached, "
-            f"of a causal language model in safetensors."
+            f"of a causal language model in safetensors that needs no remote code."
         ) from error
+    if chat_template is not None:
+        tokenizer.chat_template = _known("chat_template", chat_template, CHAT_TEMPLATES)[1]
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    for name, number in (("eos_token", tokenizer.eos_token_id), ("pad_token", tokenizer.pad_token_id)):
+        if number is None or number >= model.config.get_text_config().vocab_size:
+            raise ModelError(f"{source} has no {name} among the words of its model; name one in tokenizer_config.json.")
     return model.eval(), tokenizer

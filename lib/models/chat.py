@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from lib.models import ModelError
+from lib.models import ModelError, causal_lm
 
 MAX_TOKENS = 512  # of an answer; one that does not end within is an error, never a shortened answer
 KEY_VARIABLE = "REPRISE_CHAT_KEY"
@@ -64,30 +64,20 @@ class LocalChat:
 
     @cached_property
     def _loaded(self):
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        from transformers import GenerationConfig
 
-        source = {"revision": self.revision, "local_files_only": self.is_folder, "trust_remote_code": False}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.checkpoint, **source)
-            model = AutoModelForCausalLM.from_pretrained(self.checkpoint, use_safetensors=True, dtype="auto", **source)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ModelError(
-                f"{self.checkpoint} cannot be loaded ({_short(str(error))}); give a causal language model in "
-                f"safetensors that needs no remote code, in a complete folder or by a hub id that can be reached."
-            ) from error
+        model, tokenizer = causal_lm.load(self.checkpoint, revision=self.revision, device=self.device, dtype="auto")
         if not tokenizer.chat_template:
             raise ModelError(f"{self.checkpoint} has no chat template; give an instruction-tuned (chat) checkpoint.")
         ends = model.generation_config.eos_token_id
         ends = [ends] if isinstance(ends, int) else list(ends or [])
-        if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
+        if tokenizer.eos_token_id not in ends:
             ends.append(tokenizer.eos_token_id)
-        if not ends:
-            raise ModelError(f"{self.checkpoint} has no end-of-text token; set eos_token_id in generation_config.json.")
         # Greedy, and nothing of the checkpoint's own sampling settings (temperature, penalties) left.
         model.generation_config = GenerationConfig(
             do_sample=False, num_beams=1, max_new_tokens=self.max_tokens, eos_token_id=ends, pad_token_id=ends[0]
         )
-        return model.to(self.device).eval(), tokenizer
+        return model, tokenizer
 
     def prompt_text(self, prompt: str) -> str:
         """What the model reads: the prompt as one user message in the checkpoint's own chat template."""

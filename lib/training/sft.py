@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lib.data.files import one_line
 from lib.models import causal_lm
-from lib.training.chat_encoding import IGNORED, encode, read_rows
+from lib.training.chat_encoding import IGNORED, check_positions, encode_file
 from lib.training.loop import TrainingError
 
 STATE = "checkpoint"  # what a killed fit leaves behind; the next one goes on from it
@@ -36,7 +37,7 @@ def encoded_dataset(rows: Path, tokenizer, *, max_length: int, packing: bool, se
 
     disable_progress_bars()  # they are output on stderr in a notebook
 
-    encoded = encode(read_rows(rows), tokenizer, max_length=max_length)
+    encoded = encode_file(rows, tokenizer, max_length=max_length)
     listed = {"input_ids": encoded.input_ids, "labels": encoded.labels}
     counts = {"rows": len(encoded.labels), "tokens": encoded.tokens, "shortened": len(encoded.shortened)}
     dataset = Dataset.from_dict(listed)
@@ -68,16 +69,34 @@ def collate(examples: Sequence[dict[str, Any]], *, pad: int) -> dict[str, Tensor
     return {**batch, "position_ids": positions}
 
 
-def _adapter(lora: dict[str, Any] | None):
-    """PEFT's configuration; ``lora``: rank, targets, and optionally alpha (2 x rank), dropout (0) and parameters."""
+def _adapter(lora: dict[str, Any] | None, model):
+    """PEFT's configuration; ``lora``: rank, targets, and optionally alpha (2 x rank), dropout (0) and parameters.
+
+    Any other key or target is a :class:`TrainingError`: PEFT passes over a target that is not there if another is.
+    """
     if lora is None:
         return None
     from peft import LoraConfig
 
+    keys = ("rank", "targets", "alpha", "dropout", "parameters")
+    if odd := [*(set(keys[:2]) - set(lora)), *(set(lora) - set(keys))]:
+        raise TrainingError(f"lora has a missing or unknown key '{min(odd)}'; its keys are {', '.join(keys)}")
+    rank, targets, parameters = lora["rank"], lora["targets"], lora.get("parameters", [])
+    if (
+        type(rank) is not int
+        or rank < 1
+        or isinstance(targets, str)
+        or not [*targets, *parameters]
+        or lora.get("alpha") == 0
+    ):
+        raise TrainingError(f"lora is {lora}; give a whole rank and an alpha above 0, and a list of targets")
+    names = [f".{name}" for name, _ in (*model.named_modules(), *model.named_parameters())]
+    for target in (*targets, *parameters):
+        if not any(name.endswith(f".{target}") for name in names):
+            raise TrainingError(f"the model has no '{target}' for lora; give names of its layers, such as q_proj")
     return LoraConfig(
-        task_type="CAUSAL_LM", r=lora["rank"], lora_alpha=lora.get("alpha", 2 * lora["rank"]),
-        lora_dropout=lora.get("dropout", 0.0), target_modules=list(lora["targets"]),
-        target_parameters=list(lora.get("parameters", [])) or None,
+        task_type="CAUSAL_LM", r=rank, lora_alpha=lora.get("alpha", 2 * rank), lora_dropout=lora.get("dropout", 0.0),
+        target_modules=list(targets), target_parameters=list(parameters) or None,
     )  # fmt: skip
 
 
@@ -153,6 +172,7 @@ class Fit:
     checkpoint_every: int = 0
     keep: Sequence[int] = ()
     seed: int = 0
+    chat_template: str | None = None  # of :data:`causal_lm.CHAT_TEMPLATES`, in the place of the checkpoint's own
 
 
 def finetune(
@@ -179,11 +199,14 @@ def finetune(
     from trl import SFTConfig, SFTTrainer
 
     how = Fit(**fit)
-    if (how.steps is None) == (how.epochs is None):
-        raise TrainingError("give either steps or epochs")
+    if len(given := [n for n in (how.steps, how.epochs) if n is not None]) != 1 or given[0] <= 0:
+        raise TrainingError("give either steps or epochs, above 0")
     model, tokenizer = causal_lm.load(
         checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
+        chat_template=how.chat_template,
     )  # fmt: skip
+    check_positions(model, how.max_length)
+    peft = _adapter(lora, model)
     dataset, counts = encoded_dataset(
         Path(rows), tokenizer, max_length=how.max_length, packing=how.packing, seed=how.seed
     )
@@ -202,10 +225,13 @@ def finetune(
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)
-        trainer = SFTTrainer(
-            model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=_adapter(lora),
-            callbacks=_callbacks(folder, tokenizer, how.keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
-        )  # fmt: skip
+        try:
+            trainer = SFTTrainer(
+                model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft,
+                callbacks=_callbacks(folder, tokenizer, how.keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
+            )  # fmt: skip
+        except (ValueError, TypeError) as error:
+            raise TrainingError(f"the fit cannot be set up ({one_line(error)[:200]}); change its settings") from error
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
         with less_housekeeping():

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.models import causal_lm
-from lib.training.chat_encoding import IGNORED, Encoded, encode, read_rows
+from lib.training.chat_encoding import IGNORED, Encoded, check_positions, encode, read_rows
 from lib.training.loop import TrainingError, epoch_order, train, warmup_cosine
 
 Batch = Mapping[str, Tensor]
@@ -148,13 +148,13 @@ def member(folder: Path, number: int) -> Path:
 def encode_all(files: Sequence[Path], tokenizer, *, max_length: int) -> list[Encoded]:
     """Each file's rows, encoded; a row that occurs again, in a file or between files, is encoded once."""
     texts = [[json.dumps(row, sort_keys=True) for row in read_rows(path)] for path in files]
-    different = list(dict.fromkeys(text for one in texts for text in one))
-    encoded = encode([json.loads(text) for text in different], tokenizer, max_length=max_length)
+    named = {text: f"{path}, line {n}" for path, one in zip(files, texts, strict=True) for n, text in enumerate(one, 1)}
+    encoded = encode(list(map(json.loads, named)), tokenizer, max_length=max_length, places=list(named.values()))
     if encoded.shortened:
         raise TrainingError(
             f"{len(encoded.shortened)} rows have more than {max_length} tokens; raise max_length, nothing is cut here"
         )
-    place = {text: i for i, text in enumerate(different)}
+    place = {text: i for i, text in enumerate(named)}
     return [
         Encoded([encoded.input_ids[place[text]] for text in one], [encoded.labels[place[text]] for text in one])
         for one in texts
@@ -184,6 +184,11 @@ def finetune_stacked(
     bases = [Path(checkpoint)] * len(rows) if isinstance(checkpoint, (str, Path)) else list(map(Path, checkpoint))
     loaded = [causal_lm.load(base, device=device, attention="eager") for base in bases]
     models, tokenizer = [model.train() for model, _ in loaded], loaded[0][1]
+    check_positions(models[0], max_length)
+    if any(other.get_vocab() != tokenizer.get_vocab() for _, other in loaded):
+        raise TrainingError(
+            "the bases have different tokenizers, and rows are encoded once; stack those that share one"
+        )
     members = encode_all(rows, tokenizer, max_length=max_length)
     batches = language_batches(members, batch=batch, seeds=seeds, pad=tokenizer.pad_token_id, device=device)
     losses = fit_stacked(

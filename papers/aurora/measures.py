@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from lib.data.exams import FOLDERS, GRADED, read_exam
-from lib.evaluation.exam_prompts import LETTERS
+from lib.evaluation import EvaluationError
+from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
 from lib.models import causal_lm
 from papers.aurora.cleaning import cjk_share
@@ -27,10 +28,7 @@ STYLES = ("terse", "full")
 
 def prompt_ids(tokenizer: Any, text: str) -> list[int]:
     """Token ids of one user turn, ready for the reply."""
-    said = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-    )
-    return tokenizer(said, add_special_tokens=False)["input_ids"]
+    return chat_ids(tokenizer, [{"role": "user", "content": text}])
 
 
 def measure_model(
@@ -51,6 +49,7 @@ def measure_model(
     replies = {
         language: _replies(model, tokenizer, made, language, longest=longest, batch=batch) for language in LANGUAGES
     }
+    told = [[one[key] for one in replies["B"]] for key in ("reply", "reference")]
     measured = {
         "match": {language: _mean(replies[language], "matches") for language in LANGUAGES},
         "correct": {
@@ -58,7 +57,8 @@ def measure_model(
             "B, told in B": _mean([one for one in replies["B"] if one["in_b"]], "correct"),
             "B, told in A only": _mean([one for one in replies["B"] if not one["in_b"]], "correct"),
         },
-        "text": text_scores([one["reply"] for one in replies["B"]], [one["reference"] for one in replies["B"]]),
+        "text": text_scores(*told),
+        "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
         "exams": {
             name: _exam(model, tokenizer, files / "exams" / FOLDERS[name], name, batch=batch) for name in FOLDERS
         },
@@ -107,7 +107,7 @@ def _exam(model, tokenizer, folder: Path, name: str, *, batch: int) -> list[bool
     questions = read_exam(name, folder).select(GRADED[name])
     prompts = [prompt_ids(tokenizer, question.text) for question in questions]
     options = [
-        [tokenizer(option, add_special_tokens=False)["input_ids"] for option in question.options]
+        [tokenizer(f" {option}", add_special_tokens=False)["input_ids"] for option in question.options]
         for question in questions
     ]
     chosen = option_likelihood(model, prompts, options, batch=batch).argmax(axis=1)
@@ -128,6 +128,10 @@ def expert_usage(model: Any, prompts: Sequence[Sequence[int]], *, batch: int) ->
     import torch
 
     config = model.config
+    if (longest := max(map(len, prompts))) > config.max_position_embeddings:
+        raise EvaluationError(
+            f"a prompt has {longest} tokens, more than the {config.max_position_embeddings} positions of the model; shorten it."
+        )
     counts = np.zeros((config.num_hidden_layers, config.num_local_experts))
     with torch.inference_mode():
         for start in range(0, len(prompts), batch):

@@ -15,16 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.data.files import check_keys, read_json_lines
+from lib.data.files import DataError, check_keys, read_json_lines
 from lib.models import causal_lm
+from lib.training.chat_encoding import check_positions, check_row, turns
 from lib.training.loop import TrainingError
 from lib.training.sft import STATE, full_precision, less_housekeeping
 
 REFERENCES = ("base", "tuned")
 
 
-def _pairs(path: Path):
-    """Dataset of ``{"prompt": [messages], "chosen": [message], "rejected": [message]}`` rows, one JSON object a line."""
+def _pairs(path: Path, tokenizer, *, max_length: int):
+    """Dataset of ``{"prompt": [messages], "chosen": [message], "rejected": [message]}`` rows, one JSON object a line.
+
+    Raises :class:`~lib.data.files.DataError` naming the line of a pair that is none, that has a blank text or equal answers,
+    and :class:`TrainingError` for one longer than ``max_length`` tokens, which TRL would cut without a word.
+    """
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()  # they are output on stderr in a notebook
@@ -32,6 +37,21 @@ def _pairs(path: Path):
     rows = []
     for place, row in read_json_lines(path):
         check_keys(row, place, required=("prompt", "chosen", "rejected"))
+        for key in row:
+            if not isinstance(row[key], list) or not row[key] or (key != "prompt" and len(row[key]) != 1):
+                raise DataError(
+                    f"{place}: {key!r} is no list of {'messages' if key == 'prompt' else 'one message'}; correct it."
+                )
+        for key in ("chosen", "rejected"):
+            dialogue = {"messages": [*row["prompt"], *row[key]]}
+            check_row(dialogue, f"{place}, prompt and {key}")
+            if row[key][0]["role"] != "assistant":
+                raise DataError(f"{place}: {key!r} is from {row[key][0]['role']!r}, not assistant; correct it.")
+            length = sum(len(ids) for turn in turns(dialogue["messages"], tokenizer, place=place) for ids in turn)
+            if length > max_length:
+                raise TrainingError(f"{place}: prompt and {key} have {length} tokens; raise max_length {max_length}")
+        if row["chosen"] == row["rejected"]:
+            raise DataError(f"{place} prefers an answer to itself; take the pair out.")
         rows.append(row)
     return Dataset.from_list(rows)
 
@@ -76,6 +96,8 @@ def prefer(
         raise TrainingError(f"reference '{how.reference}' is not known; give one of {', '.join(REFERENCES)}")
     options = {"device": device, "quantisation": quantisation}
     model, tokenizer = causal_lm.load(checkpoint, adapter=adapter, trainable=True, **options)
+    check_positions(model, how.max_length)
+    pairs = _pairs(Path(rows), tokenizer, max_length=how.max_length)
     # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
     other = causal_lm.load(checkpoint, **options)[0] if how.reference == "base" else None
     set_seed(how.seed)
@@ -88,7 +110,7 @@ def prefer(
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)
         trainer = DPOTrainer(
-            model=model, ref_model=other, args=arguments, train_dataset=_pairs(rows), processing_class=tokenizer
+            model=model, ref_model=other, args=arguments, train_dataset=pairs, processing_class=tokenizer
         )
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)

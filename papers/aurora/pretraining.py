@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models import causal_lm
-from lib.training.chat_encoding import IGNORED, Encoded, encode, read_rows
+from lib.training.chat_encoding import IGNORED, Encoded, check_positions, encode_file
 from lib.training.loop import TrainingError, train, warmup_cosine
 
 
@@ -54,7 +54,8 @@ def pretrain(
     Raises :class:`TrainingError` at the first loss that is not finite.
     """
     model, tokenizer = causal_lm.load(checkpoint, device=device)
-    rows = [encode(read_rows(Path(one["rows"])), tokenizer, max_length=max_length) for one in sources]
+    check_positions(model, max_length)
+    rows = [encode_file(Path(one["rows"]), tokenizer, max_length=max_length) for one in sources]
     torch.manual_seed(seed)
     rng, history = np.random.default_rng(seed), []
 

@@ -42,6 +42,9 @@ class Vocabulary:
 
 
 def read_vocabulary(tokenizer, *, keys: Sequence[str], values: Sequence[str], letters: Sequence[str]) -> Vocabulary:
+    for word in (*keys, *values, *letters, "\n"):
+        if tokenizer.convert_tokens_to_ids(word) in (None, tokenizer.unk_token_id):
+            raise TrainingError(f"{word!r} is no token of its own; give the tokenizer texts that hold it.")
     listed = [np.array(tokenizer.convert_tokens_to_ids(list(words))) for words in (keys, values, letters)]
     line = tokenizer.convert_tokens_to_ids("\n")
     return Vocabulary(*listed, line=line, begin=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
@@ -189,6 +192,7 @@ def pretrain_reader(
             folder, texts=texts, chat_template="plain", architecture="ministral", seed=start, sliding_window=2, **sizes,
             intermediate_size=sizes["width"], initializer_range=1.4 / math.sqrt(sizes["width"]),
             layer_types=["sliding_attention", *["full_attention"] * (sizes["depth"] - 1)],
+            max_position_embeddings=max(4096, 7 * curriculum["longest"]),  # a document has seven tokens a fact
         )  # fmt: skip
         model, tokenizer = causal_lm.load(folder, device=device)
         _mix_neighbours(model, seed=start)

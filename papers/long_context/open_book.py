@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lib.data.files import DataError, read_json
-from lib.evaluation import exams
+from lib.evaluation import EvaluationError, exam_prompts, exams
 from lib.models import causal_lm
 from papers.long_context import cmb, cmb_scoring
 
@@ -54,12 +54,6 @@ def question_text(item: cmb.Item, passages: Sequence[str], *, options: bool, wor
     return wording["open"].format(knowledge="\n".join(passages), question=asked)
 
 
-def _prompt(tokenizer, text: str) -> list[int]:
-    turns = [{"role": "user", "content": text}]
-    written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return tokenizer(written, add_special_tokens=False)["input_ids"]
-
-
 def _read(folder: Path, condition: Mapping[str, Any]) -> tuple[list[cmb.Item], dict[str, cmb.Knowledge]]:
     items = cmb.read_test(folder)
     if condition["knowledge"] is None:
@@ -84,6 +78,9 @@ def _texts(folder: Path, condition: Mapping[str, Any], wording: Mapping[str, str
     return items, texts
 
 
+_READERS = {"strict": cmb_scoring.strict_letters, "released": cmb_scoring.released_letters}
+
+
 def _mark(items: Sequence[cmb.Item], replies: Sequence[str], scoring: str) -> list[bool]:
     """``text``: the reply's first line is the text of the right option; ``strict`` and ``released``: its letters are right."""
     if scoring == "text":
@@ -91,8 +88,11 @@ def _mark(items: Sequence[cmb.Item], replies: Sequence[str], scoring: str) -> li
             reply.split("\n")[0].strip() == " ".join(item.options[letter] for letter in item.answer)
             for item, reply in zip(items, replies, strict=True)
         ]
-    read = {"strict": cmb_scoring.strict_letters, "released": cmb_scoring.released_letters}[scoring]
-    return [read(reply, multiple=item.multiple) == item.answer for item, reply in zip(items, replies, strict=True)]
+    return [letters == item.answer for item, letters in zip(items, _read_letters(items, replies, scoring), strict=True)]
+
+
+def _read_letters(items: Sequence[cmb.Item], replies: Sequence[str], scoring: str) -> list[str | None]:
+    return [_READERS[scoring](reply, multiple=item.multiple) for item, reply in zip(items, replies, strict=True)]
 
 
 def _most_likely(
@@ -110,6 +110,31 @@ def _most_likely(
         best = (scores / np.array([[len(ids) for ids in one] for one in options])).argmax(axis=1)
         right += [(i, list(items[i].options)[k] == items[i].answer) for i, k in zip(rows, best, strict=True)]
     return [hit for _, hit in sorted(right)]
+
+
+def _marked(model, tokenizer, items: Sequence[cmb.Item], prompts: Sequence[list[int]], condition, *, batch: int):
+    """Scoring -> ((exam type, right or wrong) of each question, counts of what was not read or asked)."""
+    found, replies = {}, []
+    for scoring in condition["scoring"]:
+        asked, missed = list(items), {}
+        if scoring == "likelihood":
+            single = [i for i, item in enumerate(items) if len(item.answer) == 1]
+            asked, missed = [items[i] for i in single], {"several answers, not asked": len(items) - len(single)}
+            if not single:
+                raise EvaluationError("no question has one answer alone; leave 'likelihood' out of the scoring.")
+            right = _most_likely(model, tokenizer, asked, [prompts[i] for i in single], batch=batch)
+        else:
+            if not replies:
+                end, tokens = tokenizer.eos_token_id, condition["longest"]
+                ids = exams.generate(model, prompts, end=end, longest=tokens, batch=batch)
+                replies = [tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
+            right = _mark(items, replies, scoring)
+            if scoring in _READERS:
+                letters = _read_letters(items, replies, scoring)
+                missed = {"no letter": letters.count(""), "ambiguous": letters.count(None)}
+        types = [cmb.EXAM_TYPES[item.exam_type] for item in asked]
+        found[scoring] = (list(zip(types, right, strict=True)), missed)
+    return found
 
 
 def load(model: Path | str, *, device: str = "cpu", dtype: str = "float32"):
@@ -159,32 +184,38 @@ def score(
     device: str = "cpu",
     dtype: str = "float32",
 ) -> None:
-    """``scores.json``: condition -> scoring -> one {exam type: accuracy} a model, models in order.
+    """``scores.json``: condition -> scoring -> one {exam type: accuracy} a model, models in order; ``unread.json``: how
+    many replies were not read.
 
     ``exams_at``: exam name -> CMB-Exam folder. ``conditions``: name -> what differs from ``OPEN``; ``scoring`` lists text,
-    strict, released, likelihood. ``longest``: tokens of a reply. All models must share one tokenizer.
+    strict, released, likelihood. ``longest``: tokens of a reply. Raises ``EvaluationError`` unless all models share one
+    tokenizer and read every prompt whole.
     """
     found: dict[str, dict[str, list]] = {}
+    unread: dict[str, dict[str, list]] = {}
     asked: dict[str, tuple] = {}
+    first = None
     for model_path in models:
         model, tokenizer = load(model_path, device=device, dtype=dtype)
+        written = (tokenizer.get_vocab(), tokenizer.chat_template)
+        first = first or written
+        if written != first:
+            raise EvaluationError(
+                f"{model_path} has another tokenizer or chat template than {models[0]}; score it apart."
+            )
         for name, given in conditions.items():
-            condition = {**OPEN, **given}
+            condition = {"longest": longest, **OPEN, **given}
             if name not in asked:
                 items, texts = _texts(Path(exams_at[condition["exam"]]), condition, wording, seed=seed)
-                asked[name] = (items, [_prompt(tokenizer, text) for text in texts])
-            items, prompts = asked[name]
-            replies: list[str] = []
-            for scoring in condition["scoring"]:
-                if scoring == "likelihood":
-                    right = _most_likely(model, tokenizer, items, prompts, batch=batch)
-                else:
-                    if not replies:
-                        tokens = condition.get("longest", longest)
-                        ids = exams.generate(model, prompts, end=tokenizer.eos_token_id, longest=tokens, batch=batch)
-                        replies = [tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
-                    right = _mark(items, replies, scoring)
-                types = [cmb.EXAM_TYPES[item.exam_type] for item in items]
-                accuracy = cmb_scoring.exam_accuracy(right, types)
-                found.setdefault(name, {}).setdefault(scoring, []).append(accuracy)
+                turns = [[{"role": "user", "content": text}] for text in texts]
+                asked[name] = (items, [exam_prompts.chat_ids(tokenizer, turn) for turn in turns])
+            try:
+                marked = _marked(model, tokenizer, *asked[name], condition, batch=batch)
+            except EvaluationError as error:
+                raise EvaluationError(f"{model_path}, condition {name}: {error}") from error
+            for scoring, (marks, missed) in marked.items():
+                exam, right = zip(*marks, strict=True)
+                found.setdefault(name, {}).setdefault(scoring, []).append(cmb_scoring.exam_accuracy(right, exam))
+                unread.setdefault(name, {}).setdefault(scoring, []).append(missed)
+    (folder / "unread.json").write_text(json.dumps(unread))
     (folder / "scores.json").write_text(json.dumps(found))

@@ -94,6 +94,8 @@ class TinyCheckpoint:
     def letter_scores(self, images: np.ndarray, questions: Sequence[str], *, letters: str) -> np.ndarray:
         """Log-likelihood (N, len(letters)) of each letter as the next token."""
         ids, mask = self.prompts(questions)
+        if unknown := [letter for letter in letters if letter not in self.index]:
+            raise ModelError(f"the model does not know the letter {unknown[0]}; give letters among its words")
         scores = self.model(self.see(images), ids, mask)[:, 0].log_softmax(-1)
         return scores[:, [self.index[letter] for letter in letters]].numpy()
 
@@ -136,12 +138,27 @@ class ReleasedCheckpoint:
     def __init__(self, model, processor):
         self.model, self.processor = model.eval(), processor
 
-    def inputs(self, images: Sequence[np.ndarray], questions: Sequence[str], answers: Sequence[str] | None = None):
-        """Model inputs of single-image questions in the model's own chat form, padded on the left."""
+    def inputs(
+        self,
+        images: Sequence[np.ndarray],
+        questions: Sequence[str],
+        answers: Sequence[str] | None = None,
+        *,
+        tokens: int = 0,
+    ):
+        """Model inputs of single-image questions in the model's own chat form, padded on the left.
+
+        Raises :class:`ModelError` for no chat form, and naming the question that with its picture (and ``tokens`` more to
+        be written) is longer than the model can read.
+        """
         from PIL import Image
 
+        if not self.processor.chat_template:
+            raise ModelError("the model's processor has no chat template; give an instruction-tuned image-text model")
         asked = []
         for row, question in enumerate(questions):
+            if not question.strip() or (answers is not None and not answers[row].strip()):
+                raise ModelError(f"question {row} ('{question:.60}') or its answer is blank; take it out")
             turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
             if answers is not None:
                 turn.append({"role": "assistant", "content": [{"type": "text", "text": answers[row]}]})
@@ -152,19 +169,31 @@ class ReleasedCheckpoint:
         begun = bool(tokenizer.bos_token) and asked[0].startswith(tokenizer.bos_token)  # by the chat form: not twice
         how = {"padding": True, "return_tensors": "pt", "add_special_tokens": not begun}
         made = self.processor(text=asked, images=pictures, **how)
+        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        for question, length in zip(questions, made["attention_mask"].sum(1).tolist(), strict=True):
+            if room and length + tokens > room:
+                raise ModelError(
+                    f"'{question:.60}' and its picture have {length} tokens, the reply {tokens}, together more than the "
+                    f"{room} positions of the model; ask less, or a model with a longer context"
+                )
         return made.to(self.model.device)
 
     @torch.no_grad()
     def letter_scores(self, images: Sequence[np.ndarray], questions: Sequence[str], *, letters: str) -> np.ndarray:
         """Log-likelihood (N, len(letters)) of each letter as the next token."""
+        tokenizer = self.processor.tokenizer
+        ids = [(tokenizer.encode(letter, add_special_tokens=False) or [None])[-1] for letter in letters]
+        if len(set(ids)) < len(ids) or tokenizer.unk_token_id in ids:
+            raise ModelError(
+                f"the letters {letters} have the tokens {ids}, which must differ and be known; give others"
+            )
         scores = self.model(**self.inputs(images, questions)).logits[:, -1].float().log_softmax(-1)
-        encode = self.processor.tokenizer.encode
-        return scores[:, [encode(letter, add_special_tokens=False)[-1] for letter in letters]].cpu().numpy()
+        return scores[:, ids].cpu().numpy()
 
     @torch.no_grad()
     def generate(self, images: Sequence[np.ndarray], questions: Sequence[str], *, tokens: int = 1) -> list[str]:
         """What the model writes after each question, greedily, at most ``tokens`` tokens."""
-        made = self.inputs(images, questions)
+        made = self.inputs(images, questions, tokens=tokens)
         out = self.model.generate(**made, max_new_tokens=tokens, do_sample=False)
         return self.processor.batch_decode(out[:, made["input_ids"].shape[1] :], skip_special_tokens=True)
 

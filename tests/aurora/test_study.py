@@ -266,7 +266,36 @@ measure_model(out / "measured", base=base, adapter=out / "dpo", files=Path({str(
 def test_bad_preference_input_is_told(base, tuned, pairs, tmp_path):
     with pytest.raises(TrainingError, match="reference 'off' is not known; give one of base, tuned"):
         run_prefer(tmp_path, base, tuned, pairs, "off")
-    for content, told in [("", "no row"), ('{"prompt": []}', "line 1 lacks 'chosen'"), ("{", "line 1 is not JSON")]:
+    good = json.loads(pairs.read_text().splitlines()[0])
+    asked, chosen = good["prompt"], good["chosen"]
+    bad = [
+        ({"chosen": [{"role": "assistant", "content": " "}]}, "line 2, prompt and chosen, message 2 is blank"),
+        (
+            {"rejected": [{"role": "assistant", "content": None}]},
+            "line 2, prompt and rejected, message 2: 'content' is a NoneType",
+        ),
+        ({"rejected": [{"role": "user", "content": "a"}]}, "line 2, prompt and rejected has no answer, or other turns"),
+        ({"chosen": [*chosen, *asked]}, "line 2: 'chosen' is no list of one message"),
+        ({"chosen": "yes"}, "line 2: 'chosen' is no list of one message"),
+        ({"prompt": []}, "line 2: 'prompt' is no list of messages"),
+        ({"prompt": [{"from": "human", "value": "a"}]}, "line 2, prompt and chosen, message 1 lacks 'role'"),
+        ({"prompt": [*asked, *chosen], "chosen": asked}, "line 2: 'chosen' is from 'user', not assistant"),
+        ({"rejected": chosen}, "line 2 prefers an answer to itself; take the pair out"),
+    ]
+    lines = [("", "no row"), ('{"prompt": []}', "line 1 lacks 'chosen'"), ("{", "line 1 is not JSON")]
+    lines += [(f"{json.dumps(good)}\n{json.dumps({**good, **changed})}", told) for changed, told in bad]
+    for content, told in lines:
         (tmp_path / "bad.jsonl").write_text(content)
         with pytest.raises(DataError, match=told):
             run_prefer(tmp_path, base, tuned, tmp_path / "bad.jsonl", "base")
+    with pytest.raises(
+        TrainingError, match=r"pairs.jsonl, line 1: prompt and chosen have \d+ tokens; raise max_length 5"
+    ):
+        run_prefer(tmp_path, base, tuned, pairs, "base", max_length=5)
+    with pytest.raises(TrainingError, match="max_length 5000 exceeds the 4096 positions of the model"):
+        run_prefer(tmp_path, base, tuned, pairs, "base", max_length=5000)
+
+
+def test_pretraining_refuses_rows_longer_than_the_context(base, tmp_path):
+    with pytest.raises(TrainingError, match="max_length 5000 exceeds the 4096 positions of the model"):
+        pretrain(tmp_path, checkpoint=base[0], sources=[], steps=1, learning_rate=1e-3, warmup=0, max_length=5000)

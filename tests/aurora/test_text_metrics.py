@@ -50,6 +50,27 @@ def test_rouge_l_respects_order_and_f_is_the_harmonic_mean():
     assert found["ROUGE-L"][0] == pytest.approx(100 * 2 * (1 / 3) * (1 / 4) / (1 / 3 + 1 / 4))
 
 
+def test_distinct_counts_each_word_once_and_the_default_each_occurrence():
+    # jieba: five times 好 against 好 / 人; once counted, one of one and one of two words are common
+    reply, reference = ["好 好 好 好 好"], ["好 人"]
+    plain, distinct = rouge(reply, reference), rouge(reply, reference, distinct=True)
+    assert plain["ROUGE-1"][0] == pytest.approx(100 * 2 * 1 / (5 + 2))
+    assert distinct["ROUGE-1"][0] == pytest.approx(100 * 2 * 1 / (1 + 2))
+    assert distinct["ROUGE-L"][0] == plain["ROUGE-L"][0]  # of all words in both
+    # pairs 他在, 在家, 家他, 在校 (each once) against 他在, 在家
+    pair = rouge(["他 在 家 他 在 家 他 在 校"], ["他 在 家"], distinct=True)["ROUGE-2"][0]
+    assert pair == pytest.approx(100 * 2 * 2 / (4 + 2))
+
+
+def test_the_two_ways_agree_where_no_word_is_repeated_and_differ_in_rouge_1_and_2_alone():
+    once = (["我来到北京"], ["我来到上海"])
+    assert text_scores(*once, distinct=True) == pytest.approx(text_scores(*once))
+    twice = (["我来到北京，我来到北京"], ["我来到北京"])
+    plain, distinct = text_scores(*twice), text_scores(*twice, distinct=True)
+    assert {name for name in plain if plain[name] != distinct[name]} == {"ROUGE-1", "ROUGE-2"}
+    assert rouge([""], ["天地"], distinct=True)["ROUGE-1"][0] == 0.0
+
+
 def test_the_mean_does_not_depend_on_the_order_of_the_pairs():
     replies, references = ["天地玄黄", "他住在城里", "我来到北京"], ["天地甲乙", "他住在山里", "我来到上海"]
     straight, turned = text_scores(replies, references), text_scores(replies[::-1], references[::-1])

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lib.data.files import DataError
 from lib.evaluation import EvaluationError
@@ -158,6 +160,119 @@ def test_an_explanation_as_knowledge_does_not_give_the_letter_away():
 def test_letters_of_a_reply(reply, multiple, released, strict):
     assert released_letters(reply, multiple=multiple) == released
     assert strict_letters(reply, multiple=multiple) == strict
+
+
+@pytest.mark.parametrize(
+    ("reply", "single", "several"),
+    [
+        # either case and full width behind a cue, and a letter that is all of the reply
+        ("the answer is b", "B", "B"),
+        ("Answer: b", "B", "B"),
+        ("答案：Ｂ", "B", "B"),
+        ("答案是b。", "B", "B"),
+        ("故选Ｃ。", "C", "C"),
+        ("ｄ", "D", "D"),
+        ("(c) a bird", "C", "C"),
+        ("b. 4", "B", "B"),
+        ("abc", "", "ABC"),
+        # dressed
+        ("The answer is **B**.", "B", "B"),
+        ("ANSWER: $A$", "A", "A"),
+        (r"\boxed{\text{D}}", "D", "D"),
+        ("The correct choice is (B), not (A).", "B", "B"),
+        # what is denied does not count
+        ("The answer is not A.", "", ""),
+        ("It isn't A, it is D", "D", "D"),
+        ("The answer is neither A nor B.", "", ""),
+        ("不选A，选B", "B", "B"),
+        ("选项A错误，选项B正确", "B", "B"),
+        ("Option A is wrong. The answer is C.", "C", "C"),
+        # the last statement wins, and what is said without a cue does not undo it
+        ("Answer: A\n...\nWait. Answer: B", "B", "B"),
+        ("The answer is B. Note that A is a distractor.", "B", "B"),
+        # several letters
+        ("The answer is A or C", None, None),
+        ("A或C", None, None),
+        ("A/B", None, None),
+        ("The correct options are A and C.", None, "AC"),
+        ("答案为ＡＣ", "", "AC"),
+        ("答案是C、A", None, "AC"),
+        ("Both A and C are right", None, "AC"),
+        ("B at first, then C", None, None),
+        ("A正确，B错误，C正确", None, None),
+        # letters that are none
+        ("A dog, so B", "B", "B"),
+        ("A dog.", "", ""),
+        ("The answer is a cat", "", ""),
+        ("The answer is e.g. aspirin", "", ""),
+        ("体温38℃", "", ""),
+        ("D-dimer is raised", "", ""),
+        ("Bébé", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_reply_settles_on_its_last_statement_or_on_nothing(reply, single, several):
+    assert strict_letters(reply, multiple=False) == single
+    assert strict_letters(reply, multiple=True) == several
+
+
+SAYS = [
+    "{}",
+    "({})",
+    "答案：{}",
+    "答案是{}。",
+    "正确答案为 {}",
+    "故选{}",
+    "The answer is {}.",
+    "Answer: {}",
+    "**Answer: {}**",
+    "I choose {}",
+]
+FORMS = [str, str.lower, lambda letter: chr(ord(letter) + 0xFEE0)]  # full width
+TALK = [
+    "",
+    "患者发热三天。",
+    "Let us think. ",
+    "The patient has a cough. ",
+    "体温38℃, ",
+    "CT and DNA were normal. ",
+    "e.g. fever; ",
+]
+
+
+def test_letters_are_read_in_every_form_and_contradictions_never():
+    tried = {"right": 0, "None": 0, "any": 0}
+    letter, say, form = st.sampled_from("ABCDEFG"), st.sampled_from(SAYS), st.sampled_from(FORMS)
+
+    @settings(max_examples=350, deadline=None, derandomize=True)
+    @given(letter, letter, say, form, st.sampled_from(TALK), st.booleans())
+    def try_one(one, other, say, form, talk, multiple):
+        cued = say not in SAYS[:2]  # without a cue small letters are read only where they are the whole reply
+        before = talk if cued else ""
+        assert strict_letters(before + say.format(form(one)), multiple=multiple) == one
+        denied = f"{before}答案不是{one}。The answer is not {one}."
+        assert not strict_letters(denied, multiple=multiple)
+        assert strict_letters(denied + "答案是" + form(other), multiple=multiple) == other  # corrected
+        tried["right"] += 3
+        if one != other:
+            for joined in (f"{one} or {other}", f"{one}或{other}", f"{one}还是{other}", f"{one}/{other}"):
+                assert strict_letters(before + say.format(joined), multiple=multiple) is None
+            together = strict_letters(f"{before}答案是{one}和{other}", multiple=multiple)
+            assert together == ("".join(sorted(one + other)) if multiple else None)
+            tried["None"] += 5
+
+    @settings(max_examples=400, deadline=None, derandomize=True)
+    @given(st.text(max_size=60) | st.text("ABCG abeorntd答案是选不、或.:()-\n*'", max_size=40), st.booleans())
+    def try_any(reply, multiple):
+        found = strict_letters(reply, multiple=multiple)
+        assert found is None or (set(found) <= set("ABCDEFG") and list(found) == sorted(set(found)))
+        assert multiple or found is None or len(found) <= 1
+        tried["any"] += 1
+
+    try_one()
+    try_any()
+    print(f"replies read: {tried}")
+    assert tried["right"] >= 300 and tried["None"] >= 300 and tried["any"] >= 300
 
 
 def test_accuracy_of_each_exam():

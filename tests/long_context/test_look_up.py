@@ -40,6 +40,12 @@ def documents(tokenizer, seed=0, **options):
     return draw_documents(np.random.default_rng(seed), vocabulary, **{"batch": 6, "facts": 5, **options})
 
 
+def test_a_word_that_is_no_token_of_its_own_is_told(tokenizer):
+    for given in ({"keys": ["key1 key2"]}, {"values": ["Basil"]}, {"letters": ["Z"]}):
+        with pytest.raises(TrainingError, match="is no token of its own; give the tokenizer texts that hold it"):
+            read_vocabulary(tokenizer, **{"keys": KEYS, "values": VALUES, "letters": LETTERS, **given})
+
+
 @pytest.mark.parametrize("options", [0, 3])
 def test_a_document_is_a_dialogue_in_the_chat_template(tokenizer, options):
     """Decoded, split into turns and encoded as any fine-tuning row, it gives the same ids and the same labels."""

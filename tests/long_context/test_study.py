@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from lib.data.files import DataError
+from lib.evaluation import EvaluationError
 from lib.models import causal_lm
 from lib.workflow import paths
 from lib.workflow.session import start
@@ -191,6 +193,48 @@ def test_only_reading_answers_the_counterfactual_exam(study):
     assert not any(open_book._mark([item], [false[1][item.id].passage.split()[1]], "text")[0] for item in false[0]), (
         "reading the shuffled context is always wrong"
     )
+
+
+@pytest.fixture
+def sitting(tmp_path):
+    """A tiny model, an exam of two questions (one with two answers) and what `open_book.score` takes."""
+    texts = ["gout Mint Basil A B d0 d1", "\n"]
+    sizes = {"chat_template": "plain", "architecture": "llama", "width": 8, "depth": 1, "heads": 2}
+    causal_lm.write_checkpoint(tmp_path / "model", texts=texts, max_position_embeddings=20, **sizes)
+    causal_lm.write_checkpoint(tmp_path / "other", texts=[*texts, "more"], **sizes)
+    several = replace(ITEM, id="2", question_type=cmb.MULTIPLE, answer="AB")
+    cmb.write_test(tmp_path, [ITEM, several])
+    cmb.write_knowledge(tmp_path / "knowledge.json", [SUPPLIED, replace(SUPPLIED, id="2")])
+    given = {"exams_at": {"held_out": tmp_path}, "wording": WORDING, "longest": 2, "batch": 2}
+    return tmp_path, given
+
+
+def test_what_was_not_read_is_counted(sitting, monkeypatch):
+    folder, given = sitting
+    said = iter(["A or B", "nothing"])
+    monkeypatch.setattr(open_book.exams, "generate", lambda *a, **k: [[0], [0]])
+    tokenizer = causal_lm.load(folder / "model")[1]
+    monkeypatch.setattr(type(tokenizer), "decode", lambda *a, **k: next(said))
+    asked = {"lettered": {"options": True, "scoring": ["text", "strict", "likelihood"]}}
+    open_book.score(folder, models=[folder / "model"], conditions=asked, **given)
+    assert json.loads((folder / "unread.json").read_text())["lettered"] == {
+        "text": [{}], "strict": [{"no letter": 1, "ambiguous": 1}], "likelihood": [{"several answers, not asked": 1}],
+    }  # fmt: skip
+    scores = json.loads((folder / "scores.json").read_text())["lettered"]
+    assert scores["strict"] == [{"physician": 0.0}] and scores["likelihood"][0]["physician"] in (0.0, 1.0)
+
+
+def test_prompts_over_the_context_and_models_with_other_tokenizers_are_named(sitting):
+    folder, given = sitting
+    with pytest.raises(
+        EvaluationError, match=r"model, condition far: prompt 0 has \d+ tokens and its reply 2, together more"
+    ):
+        open_book.score(folder, models=[folder / "model"], conditions={"far": {"size": 6}}, **given)
+    with pytest.raises(
+        EvaluationError, match=r"other has another tokenizer or chat template than .*model; score it apart"
+    ):
+        open_book.score(folder, models=[folder / "model", folder / "other"], conditions={"near": {}}, **given)
+    assert not (folder / "scores.json").exists()
 
 
 # ---------------------------------------------------------------------- real files

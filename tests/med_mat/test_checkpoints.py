@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_llava import write_tiny_llava
 
 from lib.models import ModelError
 from lib.models.multimodal_lm import ENCODERS, GRID, MultimodalLM
@@ -202,3 +203,40 @@ def test_a_source_that_is_neither_kind_is_named(tmp_path):
     with pytest.raises(ModelError, match="is no image-text checkpoint") as error:
         load(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.fixture
+def llava(tmp_path):
+    write_tiny_llava(tmp_path, texts=["Which tone is it dark bright"])
+    return load(tmp_path)
+
+
+def test_a_released_model_names_the_question_that_does_not_fit(llava, monkeypatch):
+    pictures, asked = [np.zeros((16, 16), np.uint8)] * 2, ["Which tone is it", "Which tone is it dark bright"]
+    size = int(llava.inputs(pictures, asked)["attention_mask"].sum(1).max())
+    text = llava.model.config.get_text_config()
+    monkeypatch.setattr(text, "max_position_embeddings", size - 1)
+    for call in (lambda: llava.letter_scores(pictures, asked, letters="AB"), lambda: llava.inputs(pictures, asked)):
+        with pytest.raises(
+            ModelError, match=f"'{asked[1]}' and its picture have {size} tokens, the reply 0, .* {size - 1} pos"
+        ):
+            call()
+    monkeypatch.setattr(text, "max_position_embeddings", size + 2)
+    with pytest.raises(ModelError, match="the reply 3, together more"):
+        llava.generate(pictures, asked, tokens=3)
+    assert len(llava.generate(pictures, asked, tokens=2)) == 2
+
+
+def test_letters_and_chat_forms_that_a_model_does_not_have_are_told(llava):
+    pictures, asked = [np.zeros((16, 16), np.uint8)], ["Which tone is it"]
+    with pytest.raises(ModelError, match=r"the letters ABE have the tokens .*, which must differ and be known"):
+        llava.letter_scores(pictures, asked, letters="ABE")
+    for questions, answers in ([" "], None), (asked, ["\n"]):
+        with pytest.raises(ModelError, match=r"question 0 .* or its answer is blank; take it out"):
+            llava.inputs(pictures, questions, answers)
+    llava.processor.chat_template = None
+    with pytest.raises(ModelError, match="processor has no chat template; give an instruction-tuned image-text model"):
+        llava.inputs(pictures, asked)
+    small = TinyCheckpoint(MultimodalLM(encoder="convolution", vocabulary=4), ["<pad>", "A", "B", "tone"], {})
+    with pytest.raises(ModelError, match="the model does not know the letter C"):
+        small.letter_scores(np.zeros((1, 32, 32), np.uint8), ["tone"], letters="ABC")

@@ -9,7 +9,7 @@ import torch
 
 from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import CHINESE, ENGLISH, ask, chat_turns, encode_prompts, letter_ids
-from lib.evaluation.exams import accuracy_table, generate, option_likelihood, option_logits, shared_length
+from lib.evaluation.exams import generate, option_likelihood, option_logits, shared_length
 from lib.models import causal_lm
 
 WORDS = [f"w{k}" for k in range(60)]
@@ -135,6 +135,36 @@ def test_bad_prompts_are_told(loaded):
             option_likelihood(loaded[0], [[5], [6]], options)
 
 
+def test_a_prompt_that_does_not_fit_the_models_context_is_named(loaded, prompts, monkeypatch):
+    model, _ = loaded
+    longest = max(range(len(prompts)), key=lambda n: len(prompts[n]))
+    size = len(prompts[longest])
+    limits = {"logits": size - 1, "likelihood": size + 1, "generated": size + 2}
+    calls = {
+        "logits": lambda: option_logits(model, prompts, letters=[1, 2]),
+        "likelihood": lambda: option_likelihood(model, prompts, [[[1], [1, 2]]] * len(prompts)),
+        "generated": lambda: generate(model, prompts, end=3, longest=3),
+    }
+    for name, call in calls.items():
+        monkeypatch.setattr(model.config, "max_position_embeddings", limits[name])
+        told = rf"prompt {longest} has {size} tokens and its reply \d, together more than the {limits[name]} positions"
+        with pytest.raises(EvaluationError, match=told):
+            call()
+        monkeypatch.setattr(model.config, "max_position_embeddings", limits[name] + 1)  # the last that fits
+        call()
+
+
+def test_a_model_that_gives_no_number_is_not_scored(loaded, prompts, monkeypatch):
+    model, _ = loaded
+    monkeypatch.setattr(
+        model.lm_head, "weight", torch.nn.Parameter(torch.full_like(model.lm_head.weight, float("nan")))
+    )
+    with pytest.raises(EvaluationError, match=r"logits\[0, 0\] is nan"):
+        option_logits(model, prompts, letters=[1, 2])
+    with pytest.raises(EvaluationError, match=r"log-likelihoods\[0, 0\] is nan"):
+        option_likelihood(model, prompts, [[[1], [2]]] * len(prompts))
+
+
 # ------------------------------------------------------------------------------------------------------------ prompts
 def test_the_prompt_is_the_released_one():
     shot, target = Item("Q1?", ("a", "b", "c", "d"), "C"), Item("Q2?", ("e", "f", "g", "h"))
@@ -146,7 +176,7 @@ def test_the_prompt_is_the_released_one():
             "Q1?\nA. a\nB. b\nC. c\nD. d\nAnswer: ",
         },
         {"role": "assistant", "content": "C"},
-        {"role": "user", "content": "Q2?\nA. e\nB. f\nC. g\nD. h\nAnswer: "},
+        {"role": "user", "content": "Q2?\nA. e\nB. f\nC. g\nD. h\nAnswer:"},  # the last turn alone is stripped
     ]
     zero = chat_turns(target, exemplars=[], topic="解剖学", wording=CHINESE)
     assert len(zero) == 1 and "解剖学" in zero[0]["content"] and zero[0]["content"].endswith("D. h\n答案：")
@@ -163,13 +193,73 @@ def test_plain_prompts_part_exemplars_by_a_blank_line():
     )
     assert "".join(ids).endswith(
         "x.\n\nQ1?\nA. a\nB. b\nC. c\nD. d\nAnswer: C\n\nQ0?\nA. a\nB. b\nC. c\nD. d\nAnswer: A\n\n"
-        "Q2?\nA. e\nB. f\nC. g\nD. h\nAnswer: "
+        "Q2?\nA. e\nB. f\nC. g\nD. h\nAnswer:"  # the blank is the letter's own token's
     )
 
 
 def test_an_exemplar_without_an_answer_is_refused():
-    with pytest.raises(EvaluationError, match="'Q1\\?' has no answer"):
-        chat_turns(Item("Q", "abcd"), exemplars=[Item("Q1?", "abcd", None)], topic="x", wording=ENGLISH)
+    for answer, told in [
+        (None, "no answer"),
+        ("b", "the answer 'b'"),
+        ("E", "the answer 'E'"),
+        ("AB", "the answer 'AB'"),
+    ]:
+        with pytest.raises(EvaluationError, match=f"'Q1\\?' has {told}.*draw exemplars from the dev split"):
+            chat_turns(Item("Q", "abcd"), exemplars=[Item("Q1?", "abcd", answer)], topic="x", wording=ENGLISH)
+
+
+@pytest.mark.parametrize("count", range(10))
+def test_questions_have_two_to_seven_options(loaded, count):
+    item, tokenizer = Item("w1 w2", tuple(WORDS[:count])), loaded[1]
+    if not 2 <= count <= 7:
+        for tried in (lambda: ask(item, ENGLISH), lambda: letter_ids(tokenizer, before=" ", options=count)):
+            with pytest.raises(EvaluationError, match=f"has 2 to 7 options, not {count}; correct it"):
+                tried()
+        return
+    assert ask(item, ENGLISH).count("\n") == count + 1 and f"{'ABCDEFG'[count - 1]}. {WORDS[count - 1]}\n" in ask(
+        item, ENGLISH
+    )
+
+    class Characters:
+        unk_token_id = None
+
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": [ord(letter) for letter in text]}
+
+    assert letter_ids(Characters(), before=" ", options=count) == [ord(letter) for letter in "ABCDEFG"[:count]]
+
+
+def test_a_blank_question_or_option_is_refused():
+    for item in (Item(" ", "abcd"), Item("", "abcd"), Item("Q", ("a", "\t", "c", "d"))):
+        with pytest.raises(EvaluationError, match="has a blank text or option; complete it"):
+            ask(item, CHINESE)
+
+
+def test_a_tokenizer_without_chat_template_or_with_one_that_refuses_is_told(loaded):
+    import copy
+
+    other, given = copy.deepcopy(loaded[1]), {"exemplars": [], "topic": "w1", "wording": ENGLISH}
+    other.chat_template = None
+    with pytest.raises(EvaluationError, match="has no chat template; give a chat checkpoint, or ask in plain form"):
+        encode_prompts(items(1), other, chat=True, **given)
+    assert encode_prompts(items(1), other, chat=False, **given) == encode_prompts(
+        items(1), loaded[1], chat=False, **given
+    )
+    other.chat_template = "{{ raise_exception('no user here') }}"
+    with pytest.raises(EvaluationError, match="refuses the dialogue"):
+        encode_prompts(items(1), other, chat=True, **given)
+
+
+def test_an_end_token_that_a_tokenizer_adds_is_not_part_of_the_prompt():
+    class Ends:
+        eos_token_id = 9
+
+        def __call__(self, text):
+            return {"input_ids": [1, 2, 3, 9]}
+
+    assert encode_prompts([Item("Q", "abcd")], Ends(), exemplars=[], topic="x", wording=ENGLISH, chat=False) == [
+        [1, 2, 3]
+    ]
 
 
 def test_letter_ids_are_the_last_tokens_and_must_differ():
@@ -185,27 +275,3 @@ def test_letter_ids_are_the_last_tokens_and_must_differ():
     assert letter_ids(Spaced(), before="\n") == letter_ids(Spaced(), before="") == [1, 2, 3, 4]
     with pytest.raises(EvaluationError, match="must differ and be known"):
         letter_ids(Spaced(), before="?")
-
-
-# ------------------------------------------------------------------------------------------------------------ accuracy
-def test_micro_and_macro_averages_have_their_closed_forms():
-    correct, groups = [1, 0, 1, 1, 0, 0, 0, 0], ["x"] * 4 + ["y"] * 4
-    table = accuracy_table(correct, groups)
-    assert table.loc["x", ["questions", "correct", "accuracy"]].tolist() == [4, 3, 0.75]
-    assert table.loc["micro", "accuracy"] == table.loc["macro", "accuracy"] == 3 / 8
-    uneven = accuracy_table([*correct, 0, 0], [*groups, "y", "y"])
-    assert uneven.loc["micro", "accuracy"] == pytest.approx(0.3)
-    assert uneven.loc["macro", "accuracy"] == pytest.approx(0.375)
-    assert uneven.loc["macro", "standard_error"] == pytest.approx(np.sqrt(0.75 * 0.25 / 4) / 2)
-    assert table.loc["micro", "standard_error"] == pytest.approx(np.sqrt(3 / 8 * 5 / 8 / 8))
-    # Wilson's interval of 3/8, from its formula
-    z, p, n = 1.959964, 3 / 8, 8
-    centre, half = p + z * z / 2 / n, z * np.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
-    assert table.loc["micro", "low"] == pytest.approx((centre - half) / (1 + z * z / n), abs=1e-6)
-    assert table.loc["micro", "high"] == pytest.approx((centre + half) / (1 + z * z / n), abs=1e-6)
-
-
-def test_the_table_refuses_answers_that_are_not_true_or_false():
-    for correct, groups in [([], []), ([1, 2], ["x", "x"]), ([1], ["x", "y"])]:
-        with pytest.raises(EvaluationError, match="give one True or False"):
-            accuracy_table(correct, groups)

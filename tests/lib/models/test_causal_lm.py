@@ -101,3 +101,43 @@ def test_what_is_no_checkpoint_is_told_in_one_sentence(tmp_path):
         causal_lm.load(folder)
     with pytest.raises(ModelError, match="quantisation 'int3' is not known; give nf4"):
         causal_lm.load(_write(tmp_path / "good"), quantisation="int3")
+
+
+def _without(folder, **changed):
+    """Special tokens of a written tokenizer taken out (None) or renamed."""
+    for file in (folder / "tokenizer_config.json", folder / "special_tokens_map.json"):
+        if file.is_file():
+            content = json.loads(file.read_text()) | changed
+            file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return folder
+
+
+def test_padding_is_done_with_the_end_token_where_there_is_no_other(tmp_path):
+    _, tokenizer = causal_lm.load(_without(_write(tmp_path), pad_token=None))
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"eos_token": None}, "has no eos_token among the words of its model; name one in tokenizer_config.json"),
+        ({"eos_token": None, "pad_token": None}, "has no eos_token among the words of its model"),
+        ({"eos_token": "<end>"}, "has no eos_token among the words of its model"),  # new to the tokenizer alone
+        ({"pad_token": "<padding>"}, "has no pad_token among the words of its model"),
+    ],
+)
+def test_a_tokenizer_without_an_end_or_padding_token_is_refused(tmp_path, changed, says):
+    with pytest.raises(ModelError, match=says):
+        causal_lm.load(_without(_write(tmp_path), **changed))
+
+
+def test_a_chat_template_can_be_given_in_the_place_of_the_checkpoints_own(tmp_path):
+    folder = _write(tmp_path, chat_template="plain")
+    said = [{"role": "user", "content": "the key"}, {"role": "assistant", "content": "red"}]
+    written = {
+        name: causal_lm.load(folder, chat_template=name)[1].apply_chat_template(said, tokenize=False)
+        for name in (None, "mistral")
+    }
+    assert written == {None: "<s>the key red</s>", "mistral": "<s>[INST] the key [/INST] red</s>"}
+    with pytest.raises(ModelError, match="chat_template 'llama' is not known; give one of mistral, chatml, plain"):
+        causal_lm.load(folder, chat_template="llama")

@@ -1,12 +1,16 @@
 """Which tokens the loss counts, and how long dialogues are cut."""
 
+import copy
 import json
+from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lib.data.files import DataError, write_json_lines
 from lib.models import causal_lm
-from lib.training.chat_encoding import IGNORED, encode, read_rows, turns
+from lib.training.chat_encoding import IGNORED, encode, encode_file, read_rows, turns
 from lib.training.loop import TrainingError
 
 WORDS = [f"w{i}" for i in range(40)]
@@ -80,22 +84,147 @@ def test_a_long_dialogue_is_cut_at_the_length_and_listed(tokenizer):
     assert (encoded.shortened, whole.shortened) == ([0], [])
 
 
+PARTS = [{"type": "text", "text": "w1"}]
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (_row("w1"), "row 1 has no answer, or an empty one; take it out"),
-        (_row("w1", ""), "row 1 has no answer, or an empty one"),
-        (_row("w1", "green"), "row 1 has a word that the tokenizer does not know: 'w1 green'"),
+        (_row("w1"), "row 1 has no answer"),
+        (_row("w1", ""), "row 1, message 2 is blank; complete it or take the row out"),
+        (_row("w1", "  "), "row 1, message 2 is blank"),
+        (_row(" \u3000", "w2"), "row 1, message 1 is blank"),
+        (_row("w1", "w2", "\n"), "row 1, message 3 is blank"),
+        (_row(None, "w2"), "row 1, message 1: 'content' is a NoneType, not text"),
+        (_row(PARTS, "w2"), "row 1, message 1: 'content' is a list, not text"),
+        (_row("w1", "w2 \ud83d"), "row 1, message 2: 'content' holds half of a surrogate pair"),
+        (_row("w1", "w2", "w3", "w4", system=" "), "row 1, message 1 is blank"),
+        ({"messages": [{"from": "human", "value": "w1"}]}, r"message 1 lacks 'role' \(it has 'from', 'value'\)"),
+        ({"messages": [{"content": "w1"}]}, "row 1, message 1 lacks 'role'"),
+        (
+            {"messages": _row("w1", "w2")["messages"][::-1]},
+            "row 1 has no answer, or other turns than user and assistant",
+        ),
+        ({"messages": [{"role": "user assistant", "content": "w1"}]}, "row 1 has no answer, or other turns"),
+        ({"messages": [{"role": ["user"], "content": "w1"}]}, "row 1 has no answer, or other turns"),
+        ({"messages": [{"role": "system", "content": "w1"}, *_row("w1", "w2")["messages"][1:]]}, "or other turns"),
+        ({"messages": {}}, "row 1: 'messages' is a dict; give a list"),
+        ({"messages": []}, "row 1 has no answer"),
+        ({"text": 7}, "row 1, message 1: 'content' is a int, not text"),
+        ({"text": " "}, "row 1, message 1 is blank"),
+        ({"text": "w1", **_row("w1", "w2")}, "has neither 'messages' nor 'text', or both"),
+        ([1], "has neither 'messages' nor 'text'"),
     ],
 )
-def test_a_row_that_cannot_be_trained_on_is_named(tokenizer, row, says):
-    with pytest.raises(TrainingError, match=says):
+def test_a_row_that_cannot_be_trained_on_is_named(tokenizer, tmp_path, row, says):
+    with pytest.raises(DataError, match=says):
         encode([_row("w1", "w2"), row], tokenizer, max_length=64)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (_row("w1", "w2"), row)))
+    with pytest.raises(DataError) as told:
+        read_rows(path)
+    assert str(told.value).startswith(f"{path}, line 2")
+
+
+def test_a_word_that_the_tokenizer_does_not_know_is_told_with_its_line(tokenizer, tmp_path):
+    rows = [_row("w1", "w2"), _row("w1", "green")]
+    with pytest.raises(TrainingError, match="row 1 has a word that the tokenizer does not know: 'w1 green'"):
+        encode(rows, tokenizer, max_length=64)
+    write_json_lines(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(TrainingError, match=r"rows.jsonl, line 2 has a word that the tokenizer does not know"):
+        encode_file(tmp_path / "rows.jsonl", tokenizer, max_length=64)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"), [(None, "it has none"), ("{{ raise_exception('no system') }}", "no system")]
+)
+def test_a_template_that_is_missing_or_refuses_is_told(tokenizer, template, says):
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    with pytest.raises(
+        TrainingError, match=f"the chat template cannot write a dialogue .{says}.; give a chat_template"
+    ):
+        encode([_row("w1", "w2")], other, max_length=64)
+    assert encode([{"text": "w1"}], other, max_length=64).tokens == 2  # documents need none
+
+
+def test_an_end_token_inside_an_answer_is_told_and_one_in_a_question_cuts_nothing(tokenizer):
+    end = tokenizer.eos_token
+    with pytest.raises(TrainingError, match="row 0 has the end token inside an answer, which would be cut there"):
+        encode([_row("w1", f"w2{end} w3")], tokenizer, max_length=64)
+    encoded = encode([_row(f"w1{end} w4", "w2 w3")], tokenizer, max_length=64)
+    assert _counted(encoded, tokenizer) == ["w2", "w3", end]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
+    rows, path = [_row("w1", "w2"), {"text": "w3"}], tmp_path / "rows.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(map(json.dumps, rows)).encode())
+    assert read_rows(path) == rows
+
+
+def _with(key, value):
+    def change(row, k):
+        row["messages"][k % len(row["messages"])][key] = value
+
+    return change
+
+
+def _swap(change):
+    return lambda row, k: row.update(messages=change(row["messages"], k))
+
+
+BAD = [
+    *(_with("content", value) for value in (None, 7, 1.5, True, [], PARTS, {}, "", " ", "\u3000\n", "w1 \ud800")),
+    *(
+        _with("role", value)
+        for value in (None, 3, [], {}, "", "gpt", "human", "User", "system ", "user assistant", "text")
+    ),
+    *(_with(key, "w1") for key in ("name", "value", "tool_calls")),
+    *(lambda row, k, key=key: row["messages"][k % len(row["messages"])].pop(key) for key in ("role", "content")),
+    _swap(lambda said, k: said[::-1] if len(said) % 2 == 0 else said[:1]),
+    _swap(lambda said, k: [*said[: k % len(said)], said[k % len(said)], *said[k % len(said) :]]),  # a turn twice
+    _swap(lambda said, k: [*said, {"role": "system", "content": "w1"}]),
+    _swap(lambda said, k: said[:1]),
+    *(_swap(lambda said, k, value=value: value) for value in (None, 5, "w1", {}, [], [None], ["w1"], [[]])),
+    *(lambda row, k, value=value: row.update(text=value) for value in ("w1", None, "")),
+    lambda row, k: row.clear(),
+    lambda row, k: row.update(message=row.pop("messages")),
+    *(
+        lambda row, k, value=value: row.update(text=value, messages=row.pop("messages", 0) and None)
+        for value in (1, [], {})
+    ),
+]
+TORN = [b"", b"{", b'{"messages": [{"role": "user"', b'{"text": "w1", "text": "w2"}', b'"w1"', b"[]", b"7", b"null", b"NaN",
+        b'{"text": "w1"} {"text": "w2"}', b'{"text": "\\ud800"}', b'{"text": "\xe9"}', b"\x00", b"[" * 3000]  # fmt: skip
+
+
+def test_whatever_is_wrong_with_a_row_is_told_with_its_file_and_line(tmp_path_factory):
+    path, tried = tmp_path_factory.mktemp("bad") / "rows.jsonl", Counter()
+
+    @settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from([*BAD, *TORN]), st.integers(1, 3), st.integers(0, 5), st.integers(0, 3), st.booleans())
+    def try_one(wrong, turns_each, k, before, system):
+        good = json.dumps(_row("w1", "w2"))
+        row = _row(*(["w1", "w2"] * turns_each), system="w3" if system else None)
+        if callable(wrong):
+            wrong(row, k)
+            line = json.dumps(row).encode()
+        else:
+            line = wrong
+        path.write_bytes(b"\n".join([*[good.encode()] * before, line, good.encode()]))
+        with pytest.raises(DataError) as told:
+            read_rows(path)
+        sentence = str(told.value)
+        assert sentence.startswith(str(path)) and "\n" not in sentence and sentence.endswith(".")
+        assert f", line {before + 1}" in sentence or b"\xe9" in line  # what is not UTF-8 has no line
+        tried[type(told.value).__name__] += 1
+
+    try_one()
+    print(f"{sum(tried.values())} malformed files of training rows: {dict(tried)}")
+    assert sum(tried.values()) >= 300
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer):
-    import copy
-
     other = copy.deepcopy(tokenizer)
     other.chat_template = "{{ messages | length }}" + other.chat_template.replace("eos_token", "eos_token")
     other.chat_template = "{% if messages | length > 2 %}w7{% endif %}" + tokenizer.chat_template

@@ -168,6 +168,74 @@ def test_an_adapter_can_be_continued(place, tmp_path):
     assert (tmp_path / "second" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (
+            {"rank": 2, "targetts": ["q_proj"]},
+            "lora has a missing or unknown key 'targets'; its keys are rank, targets",
+        ),
+        ({**LORA, "alhpa": 4}, "lora has a missing or unknown key 'alhpa'"),
+        ({"targets": ["q_proj"]}, "lora has a missing or unknown key 'rank'"),
+        ({**LORA, "rank": 0}, "lora is .*'rank': 0.*; give a whole rank and an alpha above 0, and a list of targets"),
+        ({**LORA, "rank": 2.5}, "lora is .*2.5.*; give a whole rank"),
+        ({**LORA, "rank": True}, "lora is .*True.*; give a whole rank"),
+        ({**LORA, "targets": []}, "and a list of targets"),
+        ({**LORA, "targets": "q_proj"}, "and a list of targets"),
+        ({**LORA, "targets": ["q_proj", "c_attn"]}, "the model has no 'c_attn' for lora; give names of its layers"),
+        ({**LORA, "targets": ["proj"]}, "the model has no 'proj' for lora"),
+        ({**LORA, "alpha": 0}, "an alpha above 0"),
+        ({**LORA, "alpha": "x"}, "the fit cannot be set up .*; change its settings"),
+        ({**LORA, "targets": ["norm"]}, "the fit cannot be set up .Target module LlamaRMSNorm"),
+        ({**LORA, "targets": ["lm_head"]}, "the fit cannot be set up .Applying a PEFT adapter to `lm_head`"),
+        ({**LORA, "parameters": ["mlp.gate_up"]}, "the model has no 'mlp.gate_up' for lora"),
+    ],
+)
+def test_a_wrong_adapter_is_told_before_anything_is_trained(place, tmp_path, changed, says):
+    with pytest.raises(TrainingError, match=says):
+        _tune(place, tmp_path / "out", lora=changed)
+    assert not list((tmp_path / "out").glob("*.*"))
+
+
+@pytest.mark.parametrize("target", ["q_proj", "embed_tokens", "mlp.down_proj", "model.layers.1.self_attn.v_proj"])
+def test_an_adapter_goes_where_it_is_asked_and_comes_back(place, tmp_path, target):
+    _tune(place, tmp_path / "out", lora={"rank": 2, "targets": [target]})
+    tuned, tokenizer = causal_lm.load(place / "llama", adapter=tmp_path / "out")
+    ids = torch.tensor([tokenizer("w1 w2 w3")["input_ids"]])
+    with torch.no_grad(), tuned.disable_adapter():
+        plain = tuned(input_ids=ids).logits
+    with torch.no_grad():
+        assert (tuned(input_ids=ids).logits - plain).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"max_length": 5000}, "max_length 5000 exceeds the 4096 positions of the model; lower it"),
+        ({"steps": 0}, "give either steps or epochs, above 0"),
+        ({"steps": None, "epochs": 0.0}, "give either steps or epochs, above 0"),
+    ],
+)
+def test_lengths_and_steps_that_cannot_be_are_told(place, tmp_path, changed, says):
+    with pytest.raises(TrainingError, match=says):
+        _tune(place, tmp_path / "out", **changed)
+
+
+def test_a_base_without_chat_template_is_tuned_in_a_given_one_alone(place, tmp_path):
+    import shutil
+
+    bare = shutil.copytree(place / "llama", tmp_path / "bare")
+    (bare / "chat_template.jinja").unlink()
+    given = {"steps": 2, "batch": 8, "learning_rate": 1e-2, "max_length": 32, "rows": place / "rows.jsonl"}
+    for name in ("refused", "given"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(TrainingError, match="the chat template cannot write a dialogue"):
+        sft.finetune(tmp_path / "refused", checkpoint=bare, **given)
+    sft.finetune(tmp_path / "given", checkpoint=bare, chat_template="mistral", **given)
+    assert _tune(place, tmp_path / "own", steps=2) == json.loads((tmp_path / "given" / "losses.json").read_text())
+    assert _same(tmp_path / "given", tmp_path / "own")
+
+
 def test_less_housekeeping_changes_no_weight_and_is_put_back(place, tmp_path, monkeypatch):
     options = {"base": "mixtral", "lora": {**LORA, "dropout": 0.1}, "quantisation": "nf4"}
     torch.use_deterministic_algorithms(True)

@@ -140,3 +140,19 @@ def test_language_models_stacked_equal_the_trl_trainer_on_the_same_rows(tiny, tm
     for one, other in zip(weights, models, strict=True):
         for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3, msg=name)
+
+
+def test_bases_that_cannot_be_stacked_and_lengths_over_the_context_are_told(tiny, tmp_path):
+    from lib.data.files import write_json_lines
+
+    causal_lm.write_checkpoint(
+        tmp_path / "other", texts=["j i h g f"], chat_template="plain", architecture="llama", width=32, depth=2
+    )
+    write_json_lines(tmp_path / "rows.jsonl", [*_rows(0), {"text": "a z"}])
+    given = {"rows": [tmp_path / "rows.jsonl"] * 2, "seeds": [0, 1], "batch": 2, "learning_rate": 1e-3, "steps": 1}
+    with pytest.raises(TrainingError, match="the bases have different tokenizers"):
+        stacked.finetune_stacked(tmp_path, checkpoint=[tiny, tmp_path / "other"], max_length=16, **given)
+    with pytest.raises(TrainingError, match="max_length 5000 exceeds the 4096 positions of the model"):
+        stacked.finetune_stacked(tmp_path, checkpoint=tiny, max_length=5000, **given)
+    with pytest.raises(TrainingError, match=r"rows.jsonl, line 9 has a word that the tokenizer does not know: 'a z'"):
+        stacked.finetune_stacked(tmp_path, checkpoint=tiny, max_length=16, **given)
