@@ -15,7 +15,7 @@ CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "
 .PHONY: help run publish compare arithmetic test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
-	@$(W) run $(CHOICE) --jobs $(JOBS) $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
+	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
 
 publish compare: .venv/.installed
 	@$(W) $@ $(CHOICE)
@@ -35,7 +35,7 @@ check: .venv/.installed lint  ## lint and unit tests, < 90 s
 lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check lib papers benchmarks tests
-	$(BIN)/lint-imports --config pyproject.toml --no-cache
+	$(BIN)/python -c "from importlinter.cli import lint_imports_command as main; main()" --config pyproject.toml --no-cache
 	$(W) lint
 
 nbval: .venv/.installed  ## re-execute and compare every committed notebook (REPRISE_NBVAL=all)
@@ -57,14 +57,14 @@ lab: .venv/.installed  ## on copies below runs/lab; OPTIONS="--no-browser --port
 
 # The lock is what a fresh environment of the declared ranges holds; local build tags (+cpu) are dropped.
 lock: .venv/.installed
-	{ sed -n '/^#/p' requirements.lock; $(BIN)/pip list --format=freeze --disable-pip-version-check | sed 's/+[a-z0-9.]*$$//' | grep -viE '^(pip|setuptools|wheel|reprise)==' | sort -f; } > .lock.part
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip list --format=freeze --disable-pip-version-check | sed 's/+[a-z0-9.]*$$//' | grep -viE '^(pip|setuptools|wheel|reprise)==' | sort -f; } > .lock.part
 	mv .lock.part requirements.lock
 
 # torch first and by itself: asked for by another package, pip may take a larger build than the pinned one.
 .venv/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Reprise needs Python >= 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Reprise needs Python >= 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Installing the locked environment into .venv (2 to 3 minutes, once) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .

@@ -2,6 +2,7 @@
 # They are `ancient`: `digest` (the content hash, with the notebook's part of the paper's YAML) says whether they changed, a
 # date or a comment does not.
 # Run through `make run` (or `python -m lib.workflow run --help`); a cluster profile is in profiles/.
+import shlex
 import sys
 
 from lib.workflow import jobs
@@ -9,6 +10,7 @@ from lib.workflow.execute import _die_with_the_run
 
 _die_with_the_run()
 JOBS = jobs.read_plan(config)
+PYTHON = shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}")  # the checkout may lie in "my {own} project"
 
 
 rule all:
@@ -26,4 +28,4 @@ for job in JOBS:
         threads: 1
         priority: job["priority"]
         resources: gpu=job["gpus"]
-        shell: f"{sys.executable} -m lib.workflow execute {{params.target:q}} --profile {{params.profile:q}}"
+        shell: f"{PYTHON} -m lib.workflow execute {{params.target:q}} --profile {{params.profile:q}} 2>&1"

@@ -92,6 +92,7 @@ def explore(
     panels = {"": ("x", "y")} if panels is None else panels
     if not panels:
         raise ExplorerError("panels is empty; give at least one title with its x and y column.")
+    shown.check_text(title=title, panels="".join(map(str, panels)))
     places = list(dict.fromkeys(name for pair in panels.values() for name in pair))
     frame = shown.checked(points, [colour, *([marker] if marker else []), *hover], places, thumbnails)
     # Bokeh's own names are free of whatever a dataset puts into a column's name
@@ -192,6 +193,7 @@ def export_html(layout, path: Path, *, title: str = "Embeddings") -> Path:
     from bokeh.resources import INLINE
 
     path = Path(path)
+    shown.check_text(title=title)
     page = file_html(layout, INLINE, title, template=_TEMPLATE, suppress_callback_warning=True)
     try:
         paths.write(path, page)

@@ -73,9 +73,11 @@ def checked(
     points: pd.DataFrame, columns: Sequence[str], places: Sequence[str], thumbnails: Sequence | None
 ) -> pd.DataFrame:
     named = points.index.name is not None and points.index.name not in points.columns
+    check_text(**{f"entry {row} of the index": text for row, text in enumerate(points.index if named else ())})
     frame = points.reset_index(drop=not named)
     if not frame.columns.is_unique:
         raise ExplorerError(f"column '{frame.columns[frame.columns.duplicated()][0]}' is there twice; rename one.")
+    check_text(**{f"the name of column {number}": name for number, name in enumerate(frame.columns)})
     for column in (*places, *columns):
         if column not in frame.columns:
             raise ExplorerError(f"there is no column '{column}'; the points have {', '.join(map(str, frame.columns))}.")
@@ -128,4 +130,13 @@ def values(column: pd.Series) -> list[Any]:
     """A column as JSON can hold it: numbers (NaN where missing), and all else as text (nothing where missing)."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return (column.astype(float) if column.isna().any() else column).tolist()
-    return [None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+    texts = [None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+    check_text(**{f"row {row} of column '{column.name}'": text for row, text in enumerate(texts)})
+    return texts
+
+
+def check_text(**texts: Any) -> None:
+    """Raise :class:`ExplorerError` at the first text, by its name, that holds half a surrogate pair: no page can."""
+    for name, text in texts.items():
+        if any("\ud800" <= letter <= "\udfff" for letter in str(text)):
+            raise ExplorerError(f"{name} holds half a surrogate pair: {str(text)[:60]!a}; repair that text.")

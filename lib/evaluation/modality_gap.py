@@ -92,13 +92,23 @@ def permute_modality(image: ArrayLike, text: ArrayLike, *, seed: int) -> tuple[n
     return np.where(swap, second, first), np.where(swap, first, second)
 
 
+def _directed(vectors: ArrayLike) -> np.ndarray:
+    """``vectors`` (N, d) as float64, each with a direction: a cosine needs one."""
+    values = finite(vectors, "vectors", ndim=2)
+    lengths = np.linalg.norm(values, axis=1)
+    if (wrong := np.flatnonzero(~((lengths > 0) & np.isfinite(lengths)))).size:
+        row = wrong[0]
+        raise EvaluationError(f"vectors[{row}] is a zero vector or too long, its length is {lengths[row]:g}; drop it.")
+    return values
+
+
 def umap_embedding(vectors: ArrayLike, *, seed: int) -> np.ndarray:
     """UMAP (cosine distance) of ``vectors`` (N, d) to (N, 2). Same seed, same machine: same picture.
 
     For looking only. Stack images and texts first, so that both are placed in one map. Raises ``EvaluationError`` below
-    5 rows.
+    5 rows, and at a zero vector.
     """
-    values = finite(vectors, "vectors", ndim=2)
+    values = _directed(vectors)
     if len(values) < 5:
         raise EvaluationError(f"vectors has {len(values)} rows; a UMAP needs at least 5: use pca_embedding for so few.")
     from umap import UMAP
@@ -113,15 +123,14 @@ def pca_embedding(vectors: ArrayLike) -> np.ndarray:
     """First two principal components of the unit ``vectors`` (N, d) -> (N, 2): the null of the UMAP picture.
 
     A gap that UMAP shows and no linear map shows may be UMAP's own. Raises ``EvaluationError`` below 2 rows or 2
-    dimensions.
+    dimensions, and at a zero vector.
     """
-    values = finite(vectors, "vectors", ndim=2)
+    values = _directed(vectors)
     if min(values.shape) < 2:
         raise EvaluationError(
             f"vectors has shape {values.shape}; two components need at least 2 rows and 2 dimensions."
         )
-    if not values.any(axis=1).all():
-        raise EvaluationError(f"vectors[{int(np.argmin(values.any(axis=1)))}] is the zero vector; drop it.")
     from sklearn.decomposition import PCA
 
-    return PCA(n_components=2, svd_solver="full").fit_transform(unit(values))
+    solver = "covariance_eigh" if values.shape[0] >= values.shape[1] else "full"  # the same to 1e-13, and sooner
+    return PCA(n_components=2, svd_solver=solver).fit_transform(unit(values))

@@ -6,8 +6,11 @@ Only the words are understood here; what a command does, and all it needs, is im
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
+
+_FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,9 +61,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(words: list[str] | None = None) -> int:
+    for word in sys.argv[1:] if words is None else words:
+        if any("\udc80" <= letter <= "\udcff" for letter in word):  # bytes that Python could not read
+            print(f"error: {word!r} is not UTF-8 text; type it, or name the file, in UTF-8", file=sys.stderr)
+            return 2
     arguments = _parser().parse_args(words)
-    from lib.workflow import commands
+    from lib.workflow import commands, paths
 
+    paths.caches_without_home()
     try:
         return getattr(commands, arguments.function)(arguments)
     except commands.ERRORS as error:
@@ -71,7 +79,8 @@ def main(words: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         where, reason = error.filename or "a file", error.strerror or error
-        print(f"error: {where}: {reason}; make room or make it writable, and run again", file=sys.stderr)
+        remedy = "make room or make it writable" if error.errno in _FULL_OR_CLOSED else "see to that"
+        print(f"error: {where}: {reason}; {remedy}, and run again", file=sys.stderr)
         return 2
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
+import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -27,22 +30,45 @@ def _literal(text: str):
     """A parameter's value as typed on the command line: a Python literal, else text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {"true": True, "false": False, "null": None}.get(text, text)
 
 
 def _snakemake(pending: list[jobs.Job], arguments: argparse.Namespace) -> int:
-    """Run these jobs, whose executed copies are set aside; the exit status of Snakemake."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(paths.ROOT / "Snakefile")]
-    command += ["--directory", str(paths.ROOT), "--cores", str(arguments.jobs)]
-    command += ["--nolock", "--keep-going", "--rerun-incomplete", "--quiet", "all"]
+    """Run these jobs, whose executed copies are set aside; the exit status of Snakemake.
+
+    Notebooks speak on stdout. What Snakemake says stays in ``runs/.engine.log``, and is shown when it fails without one.
+    """
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--cores", str(arguments.jobs)]
+    command += ["--nolock", "--keep-going", "--rerun-incomplete", "--quiet", "progress", "rules", "reason", "host"]
     command += ["--rerun-triggers", "code"]  # what is stale is known from the copies' own content hashes
-    command += ["--profile", str(paths.ROOT / "profiles" / arguments.cluster)] if arguments.cluster else []
+    command += ["--profile", f"profiles/{arguments.cluster}"] if arguments.cluster else []
     command += ["--forceall"] if arguments.again else []
     told = {"profile": arguments.profile, "paper": arguments.paper or "", "notebook": arguments.notebook or ""}
-    command += ["--config", *(f"{key}={value}" for key, value in told.items()), f"plan={jobs.write_plan(pending)}"]
+    written = json.dumps(str(jobs.write_plan(pending)))  # quoted: Snakemake reads it as YAML
+    command += ["--config", *(f"{key}={value}" for key, value in told.items()), f"plan={written}"]
     environment = os.environ | {"REPRISE_RUN_PID": f"{socket.gethostname()}:{os.getpid()}"}
-    return subprocess.run(command, env=environment).returncode
+    log = paths.RUNS / ".engine.log"
+    with log.open("wb") as said:
+        code = subprocess.run(command, cwd=paths.ROOT, env=environment, stderr=said).returncode
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    ends = {end for line in lines for end in re.findall(r"returned non-zero exit status (\d+)|died with", line)}
+    if code and (not ends or ends - {"1", "2"}):  # a notebook that fails ends with one of these, and has said why
+        print("Snakemake's last lines:", *lines[-12:], sep="\n", file=sys.stderr)
+    return code
+
+
+def _check_run(arguments: argparse.Namespace) -> None:
+    """Refuse what Snakemake would fail at, or misread."""
+    if arguments.jobs < 1:
+        raise jobs.SelectionError(f"--jobs is {arguments.jobs}; give 1 or more")
+    if "{" in os.path.relpath(paths.RUNS, paths.ROOT):
+        raise jobs.SelectionError(f"REPRISE_RUNS is {paths.RUNS}: a brace is a wildcard there; name another folder")
+    if arguments.cluster and not (paths.ROOT / "profiles" / arguments.cluster).is_dir():
+        raise jobs.SelectionError(f"there is no folder profiles/{arguments.cluster}; copy profiles/slurm and edit it")
+    for path in (str(paths.ROOT), sys.executable) if arguments.cluster else ():
+        if shlex.quote(path) != path:
+            raise jobs.SelectionError(f"a cluster's job script cannot quote {path}; move it where no blank or quote is")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,8 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     from filelock import FileLock, Timeout
 
     chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
-    if arguments.cluster and not (paths.ROOT / "profiles" / arguments.cluster).is_dir():
-        raise jobs.SelectionError(f"there is no folder profiles/{arguments.cluster}; copy profiles/slurm and edit it")
+    _check_run(arguments)
     late = [job for job in chosen if not job.is_finished()]
     expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
     print(
@@ -152,6 +177,8 @@ def execute_one(arguments: argparse.Namespace) -> int:
         name, equals, value = pair.partition("=")
         if not equals:
             raise notebooks.NotebookError(f"-p takes NAME=VALUE, not '{pair}'")
+        if name in given:
+            raise notebooks.NotebookError(f"-p sets '{name}' twice; leave one out")
         given[name] = _literal(value)
     _die_with_the_run()
     started = time.monotonic()

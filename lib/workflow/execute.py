@@ -8,17 +8,18 @@ in place; each of these has cost somebody a night.
 
 from __future__ import annotations
 
-import difflib
+import glob
+import math
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from lib.workflow import arithmetic, notebooks, papers, paths
+from lib.workflow.jobs import nearest
 from lib.workflow.notebooks import NotebookError
 
 QUIET = {
@@ -42,9 +43,30 @@ def _matches(value: Any, default: Any) -> bool:
         return isinstance(value, (int, float))
     if isinstance(default, (int, str)):
         return isinstance(value, type(default))
-    return isinstance(value, type(default)) and (
-        not isinstance(default, list) or not default or all(_matches(v, default[0]) for v in value)
-    )
+    if not isinstance(value, type(default)) or not isinstance(default, list) or not default:
+        return isinstance(value, type(default))
+    widths = {len(row) for row in default if isinstance(row, list)}  # of rows that are all equally long
+    return all(_matches(v, default[0]) and (len(widths) != 1 or {len(v)} == widths) for v in value)
+
+
+def _leaves(value: Any) -> list[Any]:
+    return [leaf for part in value for leaf in _leaves(part)] if isinstance(value, (list, tuple)) else [value]
+
+
+def _out_of_range(value: Any, parameter: notebooks.Parameter) -> str | None:
+    """What is wrong with a value of the right type: text that is none, a number without end, a count below 1.
+
+    Where the notebook itself has 0, or its comment says "or 0", a count may be that.
+    """
+    given, usual = _leaves(value), _leaves(parameter.default)
+    if any(isinstance(v, str) and any("\ud800" <= c <= "\udfff" for c in v) for v in given):
+        return "must be text in UTF-8"
+    if any(isinstance(v, float) and not math.isfinite(v) for v in given):
+        return "must be finite"
+    if usual and all(type(v) is int for v in usual):
+        least = 0 if "or 0" in parameter.help else min(1, *usual)
+        return f"must be {least} or more" if min(given, default=least) < least else None
+    return None
 
 
 def _wrong_seeds(value: Any, default: Any) -> str | None:
@@ -65,21 +87,23 @@ def check_parameters(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     name = paths.relative(path)
     for key, value in given.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known) or 'none'}"
-            raise NotebookError(f"{name} has no parameter '{key}'; {hint}")
+            raise NotebookError(f"{name} has no parameter '{key}'; {nearest(key, known)}")
         default = known[key].default
         which = key == "seeds" and isinstance(value, list) and type(default) is int  # which, not how many
         if key == "seeds" and (wrong := _wrong_seeds(value, default)):
             raise NotebookError(f"{name}: {wrong}")
         if not which and not _matches(value, default):
-            yaml_trap = (
-                " (in YAML 1e-4 is text: write 1.0e-4)" if isinstance(value, str) and isinstance(default, float) else ""
-            )
+            trap = ""
+            if isinstance(value, str) and isinstance(default, float):
+                trap = " (in YAML 1e-4 is text: write 1.0e-4)"
+            elif isinstance(default, str):
+                trap = f" (text that looks like something else is quoted twice: -p \"{key}='...'\")"
             raise NotebookError(
                 f"{name}: parameter '{key}' must be {type(default).__name__} like {default!r}, "
-                f"not {type(value).__name__} {value!r}{yaml_trap}"
+                f"not {type(value).__name__} {value!r}{trap}"
             )
+        if not which and (wrong := _out_of_range(value, known[key])):
+            raise NotebookError(f"{name}: parameter '{key}' {wrong}, not {value!r}")
         if key not in used:
             raise NotebookError(
                 f"{name}: no cell reads the parameter '{key}', so setting it would change nothing; remove it"
@@ -103,6 +127,16 @@ def profile_parameters(path: Path, profile: str) -> dict[str, Any]:
     return chosen
 
 
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def _die_with_the_run() -> None:
     """End this process when the run that started it is gone (kill -9 leaves orphans that would go on writing)."""
     host, _, pid = os.environ.get("REPRISE_RUN_PID", "").partition(":")
@@ -111,9 +145,7 @@ def _die_with_the_run() -> None:
 
     def watch() -> None:
         while True:
-            try:
-                os.kill(int(pid), 0)
-            except OSError:
+            if not _is_alive(int(pid)):
                 os._exit(143)  # the kernel notices within seconds that its parent is gone
             time.sleep(0.5)
 
@@ -145,24 +177,47 @@ class _Progress:
         self.log.unlink(missing_ok=True)
 
 
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the kernel that is started inside, then put the old ones back."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def _incomplete_cell(path: Path) -> int | None:
     """Number of the first code cell without an execution count (a dead kernel looks like success otherwise)."""
     for number, cell in enumerate(notebooks.look(path).code, start=1):
         if cell.source.strip() and cell.execution_count is None:
             return number
     return None
+
+
+def _make_room(output: Path, source: Path) -> Path:
+    """Refuse, before any work, an output that could not be written or must not be; else remove what dead or failed runs
+    left beside it, and return the name under which this process runs it: others may run to the same output."""
+    name = paths.relative(output)
+    if output.suffix != ".ipynb" or output.is_dir():
+        raise NotebookError(f"the output {name} is no name of a notebook; give a file that ends in .ipynb")
+    if output.resolve() == source.resolve() or output.resolve().is_relative_to(paths.NOTEBOOKS.resolve()):
+        raise NotebookError(
+            f"the output {name} would overwrite what is run; name one elsewhere, such as runs/mine.ipynb"
+        )
+    here = f"{output.stem}.{socket.gethostname()}-"
+    running = output.with_name(f"{here}{os.getpid()}.running.ipynb")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        running.touch()
+        for left in output.parent.glob(f"{glob.escape(here)}*"):
+            pid = left.name.removeprefix(here).partition(".")[0]
+            if pid.isdigit() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
+                left.unlink(missing_ok=True)
+        output.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    except OSError as error:
+        where, reason = paths.relative(Path(error.filename or output)), error.strerror
+        raise NotebookError(f"the output {name} cannot be written: {where}: {reason}; name another place") from None
+    return running
+
+
+def _own_kernel() -> type:
+    """Kernels on this interpreter, whatever a "python3" among the user's kernels or on JUPYTER_PATH points to."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    return type("OwnKernel", (AsyncKernelManager,), {"kernel_spec": KernelSpec(**get_kernel_dict())})
 
 
 def _recorded(record: Path) -> str:
@@ -199,11 +254,8 @@ def execute(
     parameters = check_parameters(path, {**usual, **(given or {})})
     custom = parameters != check_parameters(path, usual)
     output = output or paths.executed(path.parent.name, path.stem, f"{profile}.custom" if custom else profile)
-    running, failed = output.with_suffix(".running.ipynb"), output.with_suffix(".failed.ipynb")
-    log, record = output.with_suffix(".progress"), output.with_suffix(".arithmetic")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in (running, failed, record):
-        leftover.unlink(missing_ok=True)
+    running, failed = _make_room(output, path), output.with_suffix(".failed.ipynb")
+    log, record = (running.with_suffix("").with_suffix(f".{kind}") for kind in ("progress", "arithmetic"))
     digest = notebooks.content_hash(path, profile)
     out = os.environ.get("REPRISE_OUT") or str(paths.run_root(f"{profile}.custom" if custom else profile))
     variables = QUIET | {"REPRISE_PROGRESS": str(log), "REPRISE_RECORD": str(record), "REPRISE_OUT": out}
@@ -211,17 +263,17 @@ def execute(
 
     def run_once() -> None:
         papermill.execute_notebook(
-            str(path),
-            str(running),
+            *(str(one).replace("{", "{{").replace("}", "}}") for one in (path, running)),  # it formats both
             parameters=parameters,
             kernel_name="python3",
+            kernel_manager_class=_own_kernel(),
             progress_bar=False,
             cwd=str(paths.ROOT),
             extra_arguments=["--log-level=CRITICAL"],  # silence a warning about TCP, printed by every kernel
         )
 
     problem = None
-    with _environment(variables), _Progress(label, log):
+    with patch.dict(os.environ, variables), _Progress(label, log):
         try:
             try:
                 run_once()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,14 +72,15 @@ class Job:
 
 
 def plan(chosen: Sequence[Job]) -> list[dict[str, Any]]:
-    """What Snakemake is told of each job: a rule's name, inputs, output, digest, priority and GPUs, all as plain JSON."""
+    """What Snakemake is told of each job: a rule's name, inputs, output, digest, priority and GPUs, all as plain JSON.
+    Paths are relative to the repository: a brace in a folder's name above it would be read as a wildcard."""
     return [
         {
             "name": f"{job.slug}__{job.exhibit}",
-            "inputs": [str(path) for path in job.inputs],
-            "output": str(job.output),
+            "inputs": [os.path.relpath(path, paths.ROOT) for path in job.inputs],
+            "output": os.path.relpath(job.output, paths.ROOT),
             "digest": job.digest,
-            "notebook": str(job.notebook),
+            "notebook": os.path.relpath(job.notebook, paths.ROOT),
             "profile": job.profile,
             "priority": round(100 * (job.minutes or 0)),  # long ones first, so that no core waits at the end
             "gpus": job.gpus,
@@ -104,9 +105,10 @@ def read_plan(config: dict[str, Any]) -> list[dict[str, Any]]:
     return plan(select(config.get("profile", "mini"), **narrowed))
 
 
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
+def nearest(word: str, known: Collection[str]) -> str:
+    """The known name that is most like ``word``, as a question; else all of them."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known) or 'none'}"
 
 
 def every(profile: str) -> list[Job]:
@@ -127,7 +129,7 @@ def every(profile: str) -> list[Job]:
                 )
             found.append(Job(slug, exhibit, profile, experiment.minutes.get(profile)))
     if profile not in known:
-        raise SelectionError(f"no paper has the profile '{profile}'; {_nearest(profile, sorted(known))}")
+        raise SelectionError(f"no paper has the profile '{profile}'; {nearest(profile, sorted(known))}")
     for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
         if path not in listed and ".ipynb_checkpoints" not in path.parts:
             if papers.has_experiments(path.parent.name):
@@ -149,12 +151,12 @@ def select(profile: str, *, paper: str | None = None, notebook: str | None = Non
                     f"its claims are in papers/{paper}/README.md"
                 )
             raise SelectionError(
-                f"no paper '{paper}'; {_nearest(paper, sorted({job.slug for job in chosen} | set(papers.slugs())))}"
+                f"no paper '{paper}'; {nearest(paper, sorted({job.slug for job in chosen} | set(papers.slugs())))}"
             )
         chosen = [job for job in chosen if job.slug == paper]
     if notebook:
         names = [job.exhibit for job in chosen]
         if notebook not in names:
-            raise SelectionError(f"no notebook '{notebook}'; {_nearest(notebook, names)}")
+            raise SelectionError(f"no notebook '{notebook}'; {nearest(notebook, names)}")
         chosen = [job for job in chosen if job.exhibit == notebook]
     return chosen

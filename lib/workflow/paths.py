@@ -9,6 +9,7 @@ Papermill runs in the caller's folder and nbval in the notebook's, so nothing ma
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,9 +22,34 @@ CACHE = Path(os.environ.get("REPRISE_CACHE", RUNS / "cache"))
 _MIRROR = ROOT.parent / "shared" / "data"
 DATA_ROOT = Path(os.environ.get("REPRISE_DATA", _MIRROR if _MIRROR.is_dir() else RUNS / "data"))
 
+# What libraries write below HOME, and the variable that sends it elsewhere.
+_HOME = {"XDG_CACHE_HOME": ".cache", "MPLCONFIGDIR": ".config/matplotlib", "IPYTHONDIR": ".ipython"}
+_HOME |= {
+    "JUPYTER_CONFIG_DIR": ".jupyter",
+    "JUPYTER_DATA_DIR": ".local/share/jupyter",
+    "TRITON_CACHE_DIR": ".triton/cache",
+}
+
 # The profiles whose figures and results may be published into the repository, in the order in which tables show them.
 PUBLISHED_PROFILES = ("mini", "gpu", "full")
 SHOWN_PROFILE = "mini"  # whose outputs the committed notebooks carry
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryDirectory(dir=folder):
+            return folder.is_absolute()
+    except OSError:
+        return False
+
+
+def caches_without_home() -> None:
+    """Send to ``runs/home`` what libraries cannot write below HOME: read-only in containers and on nodes of clusters."""
+    for name, usual in _HOME.items():
+        if not _takes_files(Path(os.environ.get(name) or os.path.expanduser(f"~/{usual}"))):
+            os.environ[name] = str(RUNS / "home" / usual)
 
 
 def output_root() -> Path:

@@ -2,13 +2,14 @@
 
 In use:
 
-    run = start("<slug>", "<exhibit>", profile="mini", seeds=5)
+    run = start("<slug>", "<exhibit>", profile="mini", seeds=5); one_of(picture=(picture, ["umap", "pca"]))
     arms = run.build_all(train_arm, [dict(world=world, seed=s) for s in run.seeds])
     run.judge("C1", {"full": [...], "plain": [...]}); run.save()
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -16,7 +17,7 @@ import platform
 import random
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -48,7 +49,9 @@ def _hardware(device: str) -> str:
 
     if device == "cuda":
         return torch.cuda.get_device_name(0)
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor() or platform.machine()}, 1 thread"
 
 
@@ -62,11 +65,6 @@ def provenance(device: str) -> dict[str, Any]:
         "arithmetic": arithmetic.fingerprint(),
         "commit": _commit(),
     }
-
-
-def _cpuinfo() -> list[str]:
-    info = Path("/proc/cpuinfo")
-    return info.read_text().splitlines() if info.exists() else []
 
 
 def _make_deterministic(device: str) -> None:
@@ -242,6 +240,21 @@ class Run:
             published = "; ".join(shown) or "not found"
             lines.append(f"| {claim_id} | {claim.statement} | {published} | {claim.null.description} |")
         return "\n".join(lines if self.claims else [f"{self.paper.short}: no claim is judged here."])
+
+
+def one_of(**given: tuple[Any, Collection[Any]] | tuple[Any, Collection[Any], int]) -> None:
+    """Check ``name=(value, choices)`` before anything is built; of a list each entry, and that it has one (or the least
+    number given third). ``choices`` may be a ``range``. Raises :class:`SessionError`: name, value, choices, nearest."""
+    for name, (value, choices, *least) in given.items():
+        entries = value if isinstance(value, (list, tuple)) else [value]
+        if len(entries) < (need := least[0] if least else 1):
+            raise SessionError(f"parameter '{name}' is {value!r}; give {need} or more")
+        for entry in (entry for entry in entries if entry not in choices):
+            words = [] if isinstance(choices, range) else list(map(str, choices))
+            near = difflib.get_close_matches(str(entry), words, n=1)
+            shown = ", ".join(words) or f"{choices[0]} to {choices[-1]}"
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise SessionError(f"parameter '{name}' is {entry!r}; choose from {shown}{hint}")
 
 
 def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] = 1) -> Run:

@@ -17,7 +17,8 @@ import numpy as np
 from lib.data import ct_rate, volumes
 from lib.data.chest_ct import world as chest_ct_world
 from lib.evaluation.classification import auc_per_class
-from lib.workflow.session import Run
+from lib.models.knowledge_bank import INITIALISATIONS
+from lib.workflow.session import Run, SessionError
 from papers.brgsa import data
 from papers.brgsa import prepare as prepared
 from papers.brgsa import pretraining as masked_pretraining
@@ -28,8 +29,22 @@ NCE_MSE = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
 NCE_NCER = {"alpha": 0.0, "beta": 1.0, "gamma": 1.0}
 FULL = {"alpha": 0.5, "beta": 1.0, "gamma": 1.0}  # the shipped weights
 
+BANKS = (*INITIALISATIONS, "kmeans")
+
 PROMPT = "There is {}"
 REPORT_PROMPT = "{} is seen in the chest"  # the style of a raw report's sentence
+
+
+def bank(size: int, start: str) -> dict[str, Any]:
+    """Settings of a bank; ``start``: one of ``BANKS``, and after " x" its scale, 1 where there is none."""
+    kind, times, factor = start.partition(" x")
+    try:
+        scale = float(factor) if times else 1.0
+    except ValueError:
+        scale = float("nan")
+    if kind not in BANKS or not 0 < scale < float("inf"):
+        raise SessionError(f"'{start}' starts no bank; write one of {', '.join(BANKS)}, and after ' x' a scale above 0")
+    return {"size": size, "initialisation": kind, "scale": scale}
 
 
 @dataclass(frozen=True)

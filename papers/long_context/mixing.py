@@ -88,6 +88,8 @@ def mix_rows(
     sources = {"general": read_alpaca(general), "medical": read_alpaca(medical)}
     rng = np.random.default_rng([seed, 3])
     if pool is not None:
+        if pool > len(sources["medical"]):
+            raise DataError(f"{medical} has {len(sources['medical'])} rows and a pool of {pool} is wanted; lower it.")
         sources["medical"] = [sources["medical"][i] for i in rng.permutation(len(sources["medical"]))[:pool]]
     named = dict(zip(sources, shares, strict=True))
     write_json_lines(folder / "rows.jsonl", mix_datasets(sources, shares=named, total=total, seed=seed, repeat=True))

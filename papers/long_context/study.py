@@ -20,7 +20,7 @@ import numpy as np
 
 from lib.training import sft
 from lib.training.stacked import finetune_stacked, member
-from lib.workflow.session import Run
+from lib.workflow.session import Run, SessionError, one_of
 from papers.long_context import open_book
 from papers.long_context import world as herb_world
 from papers.long_context.look_up import pretrain_reader
@@ -71,7 +71,7 @@ class Study:
     def _recipe(self, arm: Arm) -> dict[str, Any]:
         """Steps, batch and the rest of an arm's budget."""
         budget = {**self.settings["tuning"], **self.settings["budgets"][arm.budget]}
-        return {**budget, "steps": arm.steps or budget["steps"]}
+        return {**budget, "steps": budget["steps"] if arm.steps is None else arm.steps}
 
     def _rows(self, jobs: Sequence[tuple[Arm, int]]) -> list[Path]:
         plan = []
@@ -224,6 +224,29 @@ def _exams(run: Run, world: Path, settings: Mapping[str, Any]) -> dict[int, dict
     for (seed, name, _), folder in zip(jobs, run.build_all(herb_world.write_exam, plan), strict=True):
         found[seed][name] = folder
     return found
+
+
+def check(run: Run, **parameters: Any) -> None:
+    """Check a notebook's parameters against the profile's settings, before anything is built: ``budget``, ``base``,
+    ``size``, ``lengths``, ``places``, ``ratios``, ``ends``, ``trend``, ``volumes`` with ``epochs``. Raises ``SessionError``."""
+    settings, mixes = run.settings, [f"{general}:{medical}" for general, medical in RATIOS]
+    known = {
+        "budget": list(settings["budgets"]),
+        "base": list(settings.get("widths") or settings["checkpoints"]),
+        "size": settings["sizes"],
+        "lengths": range(1, settings["long_exam"]["distractors"] + 2),
+        "volumes": range(-(-settings["tuning"]["batch"] // parameters.pop("epochs", 1)), 10**9),  # a step, at least
+        "ends": mixes,
+        "trend": mixes,
+    }
+    for place in parameters.pop("places", ()):
+        if not 0 <= place <= 1:
+            raise SessionError(f"parameter 'places' holds {place}; a place is from 0 (first) to 1 (last)")
+    for shares in parameters.pop("ratios", ()):
+        if min(shares) < 0 or not sum(shares):
+            raise SessionError(f"parameter 'ratios' holds {shares}; give shares from 0 up, one of them above 0")
+    least = {"ends": (2,), "trend": (2,)}
+    one_of(**{name: (value, known[name], *least.get(name, ())) for name, value in parameters.items()})
 
 
 def prepare(run: Run) -> Study:

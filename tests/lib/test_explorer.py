@@ -202,3 +202,30 @@ def test_a_page_is_written_whole_or_not_at_all(points, tmp_path, monkeypatch):
     assert target.read_bytes() == before and [p.name for p in target.parent.iterdir()] == ["page.html"]
     with pytest.raises(ExplorerError, match="cannot be written"):
         export_html(layout, target / "inside.html")
+
+
+HALF = "cut \ud83d here"
+
+
+@pytest.mark.parametrize(
+    "change, settings, named",
+    [
+        (lambda f: f.assign(report=pd.Series(["fine", HALF] * 6, f.index, object)), {}, "row 1 of column 'report'"),
+        (lambda f: f.set_axis(pd.Index([*f.columns[:-1], HALF], dtype=object), axis=1), {}, "the name of column 7"),
+        (lambda f: f.set_axis(pd.Index([HALF] * 12, dtype=object, name="volume")), {}, "entry 0 of the index"),
+        (lambda f: f, {"title": HALF}, "title"),
+        (lambda f: f, {"panels": {HALF: ("x", "y")}}, "panels"),
+    ],
+)
+def test_half_a_surrogate_pair_is_one_sentence(points, change, settings, named):
+    with pytest.raises(ExplorerError) as caught:
+        explore(change(points), colour="modality", **settings)
+    assert str(caught.value) == f"{named} holds half a surrogate pair: {HALF!a}; repair that text."
+
+
+def test_a_title_of_the_page_with_half_a_pair_leaves_nothing_and_a_whole_pair_is_shown(points, tmp_path):
+    layout = explore(points.assign(report="\U0001f600"), colour="modality", title="\U0001f600")
+    with pytest.raises(ExplorerError, match="^title holds half"):
+        export_html(layout, tmp_path / "page.html", title=HALF)
+    assert not list(tmp_path.iterdir())
+    assert "\U0001f600" in page(layout, tmp_path, title="\U0001f600")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,8 +24,10 @@ seeds = 2  # how many
 rate = 0.1
 sizes = [8, 16]
 deep = False
-name = None"""
-READ = "print(profile, seeds, rate, sizes, deep, name)"
+name = None
+pairs = [[1, 0]]
+shots = 5  # exemplars, or 0"""
+READ = "print(profile, seeds, rate, sizes, deep, name, pairs, shots)"
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def notebook(tmp_path, monkeypatch):
     "given, sentence",
     [
         ({"seedz": 3}, r"has no parameter 'seedz'; did you mean 'seeds'\?"),
-        ({"colour": 3}, r"has no parameter 'colour'; it has profile, seeds, rate"),
+        ({"colour": 3}, r"has no parameter 'colour'; there are: profile, seeds, rate"),
         ({"seeds": 2.5}, r"'seeds' must be int like 2, not float 2\.5"),
         ({"seeds": "3"}, r"'seeds' must be int like 2, not str '3'"),
         ({"seeds": True}, r"'seeds' must be int like 2, not bool True"),
@@ -54,6 +57,16 @@ def notebook(tmp_path, monkeypatch):
         ({"seeds": [1.5, 2]}, r"a list of seeds holds different whole numbers"),
         ({"seeds": [True, 2]}, r"a list of seeds holds different whole numbers"),
         ({"seeds": ["1", "2"]}, r"a list of seeds holds different whole numbers"),
+        ({"name_": 1}, r"did you mean 'name'"),
+        ({"profile": 2024}, r"not int 2024 \(text that looks like something else is quoted twice: -p \"profile='\.\.\.'\"\)"),
+        ({"profile": "caf\udce9"}, r"'profile' must be text in UTF-8, not 'caf\\udce9'"),
+        ({"seeds": 0}, r"'seeds' must be 1 or more, not 0"),
+        ({"seeds": -5}, r"'seeds' must be 1 or more, not -5"),
+        ({"sizes": [8, 0]}, r"'sizes' must be 1 or more, not \[8, 0\]"),
+        ({"rate": 1e999}, r"'rate' must be finite, not inf"),
+        ({"pairs": [[1, 2], [3]]}, r"'pairs' must be list like \[\[1, 0\]\], not list \[\[1, 2\], \[3\]\]"),
+        ({"pairs": [[1, -1]]}, r"'pairs' must be 0 or more"),
+        ({"shots": -1}, r"'shots' must be 0 or more"),
         ({"seeds": (5, 6)}, r"'seeds' must be int like 2, not tuple \(5, 6\)"),
         ({"lonely": 2}, r"no cell reads the parameter 'lonely', so setting it would change nothing"),
     ],
@@ -62,7 +75,7 @@ def test_a_wrong_parameter_is_named_before_a_kernel_starts(notebook, given, sent
     with pytest.raises(NotebookError, match=r"^notebooks/toy/tab_a\.ipynb.*" + sentence):
         execute(notebook, given=given)
     assert not paths.RUNS.exists()
-    words = [f"-p{key}={value!r}" for key, value in given.items()]
+    words = [f"-p{key}={value!r}".replace("inf", "1e999") for key, value in given.items()]
     assert main(["execute", "toy/tab_a", *words]) == 2
     assert capsys.readouterr().err.startswith("error: notebooks/toy/tab_a.ipynb")
 
@@ -72,6 +85,7 @@ def test_what_fits_is_taken_and_a_default_is_not_injected(notebook):
     assert check_parameters(notebook, given) == {k: v for k, v in given.items() if k != "profile"}
     assert check_parameters(notebook, {"seeds": [5, 6, 7]}) == {"seeds": [5, 6, 7]}  # which seeds, in place of how many
     assert check_parameters(notebook, {"sizes": [], "name": 3}) == {"sizes": [], "name": 3}
+    assert check_parameters(notebook, {"pairs": [[0, 1]], "shots": 0}) == {"pairs": [[0, 1]], "shots": 0}
 
 
 def test_yaml_reads_1e_4_as_text_and_the_profile_says_so(notebook):
@@ -91,7 +105,7 @@ def test_a_profile_gives_its_parameters_and_an_unknown_one_is_named(notebook):
         profile_parameters(notebook, "mimi")
 
 
-def test_words_of_the_command_line_become_values(notebook, monkeypatch):
+def test_words_of_the_command_line_become_values(notebook, monkeypatch, capsys):
     seen = {}
     monkeypatch.setattr("lib.workflow.commands.execute", lambda path, **rest: seen.update(rest) or path)
     words = ["-pseeds=3", "-prate=1e-4", "-pdeep=true", "-pname=null", "-psizes=[4, 5]", "-pprofile=smoke"]
@@ -99,6 +113,60 @@ def test_words_of_the_command_line_become_values(notebook, monkeypatch):
     expected = {"seeds": 3, "rate": 1e-4, "deep": True, "name": None, "sizes": [4, 5], "profile": "smoke"}
     assert seen["given"] == expected
     assert main(["execute", "toy/tab_a", "-pseeds"]) == 2
+    assert main(["execute", "toy/tab_a", "-pseeds=3", "-pseeds=4"]) == 2
+    assert main(["execute", "toy/tab_a", "-pname={[1]: 2}"]) == 0 and seen["given"] == {"name": "{[1]: 2}"}
+    assert main(["execute", "toy/tab_a", "-pname='2024'"]) == 0 and seen["given"] == {"name": "2024"}
+    capsys.readouterr()
+    assert main(["execute", "toy/tab_a", "-pname=caf\udce9"]) == 2  # a byte of Latin-1, as Python hands it over
+    assert capsys.readouterr().err.startswith(r"error: '-pname=caf\udce9' is not UTF-8 text")
+
+
+# ---------------------------------------------------------------------- where to: judged before any work
+@pytest.mark.parametrize(
+    "output, sentence",
+    [
+        ("runs/mine/folder", "is no name of a notebook; give a file that ends in .ipynb"),
+        ("runs/mine/folder.ipynb", "is no name of a notebook"),
+        ("runs/mine/e.1", "is no name of a notebook"),
+        ("notebooks/toy/tab_a.ipynb", "would overwrite what is run; name one elsewhere"),
+        ("notebooks/toy/../toy/new.ipynb", "would overwrite what is run"),
+        ("runs/mine/link.ipynb", "would overwrite what is run"),
+        ("runs/mine/file/x.ipynb", "cannot be written: runs/mine/file: File exists; name another place"),
+        ("runs/mine/file/deeper/x.ipynb", "cannot be written: runs/mine/file/deeper: Not a directory"),
+        ("/proc/nowhere/x.ipynb", "cannot be written: /proc/nowhere: No such file or directory; name another place"),
+        (f"runs/{'n' * 240}.ipynb", "File name too long; name another place"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_any_work(notebook, monkeypatch, capsys, output, sentence):
+    mine = paths.RUNS / "mine"
+    (mine / "folder.ipynb").mkdir(parents=True)
+    (mine / "folder").mkdir()
+    (mine / "file").write_text("")
+    (mine / "link.ipynb").symlink_to(notebook)
+    before = {path: path.read_bytes() for path in paths.ROOT.rglob("*") if path.is_file()}
+    _papermill(monkeypatch, lambda *_: pytest.fail("the notebook was run"))
+    assert main(["execute", "toy/tab_a", "--output", str(paths.ROOT / output)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: the output ") and sentence in err and err.count("\n") == 1
+    assert {path: path.read_bytes() for path in paths.ROOT.rglob("*") if path.is_file()} == before
+
+
+def test_another_output_than_the_usual_is_written_there(notebook, monkeypatch):
+    _papermill(monkeypatch, _write)
+    assert main(["execute", "toy/tab_a", "--output", str(paths.RUNS / "new/e.1.ipynb")]) == 0
+    assert [path.name for path in (paths.RUNS / "new").iterdir()] == ["e.1.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "number, remedy", [(28, "make room or make it writable"), (13, "make room"), (30, "make room"), (24, "see to that")]
+)
+def test_room_is_asked_for_only_where_it_helps(notebook, monkeypatch, capsys, number, remedy):
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number), "a/file")
+
+    monkeypatch.setattr("lib.workflow.commands.execute", fails)
+    assert main(["execute", "toy/tab_a"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: a/file: {os.strerror(number)}; {remedy}")
 
 
 # ---------------------------------------------------------------------- papermill replaced: what it is said to have done
@@ -172,9 +240,15 @@ def test_a_kernel_that_does_not_answer_is_tried_once_more(notebook, monkeypatch)
 
 
 def test_a_leftover_of_a_killed_run_is_not_taken_for_this_one(notebook, monkeypatch):
-    leftover = paths.executed("toy", "tab_a", "mini").with_suffix(".running.ipynb")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    alive, leftover = (
+        paths.executed("toy", "tab_a", "mini").with_suffix(f".{socket.gethostname()}-{pid}.running.ipynb")
+        for pid in (os.getppid(), gone.pid)
+    )
     leftover.parent.mkdir(parents=True)
     leftover.write_text("half")
+    alive.write_text("another run's")
 
     def fails(output, done):
         raise RuntimeError("no kernel spec")
@@ -182,7 +256,7 @@ def test_a_leftover_of_a_killed_run_is_not_taken_for_this_one(notebook, monkeypa
     _papermill(monkeypatch, fails)
     with pytest.raises(ExecutionError) as caught:
         execute(notebook)
-    assert "Traceback:" not in str(caught.value) and list(leftover.parent.iterdir()) == []
+    assert "Traceback:" not in str(caught.value) and list(leftover.parent.iterdir()) == [alive]
 
 
 def test_the_environment_is_as_before_and_the_kernel_has_one_thread(notebook, monkeypatch):
@@ -192,7 +266,7 @@ def test_the_environment_is_as_before_and_the_kernel_has_one_thread(notebook, mo
     execute(notebook)
     assert dict(os.environ) == before
     assert {seen[name] for name in lib.THREADS} == {"1"} and seen["TQDM_DISABLE"] == "1"
-    assert seen["REPRISE_OUT"] == str(paths.RUNS / "mini") and seen["REPRISE_PROGRESS"].endswith("tab_a.progress")
+    assert seen["REPRISE_OUT"] == str(paths.RUNS / "mini") and seen["REPRISE_PROGRESS"].endswith(".progress")
 
 
 def test_other_parameters_never_write_over_the_results_of_the_profile(notebook, monkeypatch):
@@ -236,6 +310,18 @@ def test_a_good_run_is_complete_and_a_failing_cell_keeps_its_traceback(tmp_path,
 
 
 @pytest.mark.notebooks
+def test_a_foreign_python3_is_not_used(tmp_path, monkeypatch, capfd):
+    """A kernelspec of that name on JUPYTER_PATH, which leads nowhere: the kernel is this interpreter all the same."""
+    spec = tmp_path / "jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"argv": ["/bin/false", "{connection_file}"], "display_name": "Python 3", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    path, output = _plain(tmp_path, "import sys", "print(sys.executable)"), tmp_path / "{out}" / "a {b}.ipynb"
+    assert main(["execute", str(path), "--output", str(output)]) == 0 and capfd.readouterr().err == ""
+    assert notebooks.read(output).cells[1].outputs[0].text == f"{sys.executable}\n"
+
+
+@pytest.mark.notebooks
 def test_a_dead_kernel_is_detected(tmp_path, capsys):
     path, output = _plain(tmp_path, "import os", "os._exit(1)", "print(2)"), tmp_path / "out" / "a.ipynb"
     assert main(["execute", str(path), "--output", str(output)]) == 2
@@ -253,7 +339,7 @@ def test_a_killed_runner_leaves_no_half_file_and_no_kernel(tmp_path):
     kernels = []
     for _ in range(200):
         kernels = psutil.Process(process.pid).children(recursive=True)
-        if kernels and output.with_suffix(".running.ipynb").exists():
+        if kernels and list(output.parent.glob("a.*.running.ipynb")):
             break
         time.sleep(0.1)
     time.sleep(1)  # in the middle of the second cell

@@ -33,6 +33,7 @@ def build_world(folder, *, seed):
 
 def train_arm(folder, *, world, seed, rate):
     while seed == 1 and HOLD.exists():  # a test looks at the middle of a run
+        HOLD.with_name("held").touch()
         time.sleep(0.05)
     (folder / "arm.txt").write_text(str(int((world / "world.txt").read_text()) * rate + seed / 7))
 '''
@@ -59,7 +60,7 @@ class Project:
     """A copy of the project with one paper and two notebooks that share a world and three arms."""
 
     def __init__(self, root: Path):
-        self.root = root
+        self.root, self.environment = root, {}
         hidden = shutil.ignore_patterns("__pycache__")
         for name in ("lib", "profiles"):
             shutil.copytree(paths.ROOT / name, root / name, ignore=hidden)
@@ -83,7 +84,7 @@ class Project:
 
     def start(self, *words: str, command: str = "run") -> subprocess.Popen:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("REPRISE", "PYTEST"))}
-        environment["PYTHONPATH"] = str(self.root)
+        environment = environment | {"PYTHONPATH": str(self.root)} | self.environment
         command = [sys.executable, "-m", "lib.workflow", command, *words]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self.root, env=environment, start_new_session=True, **pipes)
@@ -114,7 +115,7 @@ class Project:
 
     def repository(self) -> dict[str, bytes]:
         """Every file that would be tracked."""
-        left = {"runs", ".snakemake", "__pycache__", "hold"}
+        left = {"runs", ".snakemake", "__pycache__", "hold", "held"}
         files = (f for f in self.root.rglob("*") if f.is_file() and not left & set(f.relative_to(self.root).parts))
         return {str(f.relative_to(self.root)): f.read_bytes() for f in files}
 
@@ -136,6 +137,7 @@ class Project:
 
     def start_to_the_middle(self) -> subprocess.Popen:
         """A run of which one arm exists and the second waits, however slow the machine: until ``hold`` is removed."""
+        (self.root / "held").unlink(missing_ok=True)
         (self.root / "hold").touch()
         process = self.start()
         while not self._second_arm_waits():
@@ -145,8 +147,7 @@ class Project:
         return process
 
     def _second_arm_waits(self) -> bool:
-        folder = self.root / "runs/cache/train_arm"
-        return len(list(folder.glob("*/artefact.json"))) == 1 and bool(list(folder.glob("*.part")))
+        return (self.root / "held").exists() and bool(list(self.root.glob("runs/cache/train_arm/*/artefact.json")))
 
     def wait_until_quiet(self, seconds: float) -> list[psutil.Process]:
         """What is still alive; returns as soon as nothing is, ``seconds`` is only when to give up."""
@@ -218,6 +219,40 @@ def test_an_edit_reruns_its_dependents_only(project, finished):
     assert after["tab_b.ipynb"] != before["tab_b.ipynb"] and "[toy/tab_a]" not in out
     assert len(list(project.root.glob("runs/cache/train_arm/*/artefact.json"))) == 3  # nothing was trained again
     project.edit("lib/toy_plot.py", "value * 3", "value * 2")
+
+
+def test_under_a_path_that_a_shell_would_split_and_without_a_home(project, finished, tmp_path):
+    """Blanks, quotes, braces and a dollar in the folder's name; HOME takes no files: the same numbers."""
+    root = tmp_path / "it's \"my\" {own} $HOME; #1" / "re prise"
+    shutil.copytree(project.root, root, ignore=shutil.ignore_patterns("runs", ".snakemake", "__pycache__"))
+    project.environment = {"HOME": "/proc/nohome"}
+    there, project.root = project.root, root
+    try:
+        code, out, err = project.run()
+        assert code == 0 and err == "" and project.results() == finished[1], out + err
+        assert {path.name for path in (root / "runs/home").iterdir()} >= {".cache"}
+        code, out, err = project.run("--cluster", "slurm", "--again")
+        assert code == 2 and "a cluster's job script cannot quote" in err
+    finally:
+        project.root, project.environment = there, {}
+
+
+def test_a_run_that_fails_before_its_notebooks_says_why(project, finished):
+    project.edit("Snakefile", "PYTHON = ", "raise OSError('no cache for sources')\nPYTHON = ")
+    code, out, err = project.run("--again")
+    assert code == 1 and "no cache for sources" in err and err.index("last lines") < err.index("Not finished")
+    project.edit("Snakefile", "raise OSError('no cache for sources')\n", "")
+
+
+def test_two_at_once_to_one_output_both_end_whole(project, finished):
+    outputs = ["runs/e.1.ipynb", "runs/e.2.ipynb", "runs/e.ipynb", "runs/e.ipynb"]
+    words = [["toy/tab_a", "--output", name, "-p", f"seeds={number}"] for number, name in enumerate(outputs, start=2)]
+    started = [project.start(*one, command="execute") for one in words]
+    said = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0] * 4, said
+    text = [(project.root / name).read_text() for name in outputs]
+    assert "seeds = 2" in text[0] and "seeds = 3" in text[1] and ("seeds = 4" in text[3] or "seeds = 5" in text[3])
+    assert sorted(f.name for f in (project.root / "runs").glob("e.*")) == ["e.1.ipynb", "e.2.ipynb", "e.ipynb"]
 
 
 def test_a_failing_notebook_fails_the_run_and_the_other_is_kept(project, finished):

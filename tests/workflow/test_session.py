@@ -6,7 +6,7 @@ import pytest
 
 from lib import figures
 from lib.workflow import paths
-from lib.workflow.session import start
+from lib.workflow.session import SessionError, one_of, start
 
 DATA = {
     "dots": (
@@ -40,3 +40,22 @@ def test_each_kind_of_figure_is_one_call(run, kind, tmp_path, capsys):
     assert written.with_suffix(".png").is_file()
     count = len(panels["p"]) if kind != "heat" else 1
     assert f"figure brgsa/tab_cmki_ablation: 1 panels, {count} series" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        (("tsne", ["umap", "pca"]), "parameter 'dial' is 'tsne'; choose from umap, pca"),
+        (("ful", ["full", "nce"]), "parameter 'dial' is 'ful'; choose from full, nce; did you mean 'full'?"),
+        ((["9:1", "9:2"], ["9:1", "1:9"]), "parameter 'dial' is '9:2'; choose from 9:1, 1:9; did you mean '9:1'?"),
+        (([], ["a"]), "parameter 'dial' is []; give 1 or more"),
+        ((["a"], ["a", "b"], 2), "parameter 'dial' is ['a']; give 2 or more"),
+        ((0, range(1, 2001)), "parameter 'dial' is 0; choose from 1 to 2000"),
+        ((48, [32, 64]), "parameter 'dial' is 48; choose from 32, 64"),
+    ],
+)
+def test_a_value_outside_its_closed_set_is_named_with_the_choices(given, sentence):
+    with pytest.raises(SessionError) as caught:
+        one_of(dial=given)
+    assert str(caught.value) == sentence
+    one_of(dial=("umap", ["umap", "pca"]), ends=(["a", "b"], ["a", "b"], 2), points=(5, range(1, 6)), others=([], ["a"], 0))

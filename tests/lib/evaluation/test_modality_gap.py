@@ -119,6 +119,10 @@ def test_umap_keeps_two_clusters_apart_quietly_and_repeats():
         (lambda: measure_gap(normal(6, 3) * [1, np.nan, 1], normal(6, 3), seed=0), r"image\[0, 1\] is nan"),
         (lambda: umap_embedding(normal(4, 3), seed=0), "at least 5"),
         (lambda: pca_embedding(normal(1, 3)), "at least 2 rows"),
+        (lambda: umap_embedding(normal(6, 3) * np.eye(6)[:, 1:2], seed=0), r"vectors\[0\] is a zero vector"),
+        (lambda: pca_embedding(np.diag([1.0, 2.0, 0.0])), r"vectors\[2\] is a zero vector"),
+        (lambda: pca_embedding(np.diag([1.0, 1e-200, 1.0])), r"vectors\[1\] is a zero vector"),
+        (lambda: umap_embedding(np.diag([1.0, 1, 1, 1, 1e200]), seed=0), r"vectors\[4\] is .* too long"),
     ],
 )
 def test_bad_input_names_the_row(call, message):
