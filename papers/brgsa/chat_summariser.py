@@ -19,7 +19,7 @@ import threading
 from pathlib import Path
 
 from lib.models import ModelError
-from lib.models.chat import LocalChat, RemoteChat
+from papers.brgsa.chat import LocalChat, RemoteChat
 from papers.brgsa.prepare import write_summaries
 
 NORMAL_STATEMENT = "There is no abnormality"  # what a report that affirms nothing becomes, as with the rules

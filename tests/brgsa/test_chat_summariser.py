@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.models import ModelError
-from lib.models.chat import LocalChat, RemoteChat
 from papers.brgsa import chat_summariser, summaries
+from papers.brgsa.chat import LocalChat, RemoteChat
 from papers.brgsa.chat_summariser import NORMAL_STATEMENT, PROMPT, ChatSummariser, parse_statements
 
 REPORT = "Heart size is increased. Bilateral pleural effusion. No nodule."

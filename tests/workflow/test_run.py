@@ -223,7 +223,7 @@ def test_an_edit_reruns_its_dependents_only(project, finished):
 
 def test_under_a_path_that_a_shell_would_split_and_without_a_home(project, finished, tmp_path):
     """Blanks, quotes, braces and a dollar in the folder's name; HOME takes no files: the same numbers."""
-    root = tmp_path / "it's \"my\" {own} $HOME; #1" / "re prise"
+    root = tmp_path / 'it\'s "my" {own} $HOME; #1' / "re prise"
     shutil.copytree(project.root, root, ignore=shutil.ignore_patterns("runs", ".snakemake", "__pycache__"))
     project.environment = {"HOME": "/proc/nohome"}
     there, project.root = project.root, root

@@ -58,4 +58,6 @@ def test_a_value_outside_its_closed_set_is_named_with_the_choices(given, sentenc
     with pytest.raises(SessionError) as caught:
         one_of(dial=given)
     assert str(caught.value) == sentence
-    one_of(dial=("umap", ["umap", "pca"]), ends=(["a", "b"], ["a", "b"], 2), points=(5, range(1, 6)), others=([], ["a"], 0))
+    one_of(
+        dial=("umap", ["umap", "pca"]), ends=(["a", "b"], ["a", "b"], 2), points=(5, range(1, 6)), others=([], ["a"], 0)
+    )
