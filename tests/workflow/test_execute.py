@@ -58,7 +58,10 @@ def notebook(tmp_path, monkeypatch):
         ({"seeds": [True, 2]}, r"a list of seeds holds different whole numbers"),
         ({"seeds": ["1", "2"]}, r"a list of seeds holds different whole numbers"),
         ({"name_": 1}, r"did you mean 'name'"),
-        ({"profile": 2024}, r"not int 2024 \(text that looks like something else is quoted twice: -p \"profile='\.\.\.'\"\)"),
+        (
+            {"profile": 2024},
+            r"not int 2024 \(text that looks like something else is quoted twice: -p \"profile='\.\.\.'\"\)",
+        ),
         ({"profile": "caf\udce9"}, r"'profile' must be text in UTF-8, not 'caf\\udce9'"),
         ({"seeds": 0}, r"'seeds' must be 1 or more, not 0"),
         ({"seeds": -5}, r"'seeds' must be 1 or more, not -5"),

@@ -223,7 +223,7 @@ def test_an_edit_reruns_its_dependents_only(project, finished):
 
 def test_under_a_path_that_a_shell_would_split_and_without_a_home(project, finished, tmp_path):
     """Blanks, quotes, braces and a dollar in the folder's name; HOME takes no files: the same numbers."""
-    root = tmp_path / "it's \"my\" {own} $HOME; #1" / "re prise"
+    root = tmp_path / 'it\'s "my" {own} $HOME; #1' / "re prise"
     shutil.copytree(project.root, root, ignore=shutil.ignore_patterns("runs", ".snakemake", "__pycache__"))
     project.environment = {"HOME": "/proc/nohome"}
     there, project.root = project.root, root
@@ -239,7 +239,7 @@ def test_under_a_path_that_a_shell_would_split_and_without_a_home(project, finis
 
 def test_a_run_that_fails_before_its_notebooks_says_why(project, finished):
     project.edit("Snakefile", "PYTHON = ", "raise OSError('no cache for sources')\nPYTHON = ")
-    code, out, err = project.run("--again")
+    code, _, err = project.run("--again")
     assert code == 1 and "no cache for sources" in err and err.index("last lines") < err.index("Not finished")
     project.edit("Snakefile", "raise OSError('no cache for sources')\n", "")
 
