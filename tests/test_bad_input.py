@@ -308,7 +308,7 @@ CASES = {
     "lib file with a syntax error": (_syntax_error_in_lib, r"lib/arms\.py", "line 1", "correct it"),
     "result file cut off": (_damaged_result, r"results/tab_a\.mini\.json", "damaged", "delete it and run"),
     "README without its markers": (_no_markers, r"README\.md", "claims:begin", "needs the markers"),
-    "runs folder that cannot be written": (_unwritable_runs, "runs", "exists", "make it writable"),
+    "runs folder that cannot be written": (_unwritable_runs, "runs", "exists", "put that right"),
 }
 
 

@@ -91,7 +91,17 @@ def test_every_import_of_the_project_is_a_direct_dependency():
 
     distributions = packages_distributions()
     # comes with what it serves: nbformat with papermill, jinja2 with the chat templates of transformers ...
-    carried = {"nbformat", "jinja2", "ipython", "requests", "packaging", "psutil", "pillow", "huggingface-hub"}
+    carried = {
+        "nbformat",
+        "jupyter-client",
+        "jinja2",
+        "ipython",
+        "requests",
+        "packaging",
+        "psutil",
+        "pillow",
+        "huggingface-hub",
+    }
     own = {*closure.PACKAGES, *(file.stem for file in (paths.ROOT / "tests").rglob("*.py"))}
     for file in (file for folder in (*closure.PACKAGES, "tests") for file in (paths.ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

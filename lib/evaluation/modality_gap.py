@@ -95,7 +95,8 @@ def permute_modality(image: ArrayLike, text: ArrayLike, *, seed: int) -> tuple[n
 def _directed(vectors: ArrayLike) -> np.ndarray:
     """``vectors`` (N, d) as float64, each with a direction: a cosine needs one."""
     values = finite(vectors, "vectors", ndim=2)
-    lengths = np.linalg.norm(values, axis=1)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(values, axis=1)
     if (wrong := np.flatnonzero(~((lengths > 0) & np.isfinite(lengths)))).size:
         row = wrong[0]
         raise EvaluationError(f"vectors[{row}] is a zero vector or too long, its length is {lengths[row]:g}; drop it.")

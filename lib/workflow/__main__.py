@@ -79,7 +79,7 @@ def main(words: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         where, reason = error.filename or "a file", error.strerror or error
-        remedy = "make room or make it writable" if error.errno in _FULL_OR_CLOSED else "see to that"
+        remedy = "make room or make it writable" if error.errno in _FULL_OR_CLOSED else "put that right"
         print(f"error: {where}: {reason}; {remedy}, and run again", file=sys.stderr)
         return 2
 

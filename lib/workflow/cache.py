@@ -29,24 +29,10 @@ from lib.workflow import arithmetic, closure, paths
 
 MANIFEST = "artefact.json"
 CHECKPOINT = "checkpoint"  # the one thing a build may leave behind for the next try
-_CANNOT_WRITE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EFBIG,
-    errno.EEXIST,
-    errno.ENOTDIR,
-}
-_LIBRARIES = (
-    "torch",
-    "numpy",
-    "transformers",
-    "monai",
-    "peft",
-    "trl",
-)  # those whose release can change a trained number
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+_CANNOT_WRITE |= {errno.EPERM, errno.EFBIG, errno.EEXIST, errno.ENOTDIR}
+# those whose release can change a trained number
+_LIBRARIES = ("torch", "numpy", "transformers", "monai", "peft", "trl")
 
 
 class CacheError(RuntimeError):

@@ -92,10 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             if pending := chosen if arguments.again else late:  # else there is nothing to start it for
                 code = _snakemake(pending, arguments)
     except Timeout:
-        print(
-            "Another run is going on in this checkout (it holds runs/.run.lock); wait for it or stop it.",
-            file=sys.stderr,
-        )
+        print("Another run is going on here (it holds runs/.run.lock); wait for it or stop it.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted; what is finished is kept, the same command goes on from there.", file=sys.stderr)

@@ -192,9 +192,7 @@ def _make_room(output: Path, source: Path) -> Path:
     if output.suffix != ".ipynb" or output.is_dir():
         raise NotebookError(f"the output {name} is no name of a notebook; give a file that ends in .ipynb")
     if output.resolve() == source.resolve() or output.resolve().is_relative_to(paths.NOTEBOOKS.resolve()):
-        raise NotebookError(
-            f"the output {name} would overwrite what is run; name one elsewhere, such as runs/mine.ipynb"
-        )
+        raise NotebookError(f"the output {name} would overwrite what is run; name one elsewhere, as runs/mine.ipynb")
     here = f"{output.stem}.{socket.gethostname()}-"
     running = output.with_name(f"{here}{os.getpid()}.running.ipynb")
     try:

@@ -24,11 +24,7 @@ DATA_ROOT = Path(os.environ.get("REPRISE_DATA", _MIRROR if _MIRROR.is_dir() else
 
 # What libraries write below HOME, and the variable that sends it elsewhere.
 _HOME = {"XDG_CACHE_HOME": ".cache", "MPLCONFIGDIR": ".config/matplotlib", "IPYTHONDIR": ".ipython"}
-_HOME |= {
-    "JUPYTER_CONFIG_DIR": ".jupyter",
-    "JUPYTER_DATA_DIR": ".local/share/jupyter",
-    "TRITON_CACHE_DIR": ".triton/cache",
-}
+_HOME |= {"JUPYTER_CONFIG_DIR": ".jupyter", "JUPYTER_DATA_DIR": ".local/share/jupyter"}
 
 # The profiles whose figures and results may be published into the repository, in the order in which tables show them.
 PUBLISHED_PROFILES = ("mini", "gpu", "full")

@@ -115,13 +115,8 @@ def _insert(path: Path, markers: tuple[str, str], body: str) -> bool:
 
 
 def readme_table() -> str:
-    columns = {"paper": "paper", "claim": "claim", "statement": "statement", "published": "published"}
-    columns |= {
-        "recomputed": "recomputed",
-        "rerun": "rerun: paired difference [95 %]",
-        "verdict": "verdict",
-        "command": "command",
-    }
+    columns = {name: name for name in ("paper", "claim", "statement", "published", "recomputed")}
+    columns |= {"rerun": "rerun: paired difference [95 %]", "verdict": "verdict", "command": "command"}
     return _markdown([row for slug in papers.slugs() for row in rows(slug)], columns)
 
 
@@ -174,15 +169,8 @@ def terminal(chosen: Sequence[Job], profile: str) -> str:
     wide = {key: max(len(row[key]) for row in [heads, *table]) for key in heads}
     lines = ["  ".join(row[key].ljust(wide[key]) for key in heads).rstrip() for row in [heads, *table]]
     words = {row["same"] for row in table}
+    why = "same meaning: this machine computes otherwise than the one of the committed results (python -m lib.workflow "
+    why = f"{why}arithmetic), and means lie within their spread. " if "same meaning" in words else ""
     if words & {"same meaning", "differs"}:
-        lines += ["", _explain(words)]
+        lines += ["", f"{why}differs: python -m lib.workflow compare tells what."]
     return "\n".join(lines)
-
-
-def _explain(words: set[str]) -> str:
-    if "same meaning" not in words:
-        return "differs: python -m lib.workflow compare tells what."
-    return (
-        "same meaning: this machine computes otherwise than the one of the committed results (python -m lib.workflow "
-        "arithmetic), and means lie within their spread. differs: python -m lib.workflow compare tells what."
-    )

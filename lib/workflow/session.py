@@ -251,10 +251,10 @@ def one_of(**given: tuple[Any, Collection[Any]] | tuple[Any, Collection[Any], in
             raise SessionError(f"parameter '{name}' is {value!r}; give {need} or more")
         for entry in (entry for entry in entries if entry not in choices):
             words = [] if isinstance(choices, range) else list(map(str, choices))
-            near = difflib.get_close_matches(str(entry), words, n=1)
+            near = difflib.get_close_matches(entry, words, n=1) if isinstance(entry, str) else []
             shown = ", ".join(words) or f"{choices[0]} to {choices[-1]}"
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise SessionError(f"parameter '{name}' is {entry!r}; choose from {shown}{hint}")
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise SessionError(f"parameter '{name}' is {entry!r}; {hint}choose from {shown}")
 
 
 def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] = 1) -> Run:

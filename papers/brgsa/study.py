@@ -16,6 +16,7 @@ import numpy as np
 
 from lib.data import ct_rate, volumes
 from lib.data.chest_ct import world as chest_ct_world
+from lib.evaluation import unit
 from lib.evaluation.classification import auc_per_class
 from lib.models.knowledge_bank import INITIALISATIONS
 from lib.workflow.session import Run, SessionError
@@ -75,10 +76,6 @@ class AttentionCase:
     def slice_of(self, array: np.ndarray) -> np.ndarray:
         """The axial slice through the largest part of the mask, as rows from front to back."""
         return np.asarray(array[:, :, int(self.mask.sum(axis=(0, 1)).argmax())], dtype=np.float32).T
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def scores(arm: Trained, images: str = "valid", prompts: str = "frequent", *, variant: str = "mean") -> np.ndarray:

@@ -18,7 +18,7 @@ from lib.data.chest_ct.findings import LEXICON
 from lib.data.files import DataError
 from lib.workflow import paths
 from lib.workflow.cache import CacheError
-from lib.workflow.session import start
+from lib.workflow.session import SessionError, start
 from papers.brgsa import prepare as prepared
 from papers.brgsa import rad_chestct
 from papers.brgsa import study as brgsa
@@ -293,3 +293,11 @@ def test_a_profile_with_chat_summarises_with_it_and_keeps_the_rules_for_the_nois
     assert (raw / "pairs.json").read_text() == (study.pairs("raw") / "pairs.json").read_text()
     noisy = brgsa.data.report_pairs(study.run, study.train_tree, study.train_folder, "noisy", settings)
     assert noisy == study.pairs("noisy")
+
+
+def test_a_bank_is_an_initialisation_and_a_scale():
+    assert brgsa.bank(32, "orthogonal x4") == {"size": 32, "initialisation": "orthogonal", "scale": 4.0}
+    assert brgsa.bank(8, "gaussian")["scale"] == 1.0
+    for start_ in ("orthogonl", "orthogonal x", "orthogonal xfour", "orthogonal x0", "orthogonal xnan", ""):
+        with pytest.raises(SessionError, match=f"^'{start_}' starts no bank; write one of orthogonal, gaussian"):
+            brgsa.bank(32, start_)

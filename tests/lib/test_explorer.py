@@ -225,7 +225,7 @@ def test_half_a_surrogate_pair_is_one_sentence(points, change, settings, named):
 
 def test_a_title_of_the_page_with_half_a_pair_leaves_nothing_and_a_whole_pair_is_shown(points, tmp_path):
     layout = explore(points.assign(report="\U0001f600"), colour="modality", title="\U0001f600")
-    with pytest.raises(ExplorerError, match="^title holds half"):
+    with pytest.raises(ExplorerError, match=r"^title holds half"):
         export_html(layout, tmp_path / "page.html", title=HALF)
     assert not list(tmp_path.iterdir())
     assert "\U0001f600" in page(layout, tmp_path, title="\U0001f600")

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from lib.data.files import DataError
+from lib.data.instructions import dialogue, write_alpaca
 from lib.evaluation import EvaluationError
 from lib.models import causal_lm
 from lib.workflow import paths
-from lib.workflow.session import start
+from lib.workflow.session import SessionError, start
 from papers.long_context import cmb, open_book
 from papers.long_context import study as long_context
+from papers.long_context.mixing import mix_rows
 from papers.long_context.study import Arm
 
 WORDING = {
@@ -283,3 +285,34 @@ def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tm
 
 def _known(study):
     return json.loads((study.files["world"] / "world.json").read_text())["held_out"]
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        ({"budget": "hevy"}, "'budget' is 'hevy'; did you mean 'heavy'? choose from gentle, heavy"),
+        ({"base": 65}, "'base' is 65; choose from 16, 24"),
+        ({"size": 13}, "'size' is 13; choose from 4, 12"),
+        ({"lengths": [4, 33]}, "'lengths' is 33; choose from 1 to 32"),
+        ({"places": [0.0, 1.5]}, "'places' holds 1.5"),
+        ({"ratios": [[1, 0], [0, 0]]}, "'ratios' holds [0, 0]"),
+        ({"ends": ["9:1"]}, "'ends' is ['9:1']; give 2 or more"),
+        ({"trend": ["9:1", "9-1"]}, "'trend' is '9-1'; did you mean '9:1'"),
+        ({"volumes": [8, 1], "epochs": 2}, "'volumes' is 1; choose from 2 to"),  # not one step of 4 rows
+    ],
+)
+def test_what_a_notebook_names_is_checked_against_the_settings(given, sentence):
+    run = start("long_context", "tab4_ratio", profile="smoke")
+    with pytest.raises(SessionError) as caught:
+        long_context.check(run, **given)
+    assert str(caught.value).startswith(f"parameter {sentence}")
+
+
+def test_a_pool_larger_than_the_medical_rows_is_refused(tmp_path):
+    for name in ("general", "medical"):
+        write_alpaca(tmp_path / f"{name}.json", [dialogue([(f"{name} {i}", "x")]) for i in range(6)])
+    files = {name: tmp_path / f"{name}.json" for name in ("general", "medical")}
+    with pytest.raises(DataError, match=r"medical\.json has 6 rows and a pool of 7 is wanted"):
+        mix_rows(tmp_path, **files, shares=(0, 1), total=4, seed=0, pool=7)
+    mix_rows(tmp_path, **files, shares=(0, 1), total=4, seed=0, pool=6)
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 4

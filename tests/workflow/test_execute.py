@@ -161,7 +161,8 @@ def test_another_output_than_the_usual_is_written_there(notebook, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "number, remedy", [(28, "make room or make it writable"), (13, "make room"), (30, "make room"), (24, "see to that")]
+    "number, remedy",
+    [(28, "make room or make it writable"), (13, "make room"), (30, "make room"), (24, "put that right")],
 )
 def test_room_is_asked_for_only_where_it_helps(notebook, monkeypatch, capsys, number, remedy):
     def fails(*_, **__):

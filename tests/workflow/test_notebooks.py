@@ -1,6 +1,7 @@
 """Notebooks as files: each lint rule fires, the normal form is one, hashes notice what matters, publish is strict."""
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -274,3 +275,20 @@ def test_publish_refuses_a_run_of_something_else(notebook, change):
 @pytest.mark.parametrize("path", sorted(paths.NOTEBOOKS.rglob("*.ipynb")), ids=paths.relative)
 def test_a_committed_notebook_breaks_no_rule(path):
     assert lint(path) == []
+
+
+@pytest.mark.parametrize("path", sorted(paths.NOTEBOOKS.rglob("*.ipynb")), ids=paths.relative)
+def test_a_text_with_a_closed_set_is_checked_before_anything_is_built(path):
+    """Each parameter that is text, or a list of it, is read by the first cell after the parameters, which checks it."""
+    code = notebooks.look(path).code
+    after = code[[("parameters" in cell.tags) for cell in code].index(True) + 1].source
+    for parameter in parameters(path):
+        if parameter.name not in (
+            "profile",
+            "brgsa_root",
+            "ct_rate_labels",
+            "path",
+        ):  # checked by `start`; folders and files
+            sample = parameter.default[0] if isinstance(parameter.default, list) else parameter.default
+            checked = "one_of(" in after or "check(" in after or "jobs.select(" in after
+            assert not isinstance(sample, str) or (checked and re.search(rf"\b{parameter.name}\b", after)), parameter

@@ -239,7 +239,7 @@ def test_under_a_path_that_a_shell_would_split_and_without_a_home(project, finis
 
 def test_a_run_that_fails_before_its_notebooks_says_why(project, finished):
     project.edit("Snakefile", "PYTHON = ", "raise OSError('no cache for sources')\nPYTHON = ")
-    code, out, err = project.run("--again")
+    code, _, err = project.run("--again")
     assert code == 1 and "no cache for sources" in err and err.index("last lines") < err.index("Not finished")
     project.edit("Snakefile", "raise OSError('no cache for sources')\n", "")
 

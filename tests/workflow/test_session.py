@@ -46,8 +46,8 @@ def test_each_kind_of_figure_is_one_call(run, kind, tmp_path, capsys):
     "given, sentence",
     [
         (("tsne", ["umap", "pca"]), "parameter 'dial' is 'tsne'; choose from umap, pca"),
-        (("ful", ["full", "nce"]), "parameter 'dial' is 'ful'; choose from full, nce; did you mean 'full'?"),
-        ((["9:1", "9:2"], ["9:1", "1:9"]), "parameter 'dial' is '9:2'; choose from 9:1, 1:9; did you mean '9:1'?"),
+        (("ful", ["full", "nce"]), "parameter 'dial' is 'ful'; did you mean 'full'? choose from full, nce"),
+        ((["9:1", "9:2"], ["9:1", "1:9"]), "parameter 'dial' is '9:2'; did you mean '9:1'? choose from 9:1, 1:9"),
         (([], ["a"]), "parameter 'dial' is []; give 1 or more"),
         ((["a"], ["a", "b"], 2), "parameter 'dial' is ['a']; give 2 or more"),
         ((0, range(1, 2001)), "parameter 'dial' is 0; choose from 1 to 2000"),
