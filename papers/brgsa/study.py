@@ -29,9 +29,7 @@ NCE = {"alpha": 0.0, "beta": 1.0, "gamma": 0.0}  # ordinary alignment: InfoNCE b
 NCE_MSE = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
 NCE_NCER = {"alpha": 0.0, "beta": 1.0, "gamma": 1.0}
 FULL = {"alpha": 0.5, "beta": 1.0, "gamma": 1.0}  # the shipped weights
-
 BANKS = (*INITIALISATIONS, "kmeans")
-
 PROMPT = "There is {}"
 REPORT_PROMPT = "{} is seen in the chest"  # the style of a raw report's sentence
 
