@@ -29,8 +29,8 @@ test: .venv/.installed  ## everything CI runs: lint, units, the examples in docs
 	$(MAKE) --no-print-directory lint
 	$(PYTEST)
 
-check: .venv/.installed lint  ## lint and unit tests, < 90 s
-	$(PYTEST) -m "not notebooks and not gpu"
+check: .venv/.installed lint  ## lint and all unit tests that take no seconds each, < 90 s
+	$(PYTEST) -m "not notebooks and not gpu and not slow"
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -23,18 +23,19 @@ from lib.workflow import paths
 
 # Okabe and Ito's palette: eight colours that people with any colour vision tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A900")
-NULL_COLOUR, REFERENCE_COLOUR = "#8C8C8C", "#555555"
+CONTROL_COLOUR, REFERENCE_COLOUR = "#8C8C8C", "#555555"
 _TURNED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 _drawn = partial(np.asarray, dtype=np.float64)  # None becomes nan, which matplotlib leaves out
+BASES = "osD^v"  # a marker a pretrained base
 MOST_ANNOTATED = 240  # cells of a heat map that still get their number
 
 
 def _colour(series: list[dict[str, Any]], *, plain: bool) -> None:
-    """Give each series its colour: one a label in every panel, grey for nulls, one for all if ``plain`` or too many."""
-    labels = dict.fromkeys(one["label"] for one in series if not one.get("null"))
+    """Give each series its colour: one a label in every panel, grey for controls, one for all if ``plain`` or too many."""
+    labels = dict.fromkeys(one["label"] for one in series if not one.get("control"))
     own = {} if plain or len(labels) > len(PALETTE) else dict(zip(labels, PALETTE, strict=False))
     for one in series:
-        one["colour"] = NULL_COLOUR if one.get("null") else own.get(one["label"], PALETTE[0])
+        one["colour"] = CONTROL_COLOUR if one.get("control") else own.get(one["label"], PALETTE[0])
 
 
 def _dots(axes, series: list[dict[str, Any]]) -> None:
@@ -57,6 +58,29 @@ def _forest(axes, series: list[dict[str, Any]]) -> None:
             axes.text(1.02, y, f"p {one['p']:.2g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.set_yticks(range(len(series)), [one["label"] for one in series])
     axes.set_ylim(len(series) - 0.4, -0.6)  # first row on top
+
+
+def _paired(axes, one: dict[str, Any]) -> None:
+    """Effect and control side by side: intervals, and a line from each replicate's effect to its control."""
+    sides = [_drawn(one["effect"]), _drawn(one["control"])]
+    margin, bases = one["margin"][0], one["base"]
+    axes.axhline(0, color=REFERENCE_COLOUR, linewidth=1)
+    for end in {margin, -margin} - {0.0}:
+        axes.axhline(end, color=REFERENCE_COLOUR, linewidth=1, linestyle=":")
+    for k, base in enumerate(bases[: len(sides[0]) - 3]):
+        ends, shift = [side[3 + k] for side in sides], 0.14 * (k / max(1, len(bases) - 1) - 0.5)
+        axes.plot([0.12 + shift, 0.88 + shift], ends, color=CONTROL_COLOUR, linewidth=0.7, alpha=0.6)
+        for x, y, colour in zip((0.12 + shift, 0.88 + shift), ends, (PALETTE[0], CONTROL_COLOUR), strict=True):
+            axes.plot(
+                [x], [y], marker=BASES[int(base) % len(BASES)], markersize=5, color=colour, alpha=0.8, linestyle=""
+            )
+    for x, (mean, low, high), colour in zip(
+        (-0.12, 1.12), (s[:3] for s in sides), (PALETTE[0], CONTROL_COLOUR), strict=True
+    ):
+        axes.vlines(x, low, high, color=colour, linewidth=2.5)
+        axes.plot([x], [mean], marker="D", markersize=6, color=colour, markeredgecolor="white")
+    axes.set_xticks([0, 1], ["effect", "control"])
+    axes.set_xlim(-0.5, 1.5)
 
 
 def _points(axes, series: list[dict[str, Any]], *, joined: bool) -> None:
@@ -110,6 +134,8 @@ def _grid(kind: str, panels: list[dict[str, Any]]) -> tuple[int, int, float, flo
     if kind == "images":
         return len(panels), rows, 2.1, 2.4
     width, height = (max(3.0, 0.5 * rows + 1.4) if kind == "dots" else 4.4), 3.6
+    if kind == "paired":
+        width, height = 2.6, 3.0
     if kind == "forest":
         width, height = (6.0 if len(panels) == 1 else 3.4), 0.26 * rows + 1.2
     if kind == "heatmap":
@@ -150,14 +176,14 @@ def draw(spec: Mapping[str, Any]):
         return figure
     for number, (panel, axes) in enumerate(zip(panels, grid.ravel(), strict=False)):
         axes.set_axis_on()
-        if kind == "heatmap":
-            _heatmap(axes, panel["series"][0])
+        if kind in ("heatmap", "paired"):
+            (_heatmap if kind == "heatmap" else _paired)(axes, panel["series"][0])
         elif kind in ("dots", "forest"):
             (_dots if kind == "dots" else _forest)(axes, panel["series"])
         else:
             _points(axes, panel["series"], joined=kind == "lines")
         axes.set(xlabel=spec["x"], ylabel="" if number % across else spec["y"])
-        axes.set_title(fill(panel["title"], int(8 * width)), fontsize=10)
+        axes.set_title(fill(panel["title"], int(8 * width)), fontsize=9 if kind == "paired" else 10)
         axes.tick_params(labelbottom=True)  # also above a place that holds no panel
         axes.spines[["top", "right"]].set_visible(kind == "heatmap")
         for label, value in spec["reference"].items():

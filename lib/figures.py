@@ -7,20 +7,21 @@ Every notebook calls them on its run (``run.dots(...)``); :mod:`lib.drawing` mak
 x, y        what stands at the axes
 chance      height of the line that guessing reaches, where there is one
 reference   further lines: label -> height (upright lines in a forest)
-null        the controls, drawn grey: names of arms, of panels, or (panel, arm); or a word in their names; or a predicate
+control     the controls, drawn grey: names of arms, of panels, or (panel, arm); or a word in their names; or a predicate
 label       what is written for an arm, from its name; :func:`spaced` for names in Python's spelling
 
 A spec is ``{"kind", "title", "x", "y", "panels": [{"title", "series": [{"label", ...}]}], "reference": {label: y}}``. A
-series holds, by kind (``low`` and ``high`` are the ends of its 95 % interval; ``"null": True`` greys a control):
+series holds, by kind (``low`` and ``high`` are the ends of its 95 % interval; ``"control": True`` greys a control):
 
 dots        ``values`` (one a seed); ``mean``, ``low``, ``high`` are computed when not given; a column a series
 lines       ``x``, ``y``, optional ``low``, ``high`` (lists of equal length)
 scatter     ``x``, ``y``; ``"compare": False`` for coordinates that are a picture only (UMAP)
 heatmap     ``rows``, ``columns``, ``values`` (rows x columns, or x replicates: then means with ``error``); one a panel
 forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, references are vertical
+paired      ``effect`` and ``control``, each mean, low, high and then one value a replicate; ``base`` of each; ``margin``
 images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
 
->>> dots("Loss terms", {"18 findings": {"nce": [0.7, 0.8], "shuffled": [0.5, 0.4]}}, chance=0.5, null=["shuffled"])["kind"]
+>>> dots("Loss terms", {"18 findings": {"nce": [0.7, 0.8], "shuffled": [0.5, 0.4]}}, chance=0.5, control=["shuffled"])["kind"]
 'dots'
 """
 
@@ -34,7 +35,7 @@ import numpy as np
 from lib.evaluation.statistics import paired_difference
 
 _NEEDED = {"dots": "values", "lines": "x y", "scatter": "x y", "heatmap": "rows columns values"}
-_NEEDED |= {"forest": "mean low high", "images": "image"}
+_NEEDED |= {"forest": "mean low high", "images": "image", "paired": "effect control base margin"}
 _OPTIONAL = {"dots": "mean low high", "lines": "low high", "forest": "p", "images": "overlay", "heatmap": "error"}
 _TEXT = {"rows", "columns"}
 
@@ -82,7 +83,7 @@ def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
     where = f"{where}, series '{series.get('label', '(no label)')}'"
     needed, optional = _NEEDED[kind].split(), _OPTIONAL.get(kind, "").split()
     missing = [key for key in ["label", *needed] if key not in series]
-    extra = [key for key in series if key not in {"label", "compare", "null", *needed, *optional}]
+    extra = [key for key in series if key not in {"label", "compare", "control", *needed, *optional}]
     if missing or extra:
         what = f"has no '{missing[0]}'" if missing else f"has the unknown key '{extra[0]}'"
         raise FigureError(f"{where} {what}; '{kind}' takes label, {', '.join(needed + optional)}.")
@@ -90,7 +91,7 @@ def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise FigureError(f"{where} has one end of an interval; give both 'low' and 'high' or neither.")
     series = {**series, **_cells(series["values"])} if kind == "heatmap" else series
     checked: dict[str, Any] = {"label": str(series["label"])}
-    checked |= {"null": True} if series.get("null") else {}
+    checked |= {"control": True} if series.get("control") else {}
     checked |= {} if series.get("compare", True) else {"compare": False}
     names = [name for name in needed + optional if name in series]
     checked |= {name: _field(kind, name, series[name], where) for name in names if name not in _TEXT}
@@ -156,18 +157,18 @@ def _built(
     y: str = "",
     chance: float | None = None,
     reference: Mapping[str, float] | None = None,
-    null: str | Collection[str | tuple[str, str]] | Callable[[str], bool] = (),
+    control: str | Collection[str | tuple[str, str]] | Callable[[str], bool] = (),
     label: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """A spec; ``fields`` makes what a series holds from an arm's data and its panel's title."""
 
-    def is_null(arm: str, panel: str) -> bool:
-        if callable(null):
-            return bool(null(arm))
-        return null in arm if isinstance(null, str) else not {arm, panel, (panel, arm)}.isdisjoint(null)
+    def is_control(arm: str, panel: str) -> bool:
+        if callable(control):
+            return bool(control(arm))
+        return control in arm if isinstance(control, str) else not {arm, panel, (panel, arm)}.isdisjoint(control)
 
     def series(arm: str, data: Any, panel: str) -> dict[str, Any]:
-        return {"label": label(arm), "null": is_null(arm, panel), **fields(data, panel)}
+        return {"label": label(arm), "control": is_control(arm, panel), **fields(data, panel)}
 
     drawn = [
         {"title": panel, "series": [series(arm, data, panel) for arm, data in _pairs(arms)]}
@@ -236,6 +237,20 @@ def forest(title: str, panels: Named, **options: Any) -> dict[str, Any]:
     """An interval a row; an arm's data: mean, low and high, and perhaps p."""
     names = ("mean", "low", "high", "p")
     return _built("forest", title, panels, lambda row, _: dict(zip(names, row, strict=False)), **options)
+
+
+def paired(title: str, panels: Named, **options: Any) -> dict[str, Any]:
+    """What outcomes rest on: ``{panel: {claim: its entry among a result's claims, with "margin"}}``."""
+
+    def fields(judged: Mapping[str, Any], _: str) -> dict[str, Any]:
+        each = judged["replicates"]
+        sides = {
+            side: [*(judged[side][end] for end in ("mean", "low", "high")), *each.get(side, [])]
+            for side in ("effect", "control")
+        }
+        return {**sides, "base": each.get("base") or [0], "margin": [judged["margin"]]}
+
+    return _built("paired", title, panels, fields, **options)
 
 
 def images(title: str, panels: Named, **options: Any) -> dict[str, Any]:

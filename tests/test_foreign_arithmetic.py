@@ -22,7 +22,7 @@ COUNT = 2
 
 def trained(job: jobs.Job) -> bool:
     path = paths.result(job.slug, job.exhibit, job.profile)
-    return path.is_file() and json.loads(path.read_text())["kind"] == "rerun"
+    return path.is_file() and json.loads(path.read_text())["evidence"] == "miniature"
 
 
 def draw(every: list[jobs.Job], by: str) -> list[str]:

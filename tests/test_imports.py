@@ -43,6 +43,7 @@ def test_the_import_contracts_are_kept():
     assert f"{len(contracts)} kept, 0 broken" in done.stdout
 
 
+@pytest.mark.slow
 def test_importing_every_module_loads_no_heavy_library():
     """One process for all of them; who is to blame is looked for only when something was loaded."""
     report = f"import sys; print(*sorted({HEAVY!r} & set(sys.modules)))"

@@ -29,7 +29,7 @@ QUICK = 0.4  # minutes at mini
 SAMPLE = 2
 OUTCOMES = r"""
 [outcome]
-regex: (?m)^(\w+) (holds|contradicted|undecided|invalid \(null\))\. Claim:
+regex: (?m)^(\w+) (holds|contradicted|direction seen|opposite seen|undecided|invalid \(control\))(, \d+ of \d+ bases)?\. Claim:
 replace: \1 OUTCOME. Claim:
 """
 

@@ -290,6 +290,7 @@ def test_a_repeated_key_or_half_a_character_is_refused_and_never_written(tmp_pat
     assert not (tmp_path / "no.json").exists() and good.answer_choice == "A"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_a_chat_template_is_told_where_one_is_used(base, tmp_path):
     bare = faults.without(tmp_path / "bare", base[0], "chat_template")
     rows = put(tmp_path / "rows.jsonl", json.dumps(instructions.dialogue([("what grows here ?", "mint grows .")])))

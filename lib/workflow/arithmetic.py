@@ -13,11 +13,17 @@ import hashlib
 import json
 import math
 import os
+import platform
+import random
+import subprocess
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import lib
+from lib.workflow import paths
 
 COMMITTED = Path(__file__).with_suffix(".json")  # operation -> hash, where the committed results were made
 
@@ -158,8 +164,6 @@ def why_different() -> str:
 
 def publish() -> bool:
     """Make this machine's operations the committed ones; ``False`` when they are already."""
-    from lib.workflow import paths
-    from lib.workflow.session import provenance
 
     if dict(operations()) == dict(committed()):
         return False
@@ -168,3 +172,47 @@ def publish() -> bool:
     paths.write(COMMITTED, json.dumps(content, indent=1) + "\n")
     committed.cache_clear()
     return True
+
+
+def make_deterministic(device: str) -> None:
+    """One thread and deterministic kernels: the same seed with 1 and 2 torch threads gives different weights."""
+    import numpy as np
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    # not use_deterministic_algorithms: that one imports the compiler, a second in which nothing is computed
+    torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
+    if device == "cpu":
+        torch.set_num_threads(1)
+
+
+# ---------------------------------------------------------------------- on what a number is made
+def _commit() -> str:
+    answer = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
+    return answer.stdout.strip() or "unknown"
+
+
+def _hardware(device: str) -> str:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_name(0)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, 1 thread"
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """On what a number is made: hardware, versions, arithmetic, commit."""
+    libraries = ("torch", "numpy", "transformers", "monai", "peft", "trl")
+    return {
+        "hardware": _hardware(device),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in libraries},
+        "arithmetic": fingerprint(),
+        "commit": _commit(),
+    }

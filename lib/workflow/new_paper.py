@@ -30,13 +30,15 @@ models: []
 claims:
   - id: C1
     statement: TODO what the paper claims, in one sentence that can fail.
+    source: paper
+    evidence: [miniature, real]
     quantity: TODO what is measured
     direction: higher
     margin: 0.0
     arms: {{treatment: treatment, baseline: baseline}}
-    "null":
+    control:
       arms: {{treatment: shuffled, baseline: baseline}}
-      description: TODO the arm that must not show the effect
+      reason: TODO why this arm shares everything with the treatment but the cause
     exhibit: tab_first
     published: []
 
@@ -62,7 +64,7 @@ TODO authors, venue, links. Citation, licences, claims and every published numbe
 
 ## Deviations
 
-## Verdicts
+## Outcomes
 <!-- verdicts:begin -->
 <!-- verdicts:end -->
 """

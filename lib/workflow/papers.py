@@ -73,36 +73,62 @@ class Arms(_Strict):
     baseline: str | float
 
 
-class Null(_Strict):
-    """A control that must not show the effect: not beyond ``margin`` (the claim's own unless given)."""
+class Control(_Strict):
+    """Two arms that share with the claim's everything but the cause, and the reason why they do."""
 
     arms: Arms
-    margin: Annotated[float, Field(ge=0)] | None = None
-    description: Text
+    reason: Text
+
+    @model_validator(mode="after")
+    def _can_fail(self):
+        if self.arms.treatment == self.arms.baseline:
+            raise ValueError(f"the control compares '{self.arms.treatment}' with itself, so it cannot fail")
+        return self
+
+
+Evidence = Literal["printed", "released", "real", "miniature"]
 
 
 class Claim(_Strict):
     """One claim of the paper, stated so that it can fail.
 
-    ``higher`` / ``lower``: treatment minus baseline lies beyond ``margin`` in that direction. ``equal``: it lies within
-    ``margin`` of zero.
+    ``higher`` / ``lower``: treatment minus baseline lies beyond ``margin`` in that direction, and clearly more so than the
+    ``control``'s; ``different``: on either side. ``equal``: it lies within ``margin`` of zero, and the
+    ``positive_control``, two arms known to differ, does not. ``evidence``: what can test it; a claim that names a
+    benchmark, a size or a product has no miniature among it. ``needs``: what a test would take, of a claim without one.
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Z][0-9]+[a-z]?$")]
     statement: Text
+    source: Literal["paper", "README", "implied", "ours"]  # who says so; ours: a control of our own
+    evidence: list[Evidence] = Field(min_length=1)
     quantity: Text
-    direction: Literal["higher", "lower", "equal"]
+    direction: Literal["higher", "lower", "equal", "different"]
     margin: Annotated[float, Field(ge=0)] = 0.0
     arms: Arms
-    null: Null
+    control: Control | None = None
+    positive_control: Control | None = None
     exhibit: Text  # notebook that tests it, existing or planned
     published: list[Cell] = []
+    needs: Text | None = None
     note: str | None = None
 
+    @property
+    def check(self) -> Control:
+        """The control that goes with the direction."""
+        return self.positive_control if self.direction == "equal" else self.control
+
     @model_validator(mode="after")
-    def _equal_needs_a_margin(self):
+    def _has_the_control_of_its_direction(self):
         if self.direction == "equal" and self.margin == 0:
             raise ValueError("direction 'equal' needs a margin above 0")
+        wanted, other = (
+            ("positive_control", "control") if self.direction == "equal" else ("control", "positive_control")
+        )
+        if getattr(self, wanted) is None or getattr(self, other) is not None:
+            raise ValueError(f"direction '{self.direction}' needs a {wanted}, and no {other}")
+        if self.check.arms == self.arms:
+            raise ValueError(f"the {wanted} compares the claim's own arms, so it tells nothing")
         return self
 
 
@@ -163,6 +189,7 @@ class Experiment(_Strict):
     question: Text
     claims: list[str] = []
     minutes: dict[str, Annotated[float, Field(gt=0)]]  # budget by profile, on 2 idle cores for smoke and mini
+    evidence: Evidence = "miniature"  # what its numbers are computed from
     parameters: dict[str, dict[str, Any]] = {}
 
 

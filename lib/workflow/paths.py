@@ -80,6 +80,11 @@ def figure(slug: str, exhibit: str, profile: str, suffix: str, *, root: Path | N
     return (root or ROOT) / "figures" / slug / f"{exhibit}.{profile}.{suffix}"
 
 
+def outcomes(slug: str, exhibit: str, profile: str, suffix: str, *, root: Path | None = None) -> Path:
+    """The picture of what an exhibit's outcomes rest on, or its numbers (``json``)."""
+    return (root or ROOT) / "figures" / slug / "outcomes" / f"{exhibit}.{profile}.{suffix}"
+
+
 def results(slug: str, *, root: Path | None = None) -> Path:
     """Folder of what a paper's exhibits measured: the committed one, or the one under ``root``."""
     return PAPERS / slug / "results" if root is None else root / "papers" / slug / "results"

@@ -79,7 +79,8 @@ def publish(chosen: Sequence[Job], profile: str) -> list[Path]:
         _check_arithmetic(chosen, profile)
     root, changed = paths.run_root(profile), []
     for job in chosen:
-        places = [paths.figure(job.slug, job.exhibit, profile, kind, root=root) for kind in ("png", "json")]
+        name = (job.slug, job.exhibit, profile)
+        places = [at(*name, kind, root=root) for at in (paths.figure, paths.outcomes) for kind in ("png", "json")]
         places.append(paths.result(job.slug, job.exhibit, profile, root=root))
         changed += [target for source in places if _take(source, target := paths.ROOT / source.relative_to(root))]
         if shown and notebooks.publish(job.notebook, job.output):

@@ -1,4 +1,4 @@
-"""The claims tables: of the README, of each paper's page, and of the terminal. Numbers come from ``results/*.json`` only.
+"""The tables of outcomes: of the README, of each paper's page, and of the terminal. Numbers come from ``results/*.json`` only.
 
 In use:
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import compare, papers, paths
+from lib.workflow import compare, papers, paths, verdicts
 from lib.workflow.jobs import Job
 from lib.workflow.papers import Claim, Paper
 
@@ -31,9 +31,12 @@ def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
     for path in sorted(paths.results(slug, root=root).glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            content["exhibit"], content["profile"], content["recomputed"].items(), content["seeds"]
+            content["exhibit"], content["profile"], content["evidence"], content["seeds"]
             for judged in content["claims"].values():
-                judged["verdict"], judged["difference"]["n"], _interval(judged["difference"]), _interval(judged["null"])
+                judged["outcome"], judged["p"], judged["bases"], judged["same"], judged["effect"]["n"]
+                _interval(judged["effect"]), _interval(judged["control"]), _interval(judged["excess"])
+            for checked in content["checks"].values():
+                checked["outcome"], checked["why"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             sentence = f"{paths.relative(path)} is damaged ({reason}); delete it and run the notebook again"
@@ -43,54 +46,72 @@ def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
     return sorted(found, key=lambda r: order.get(r["profile"], len(order)))
 
 
+def _interval(difference: dict[str, float | None] | None) -> str:
+    if difference is None:
+        return "–"
+    if difference["low"] is None or difference["high"] is None:
+        return f"{difference['mean']:+.3f} [no interval]"
+    return f"{difference['mean']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+
+
 def _published(paper: Paper, claim: Claim) -> str:
     found = [(cell.row, paper.number(cell.table, cell.row, cell.column)) for cell in claim.published]
     numbers = [f"{row} {'not found' if number is None else number}" for row, number in found]
     return "; ".join(numbers[:4]) + (" ..." if len(numbers) > 4 else "") if numbers else "not found"
 
 
-def _interval(difference: dict[str, float | None]) -> str:
-    if difference["low"] is None or difference["high"] is None:
-        return f"{difference['mean']:+.3f} [no interval]"
-    return f"{difference['mean']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-
-
-def _rerun(result: dict[str, Any]) -> bool:
-    """Whether a result is from our own training; otherwise it was recomputed from released files."""
-    return result.get("kind", "rerun") == "rerun"
-
-
-def _measured(result: dict[str, Any], claim: Claim) -> str:
-    difference = result["claims"][claim.id]["difference"]
-    return f"{_interval(difference)}, n={difference['n']}"
+def _compared(claim: Claim) -> str:
+    kind = "positive control" if claim.direction == "equal" else "control"
+    one, other = claim.arms, claim.check.arms
+    margin = f" by more than {claim.margin:g}" if claim.margin and claim.direction != "equal" else ""
+    within = f" within {claim.margin:g}" if claim.direction == "equal" else ""
+    return (
+        f"{claim.quantity}: {one.treatment} − {one.baseline} {claim.direction}{margin}{within}; "
+        f"{kind}: {other.treatment} − {other.baseline}"
+    )
 
 
 def rows(slug: str) -> list[dict[str, str]]:
-    """One row a claim: id, statement, published, recomputed, rerun (difference, null), verdict, command."""
+    """One row a claim: who says it, what was compared, effect, effect minus control, bases, outcome, command."""
     paper, results, table = papers.load_paper(slug), _results(slug), []
     for claim in paper.claims:
         mine = [r for r in results if r["exhibit"] == claim.exhibit]
-        judged = [r for r in mine if claim.id in r["claims"]]
-        recomputed = [r["recomputed"][claim.id] for r in mine if claim.id in r["recomputed"]]
+        judged = [(r, r["claims"][claim.id]) for r in mine if claim.id in r["claims"]]
+        checked = [r["checks"][claim.id] for r in mine if claim.id in r["checks"]]
         exists = paths.notebook(slug, claim.exhibit).is_file()
+        untested = "not run yet" if exists and not claim.needs else f"not tested: {claim.needs or 'no notebook yet'}"
+        outcomes = [f"**{one['outcome']}** ({r['evidence']}, {r['profile']})" for r, one in judged]
+        outcomes += [f"{one['outcome']} (printed): {one['why']}" for one in checked]
         table.append(
             {
                 "paper": paper.short,
-                "claim": claim.id,
+                "claim": f"{claim.id} ({claim.source})",
                 "statement": claim.statement,
-                "test": f"{claim.quantity}: {claim.arms.treatment} − {claim.arms.baseline} {claim.direction}",
+                "compared": _compared(claim),
                 "published": _published(paper, claim),
-                "recomputed": "<br>".join(
-                    [f"{value:.4g}" for value in recomputed] + [_measured(r, claim) for r in judged if not _rerun(r)]
-                )
+                "effect": "<br>".join(f"{_interval(one['effect'])}, n={one['effect']['n']}" for _, one in judged)
                 or "–",
-                "rerun": "<br>".join(f"{_measured(r, claim)} ({r['profile']})" for r in judged if _rerun(r)) or "–",
-                "null": "<br>".join(_interval(r["claims"][claim.id]["null"]) for r in judged) or "–",
-                "verdict": "<br>".join(f"**{r['claims'][claim.id]['verdict']}**" for r in judged)
-                or ("recomputed" if recomputed else "not run yet" if exists else "no notebook yet"),
+                "control": "<br>".join(_interval(one["control"]) for _, one in judged) or "–",
+                "excess": "<br>".join(_interval(one["excess"]) for _, one in judged) or "–",
+                "bases": "<br>".join(f"{one['same']} of {one['bases']}" for _, one in judged) or "–",
+                "outcome": "<br>".join(outcomes) or untested,
                 "command": f"`make run P={slug} N={claim.exhibit}`" if exists else "–",
             }
         )
+    return table
+
+
+def counts(evidence: str) -> list[dict[str, Any]]:
+    """One row a paper: how many claims it has, how many were tested by this evidence, and how many came out how."""
+    table = []
+    for slug in papers.slugs():
+        paper = papers.load_paper(slug)
+        results = _results(slug)
+        found = [(key, one) for r in results if r["evidence"] == evidence for key, one in r["claims"].items()]
+        row = {"paper": f"[{paper.short}](papers/{slug}/README.md)", "claims": len(paper.claims), "tests": len(found)}
+        for word in verdicts.WORDS[evidence].values():
+            row[word] = sum(one["outcome"] == word for _, one in found)
+        table.append({**row, "p": [one["p"] for _, one in found]})
     return table
 
 
@@ -114,21 +135,54 @@ def _insert(path: Path, markers: tuple[str, str], body: str) -> bool:
     return new != text
 
 
-def readme_table() -> str:
-    columns = {name: name for name in ("paper", "claim", "statement", "published", "recomputed")}
-    columns |= {"rerun": "rerun: paired difference [95 %]", "verdict": "verdict", "command": "command"}
-    return _markdown([row for slug in papers.slugs() for row in rows(slug)], columns)
+def _table_of(evidence: str) -> str:
+    """The claims that were tested by this evidence, one row each; a sentence when there are none."""
+    columns = {"paper": "paper", "claim": "claim", "statement": "statement", "effect": "effect [95 %]"}
+    columns |= {"excess": "effect − control", "outcome": "outcome", "command": "command"}
+    tested = {
+        (slug, key)
+        for slug in papers.slugs()
+        for r in _results(slug)
+        if r["evidence"] == evidence
+        for key in r["claims"]
+    }
+    found = [row for slug in papers.slugs() for row in rows(slug) if (slug, row["claim"].split()[0]) in tested]
+    return _markdown(found, columns) if found else "None yet."
+
+
+def _miniatures() -> str:
+    table = counts("miniature")
+    p_values = [p for row in table for p in row.pop("p")]
+    total = {key: sum(row[key] for row in table) for key in table[0] if key != "paper"}
+    shown = [{key: str(value) for key, value in row.items()} for row in [*table, {"paper": "all", **total}]]
+    kept = verdicts.survivors(p_values)
+    return _markdown(shown, {key: key for key in shown[0]}) + (
+        f"\n\nOf {len(p_values)} tests {kept} would still be beyond chance if at most one in twenty of those that are may be "
+        "false (Benjamini and Hochberg, 5 %). Each claim with its effect and control stands on its paper's page."
+    )
+
+
+def readme_tables() -> str:
+    """The README's three: what released files show, what real weights and data show, and the miniatures counted."""
+    return "\n\n".join(
+        [
+            "### Released files\nComputed here from files that the authors released.\n\n" + _table_of("released"),
+            "### Real weights, real data\nOur own runs.\n\n" + _table_of("real"),
+            "### Miniatures\nOur own runs on generated worlds. They show a direction and certify nothing: no data set, no "
+            "benchmark, no product.\n\n" + _miniatures(),
+        ]
+    )
 
 
 def page_table(slug: str) -> str:
-    columns = {"claim": "claim", "test": "test", "published": "published", "recomputed": "recomputed"}
-    columns |= {"rerun": "rerun [95 %]", "null": "null [95 %]", "verdict": "verdict", "command": "command"}
-    return _markdown(rows(slug), columns)
+    columns = {"claim": "claim", "statement": "statement", "compared": "compared here", "published": "published"}
+    columns |= {"effect": "effect [95 %]", "excess": "effect − control", "bases": "same on bases"}
+    return _markdown(rows(slug), {**columns, "outcome": "outcome", "command": "command"})
 
 
 def update() -> list[Path]:
     """Rewrite the tables of the README and of every paper's page; returns the files that changed."""
-    changed = [paths.ROOT / "README.md"] if _insert(paths.ROOT / "README.md", README, readme_table()) else []
+    changed = [paths.ROOT / "README.md"] if _insert(paths.ROOT / "README.md", README, readme_tables()) else []
     for slug in papers.slugs():
         page = paths.paper(slug) / "README.md"
         if _insert(page, PAGE, page_table(slug)):
@@ -138,7 +192,7 @@ def update() -> list[Path]:
 
 def _outcome(result: dict[str, Any] | None, claim_id: str) -> str:
     judged = (result or {}).get("claims", {}).get(claim_id)
-    return f"{judged['verdict']} {_interval(judged['difference'])}" if judged else "–"
+    return f"{judged['outcome']} {_interval(judged['effect'])}" if judged else "–"
 
 
 def beside(chosen: Sequence[Job], profile: str) -> list[dict[str, str]]:

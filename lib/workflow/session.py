@@ -13,13 +13,9 @@ import difflib
 import json
 import math
 import os
-import platform
-import random
-import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,49 +33,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _commit() -> str:
-    answer = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=paths.ROOT, capture_output=True, text=True)
-    return answer.stdout.strip() or "unknown"
-
-
-def _hardware(device: str) -> str:
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.get_device_name(0)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, 1 thread"
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """On what a number is made: hardware, versions, arithmetic, commit."""
-    libraries = ("torch", "numpy", "transformers", "monai", "peft", "trl")
-    return {
-        "hardware": _hardware(device),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in libraries},
-        "arithmetic": arithmetic.fingerprint(),
-        "commit": _commit(),
-    }
-
-
-def _make_deterministic(device: str) -> None:
-    """One thread and deterministic kernels: the same seed with 1 and 2 torch threads gives different weights."""
-    import numpy as np
-    import torch
-
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
-    # not use_deterministic_algorithms: that one imports the compiler, a second in which nothing is computed
-    torch.set_deterministic_debug_mode("warn" if device == "cuda" else "error")
-    if device == "cpu":
-        torch.set_num_threads(1)
 
 
 def _tell_arithmetic() -> None:
@@ -102,8 +55,9 @@ class Run:
     claims: list[str]
     started: float = field(default_factory=time.monotonic)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: dict[str, dict[str, str]] = field(default_factory=dict)
     numbers: list[dict[str, Any]] = field(default_factory=list)
-    kind: str = "rerun"
+    evidence: papers.Evidence = "miniature"
 
     @property
     def device(self) -> str:
@@ -113,6 +67,17 @@ class Run:
     def facts(self) -> Path:
         """Folder of the paper, with its tables: ``papers/<slug>``."""
         return paths.paper(self.paper.slug)
+
+    @property
+    def bases(self) -> list[int]:
+        """The seed from which the base (pretrained model, generated world) under each replicate is made: its own, or one of
+        the first so many where the profile's settings bound their number (``bases``)."""
+        bound = self.settings.get("bases", len(self.seeds))
+        return [self.seeds[i % bound] for i in range(len(self.seeds))]
+
+    def base_of(self, seed: int) -> int:
+        """The seed of the base under the replicate ``seed``."""
+        return self.bases[self.seeds.index(seed)]
 
     # ------------------------------------------------------------------ artefacts
     def build(self, function: Callable, /, **arguments: Any) -> Path:
@@ -142,42 +107,76 @@ class Run:
             )
             self.numbers.append({"quantity": quantity, "unit": unit, "arm": arm, "values": listed})
 
-    def judge(self, claim_id: str, measured: Mapping[str, Sequence[float]]) -> None:
-        """Judge one claim from its arms (one value a seed) and print one line that is the same on every machine."""
+    def judge(
+        self, claim_id: str, measured: Mapping[str, Sequence[float]], *, bases: Sequence[int] | None = None
+    ) -> None:
+        """Judge one claim from its arms (one value a replicate, by default a seed on its base) and print one line."""
         claim = self.paper.claim(claim_id)
         self.record(claim.quantity, measured)
         values = {arm: list(map(float, values)) for arm, values in measured.items()}
-        self._conclude(claim, lambda: verdicts.judge(claim, values))
+        self._conclude(claim, lambda: verdicts.judge(claim, values, bases=self.bases if bases is None else bases))
 
-    def judge_interval(
-        self, claim_id: str, *, difference: tuple[float, float, float], null: tuple[float, float, float], n: int
-    ) -> None:
-        """Judge one claim by the same rules from intervals (see :func:`verdicts.judge_interval`): numbers without seeds."""
+    def judge_cases(self, claim_id: str, **intervals: Any) -> None:
+        """Judge one claim from bootstrap intervals over cases of released files (see :func:`verdicts.judge_cases`)."""
         claim = self.paper.claim(claim_id)
-        self._conclude(claim, lambda: verdicts.judge_interval(claim, difference=difference, null=null, n=n))
+        self._conclude(claim, lambda: verdicts.judge_cases(claim, **intervals))
 
     def _conclude(self, claim: papers.Claim, decide: Callable[[], verdicts.Verdict]) -> None:
         if not self.settings.get("verdicts", True):
             print(f"{claim.id}: no verdict at this profile. Claim: {claim.statement}")
             return
-        verdict = decide()
-        self.judged[claim.id] = verdict.as_dict()
-        print(f"{claim.id} {verdict.verdict}. Claim: {claim.statement}")
+        if self.evidence == "printed":
+            raise SessionError(f"{self.exhibit} rests on printed numbers, which give no verdict; use run.check")
+        if self.evidence not in claim.evidence:
+            raise SessionError(
+                f"{claim.id} can be tested by {' or '.join(claim.evidence)} evidence, and {self.exhibit} rests on "
+                f"{self.evidence}; judge another claim here, or say in paper.yml what else can test it"
+            )
+        found = decide()
+        word = verdicts.WORDS[self.evidence][found.outcome]
+        self.judged[claim.id] = {**found.as_dict(), "outcome": word, "margin": claim.margin}
+        where = "" if self.evidence == "released" else f", {found.same} of {found.bases} bases"
+        print(f"{claim.id} {word}{where}. Claim: {claim.statement}")
+
+    def check(self, claim_id: str, consistent: bool, why: str) -> None:
+        """Whether what was printed agrees with a claim: arithmetic on the authors' own numbers, never a verdict."""
+        claim = self.paper.claim(claim_id)
+        if "printed" not in claim.evidence:
+            raise SessionError(f"{claim_id} is not among the claims that printed numbers can check; see paper.yml")
+        word = "consistent" if consistent else "inconsistent"
+        self.checks[claim_id] = {"outcome": word, "why": why}
+        print(f"{claim_id} {word} ({why}). Claim: {claim.statement}")
 
     def figure(self, spec: Mapping[str, Any]) -> None:
         """Draw and show a figure, save its PNG and the JSON of every plotted number, print a line that never changes."""
-        from IPython.display import display
+        drawn = self._draw(spec, paths.figure)
+        series = [one for panel in spec["panels"] for one in panel["series"]]
+        print(f"figure {self.paper.slug}/{self.exhibit}: {len(spec['panels'])} panels, {len(series)} series")
+        self._show(drawn)
 
+    def outcomes(self) -> None:
+        """Draw what the outcomes so far rest on: effect beside control, replicate by replicate, with zero and margin."""
+        from lib import figures
+
+        if not self.judged:
+            return  # a profile without verdicts
+        panels = {f"{claim}: {one['outcome']}": {claim: one} for claim, one in self.judged.items()}
+        drawn = self._draw(figures.paired("", panels, y="treatment − baseline"), paths.outcomes)
+        print(f"outcomes {self.paper.slug}/{self.exhibit}: {', '.join(self.judged)}")
+        self._show(drawn)
+
+    def _draw(self, spec: Mapping[str, Any], place: Callable[..., Path]):
         from lib import drawing
 
         drawn = drawing.draw(spec)
-        root = paths.output_root()
-        png, numbers = (
-            paths.figure(self.paper.slug, self.exhibit, self.profile, kind, root=root) for kind in ("png", "json")
-        )
-        drawing.save(drawn, spec, png=png, json=numbers)
-        series = [one for panel in spec["panels"] for one in panel["series"]]
-        print(f"figure {self.paper.slug}/{self.exhibit}: {len(spec['panels'])} panels, {len(series)} series")
+        where = {"slug": self.paper.slug, "exhibit": self.exhibit, "profile": self.profile, "root": paths.output_root()}
+        drawing.save(drawn, spec, png=place(**where, suffix="png"), json=place(**where, suffix="json"))
+        return drawn
+
+    @staticmethod
+    def _show(drawn) -> None:
+        from IPython.display import display
+
         display(drawn)  # here and not by the cell's value, which a closing semicolon would hide
 
     def dots(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
@@ -216,12 +215,13 @@ class Run:
             "slug": self.paper.slug,
             "exhibit": self.exhibit,
             "profile": self.profile,
-            "kind": self.kind,
+            "evidence": self.evidence,
             "seeds": self.seeds,
             "claims": self.judged,
+            "checks": self.checks,
             "numbers": self.numbers,
             "recomputed": dict(recomputed or {}),
-            "provenance": {**provenance(self.device), "seconds": round(time.monotonic() - self.started, 1)},
+            "provenance": {**arithmetic.provenance(self.device), "seconds": round(time.monotonic() - self.started, 1)},
         }
         path = paths.result(self.paper.slug, self.exhibit, self.profile, root=paths.output_root())
         paths.write(path, json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -232,13 +232,13 @@ class Run:
         return f"Run({self.paper.slug}/{self.exhibit}, {self.profile})"
 
     def _repr_markdown_(self) -> str:
-        lines = ["| claim | statement | published | null |", "|---|---|---|---|"]
+        lines = ["| claim | statement | published | control |", "|---|---|---|---|"]
         for claim_id in self.claims:
             claim = self.paper.claim(claim_id)
             cells = [(c.row, self.paper.number(c.table, c.row, c.column)) for c in claim.published]
             shown = [f"{row}: {'not found' if number is None else number}" for row, number in cells]
             published = "; ".join(shown) or "not found"
-            lines.append(f"| {claim_id} | {claim.statement} | {published} | {claim.null.description} |")
+            lines.append(f"| {claim_id} | {claim.statement} | {published} | {claim.check.reason} |")
         return "\n".join(lines if self.claims else [f"{self.paper.short}: no claim is judged here."])
 
 
@@ -286,7 +286,7 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
     chosen = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     if not chosen or len(set(chosen)) != len(chosen):
         raise SessionError(f"seeds must be a positive number or a list of different numbers, not {seeds!r}")
-    _make_deterministic(device)
+    arithmetic.make_deterministic(device)
     _tell_arithmetic()
     return Run(
         paper=paper,
@@ -295,4 +295,5 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
         seeds=chosen,
         settings=settings,
         claims=experiments.experiments[exhibit].claims,
+        evidence=experiments.experiments[exhibit].evidence,
     )

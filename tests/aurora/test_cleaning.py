@@ -59,6 +59,7 @@ def test_rows_in_are_rows_kept_and_rows_dropped(sources, rules):
 
 @FEW
 @given(SOURCES, RULES, st.randoms(use_true_random=False))
+@pytest.mark.slow
 def test_which_rows_stay_does_not_depend_on_the_order(sources, rules, random):
     turned = {name: random.sample(rows, len(rows)) for name, rows in reversed(sources.items())}
     assert texts(ic.clean(turned, rules=rules)) == texts(ic.clean(sources, rules=rules))

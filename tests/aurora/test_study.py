@@ -130,6 +130,7 @@ def test_expert_usage_counts_the_chosen_experts_of_real_tokens_only(base):
         assert np.allclose(expert_usage(model, prompts, batch=batch), wanted)
 
 
+@pytest.mark.slow
 def test_a_base_without_adapter_and_one_that_does_nothing_measure_the_same(base, tuned, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -239,6 +240,7 @@ def test_the_first_margin_against_the_base_is_that_of_the_two_models_themselves(
     assert history[0]["margin"] == pytest.approx(0.1 * float(np.mean(np.array(on) - np.array(off))), abs=2e-4)
 
 
+@pytest.mark.slow
 def test_tuning_and_measuring_print_nothing(base, tuned, pairs, tmp_path):
     """A notebook's stderr is output, also where nothing was silenced before torch was imported."""
     code = f"""

@@ -87,6 +87,7 @@ def test_unpaired_or_empty_references_are_told():
             text_scores(replies, references)
 
 
+@pytest.mark.slow
 def test_the_segmenter_prints_nothing():
     code = "from papers.aurora.text_metrics import rouge; rouge(['我来到北京'], ['我来到上海'])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=paths.ROOT, capture_output=True, text=True)

@@ -154,6 +154,7 @@ def half_of_the_batch(rank, folder):
     dist.barrier()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_and_gradients_of_one_with_the_whole_batch(tmp_path):
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, __file__, str(tmp_path)]

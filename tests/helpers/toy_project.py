@@ -29,22 +29,26 @@ _PAPER = {
         {
             "id": "C1",
             "statement": "The full arm is better than the plain one.",
+            "source": "paper",
+            "evidence": ["miniature", "released", "real", "printed"],
             "quantity": "macro AUC",
             "direction": "higher",
             "margin": 0.0,
             "arms": {"treatment": "full", "baseline": "plain"},
-            "null": {"arms": {"treatment": "shuffled", "baseline": "plain"}, "description": "shuffled pairs"},
+            "control": {"arms": {"treatment": "shuffled", "baseline": "plain"}, "reason": "shuffled pairs"},
             "exhibit": "tab_a",
             "published": [{"table": "t1", "row": "full", "column": "AUC"}],
         },
         {
             "id": "C2",
             "statement": "Nobody has tested this one.",
+            "source": "ours",
+            "evidence": ["miniature"],
             "quantity": "gap",
             "direction": "equal",
             "margin": 0.1,
             "arms": {"treatment": "full", "baseline": 0.5},
-            "null": {"arms": {"treatment": "random", "baseline": 0.5}, "description": "random arm"},
+            "positive_control": {"arms": {"treatment": "random", "baseline": 0.5}, "reason": "random arm"},
             "exhibit": "fig_planned",
         },
     ],
@@ -145,12 +149,16 @@ def result(**changes) -> dict:
     """What a notebook's ``run.save()`` writes."""
     judged = {
         "claim": "C1",
-        "verdict": "holds",
-        "difference": {"mean": 0.0214, "low": 0.0101, "high": 0.0333, "n": 5},
-        "null": {"mean": -0.001, "low": -0.004, "high": 0.002, "n": 5},
+        "outcome": "direction seen",
+        "effect": {"mean": 0.0214, "low": 0.0101, "high": 0.0333, "n": 5},
+        "control": {"mean": -0.001, "low": -0.004, "high": 0.002, "n": 5},
+        "excess": {"mean": 0.0224, "low": 0.0111, "high": 0.0343, "n": 5},
+        "bases": 5,
+        "same": 5,
+        "p": 0.01,
     }
-    content = {"slug": "toy", "exhibit": "tab_a", "profile": "mini", "kind": "rerun", "seeds": [0, 1, 2, 3, 4]}
-    content |= {"claims": {"C1": judged}, "numbers": [], "recomputed": {}, "provenance": {}}
+    content = {"slug": "toy", "exhibit": "tab_a", "profile": "mini", "evidence": "miniature", "seeds": [0, 1, 2, 3, 4]}
+    content |= {"claims": {"C1": judged}, "checks": {}, "numbers": [], "recomputed": {}, "provenance": {}}
     return {**content, **changes}
 
 

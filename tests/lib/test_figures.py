@@ -24,7 +24,7 @@ SPECS = {
                 {"label": "full", "values": [0.7, 0.72, 0.71]}, {"label": "nce", "values": [0.61, NAN, 0.6]},
             ]},
             {"title": "b", "series": [
-                {"label": "nce", "values": [0.4, 0.5], "mean": 0.46, "low": 0.3, "high": 0.55, "null": True},
+                {"label": "nce", "values": [0.4, 0.5], "mean": 0.46, "low": 0.3, "high": 0.55, "control": True},
             ]},
         ],
     },
@@ -154,10 +154,10 @@ def test_images_are_their_arrays_in_order():
 
 
 def test_a_label_has_one_colour_in_every_panel_and_nulls_are_grey():
-    series = [{"label": "a", "values": [1.0]}, {"label": "null", "values": [0.0], "null": True}]
+    series = [{"label": "a", "values": [1.0]}, {"label": "null", "values": [0.0], "control": True}]
     one, two = draw({"kind": "dots", "panels": [{"series": series}, {"series": series[::-1]}]}).axes
     colours = [[to_hex(line.get_color()) for line in axes.lines if line.get_marker() == "D"] for axes in (one, two)]
-    assert colours[0] == colours[1][::-1] == [drawing.PALETTE[0].lower(), drawing.NULL_COLOUR.lower()]
+    assert colours[0] == colours[1][::-1] == [drawing.PALETTE[0].lower(), drawing.CONTROL_COLOUR.lower()]
 
 
 @pytest.mark.parametrize("kind", SPECS)
@@ -169,7 +169,7 @@ def test_json_holds_every_number_and_round_trips(kind, tmp_path):
     for panel, wanted in zip(found["panels"], SPECS[kind]["panels"], strict=True):
         for one, series in zip(panel["series"], wanted["series"], strict=True):
             for key, value in series.items():
-                if key in ("label", "rows", "columns", "compare", "null"):
+                if key in ("label", "rows", "columns", "compare", "control"):
                     assert one[key] == value
                 else:
                     flat = np.asarray(value, dtype=float)
@@ -264,22 +264,22 @@ def test_importing_figures_loads_no_matplotlib_and_drawing_no_pyplot():
 def test_dots_by_name_are_the_written_out_spec():
     panels = {"a": {"full_arm": [0.7, 0.72], "permuted_arm": np.array([0.5, 0.4])}, "control": {"full_arm": [0.1]}}
     built = figures.dots("t", panels, y="AUC", chance=0.5, reference={"other": 0.6}, label=figures.spaced,
-                         null=["permuted_arm", "control"])  # fmt: skip
+                         control=["permuted_arm", "control"])  # fmt: skip
     written = {
         "kind": "dots", "title": "t", "x": "", "y": "AUC", "reference": {"chance": 0.5, "other": 0.6},
         "panels": [
             {"title": "a", "series": [{"label": "full arm", "values": [0.7, 0.72]},
-                                      {"label": "permuted arm", "values": [0.5, 0.4], "null": True}]},
-            {"title": "control", "series": [{"label": "full arm", "values": [0.1], "null": True}]},
+                                      {"label": "permuted arm", "values": [0.5, 0.4], "control": True}]},
+            {"title": "control", "series": [{"label": "full arm", "values": [0.1], "control": True}]},
         ],
     }  # fmt: skip
     assert normalise(built) == normalise(written)
 
 
-@pytest.mark.parametrize("null", ["permuted", ["a_permuted", "permuted_b"], lambda arm: arm != "c"])
-def test_controls_are_named_by_word_name_or_predicate(null):
-    built = normalise(figures.dots("t", {"p": {"a_permuted": [1], "permuted_b": [1], "c": [1]}}, null=null))
-    assert [one.get("null", False) for one in built["panels"][0]["series"]] == [True, True, False]
+@pytest.mark.parametrize("control", ["permuted", ["a_permuted", "permuted_b"], lambda arm: arm != "c"])
+def test_controls_are_named_by_word_name_or_predicate(control):
+    built = normalise(figures.dots("t", {"p": {"a_permuted": [1], "permuted_b": [1], "c": [1]}}, control=control))
+    assert [one.get("control", False) for one in built["panels"][0]["series"]] == [True, True, False]
 
 
 def test_lines_take_numbers_replicates_and_given_ends():

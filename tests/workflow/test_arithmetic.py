@@ -29,12 +29,14 @@ def here():
     return _python(TELL)
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_every_process_and_whatever_a_scheduler_sets(here):
     assert here.split()[0] == arithmetic.fingerprint() and len(arithmetic.fingerprint()) == 12
     assert _python(TELL) == here
     assert _python(TELL, OMP_NUM_THREADS="2", OPENBLAS_NUM_THREADS="2", OPENBLAS_CORETYPE="Nehalem") == here
 
 
+@pytest.mark.slow
 def test_it_tells_another_arithmetic_and_which_operations(here):
     other = _python(TELL, **FOREIGN)
     assert other.split()[0] != here.split()[0] and other.count("'matmul'") == 1
@@ -73,6 +75,7 @@ def test_an_old_or_unknown_processor_keeps_its_own_kernels(monkeypatch, flags):
 START = "from lib.workflow.session import start; start('brgsa', 'tab_retrieval', profile='smoke')"
 
 
+@pytest.mark.slow
 def test_a_notebook_in_a_kernel_without_the_settings_says_so_in_a_line_and_goes_on():
     said = _python(START, **FOREIGN)
     assert said.startswith("Note: digits may differ from the committed ones (") and said.count("\n") == 1
@@ -82,6 +85,7 @@ def test_a_notebook_in_a_kernel_without_the_settings_says_so_in_a_line_and_goes_
         assert _python(f"import numpy, torch; {START}", ATEN_CPU_CAPABILITY="default").count("came before lib") == 1
 
 
+@pytest.mark.slow
 def test_a_runner_hears_the_fingerprint_and_the_notebook_says_nothing(tmp_path):
     assert _python(START, REPRISE_RECORD=str(tmp_path / "record"), **FOREIGN) == ""
     assert (tmp_path / "record").read_text() != arithmetic.committed_fingerprint()

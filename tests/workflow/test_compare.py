@@ -17,9 +17,9 @@ ARMS = {
 CASES = 40
 
 
-def _claim(verdict="holds", mean=0.1, n=5):
+def _claim(outcome="direction seen", mean=0.1, n=5):
     difference = {"mean": mean, "low": mean - 0.02, "high": mean + 0.02, "n": n}
-    return {"claim": "C1", "verdict": verdict, "difference": difference, "null": {**difference, "mean": 0.0}}
+    return {"claim": "C1", "outcome": outcome, "effect": difference, "control": {**difference, "mean": 0.0}}
 
 
 def _result(arms=ARMS, **changes):
@@ -32,7 +32,7 @@ def _result(arms=ARMS, **changes):
 def _figure(arms=ARMS, *, kind="dots", title="AUC 0.81"):
     def series(label, values):
         if kind == "dots":
-            return {"label": label, "values": values, "null": label == "shuffled"}
+            return {"label": label, "values": values, "control": label == "shuffled"}
         if kind == "heatmap":
             return {"label": label, "rows": ["a", "b"], "columns": ["c"], "values": [[values], [values]]}
         mean = sum(values) / len(values)
@@ -88,7 +88,7 @@ def test_a_dropped_seed_is_caught():
     assert "replicates was 5 and is 4" in compare.figure(_figure(), _figure(fewer), trained=True)[0]
     assert "numbers:" in compare.result(_result(), _result(fewer), exact=False)[0]
     one = copy.deepcopy(_result())
-    one["claims"]["C1"]["difference"]["n"] = 4
+    one["claims"]["C1"]["effect"]["n"] = 4
     assert "rested on 5 replicates, now on 4" in compare.result(_result(), one, exact=False)[0]
     seeds = compare.result(_result(), _result(seeds=[0, 1, 2, 3]), exact=False)
     assert "seeds was [0, 1, 2, 3, 4] and is [0, 1, 2, 3]" in seeds[0]
@@ -122,11 +122,11 @@ def test_a_series_without_a_spread_is_compared_exactly():
 
 def test_what_was_not_trained_is_compared_exactly():
     assert compare.figure(_figure(), _figure(_moved(0.001)), trained=False)
-    released = _result(kind="recomputed")
-    assert compare.result(released, _result(_moved(0.001), kind="recomputed"), exact=False)
-    assert compare.result(released, _result(_moved(1e-9), kind="recomputed"), exact=False) == []
+    released = _result(evidence="released")
+    assert compare.result(released, _result(_moved(0.001), evidence="released"), exact=False)
+    assert compare.result(released, _result(_moved(1e-9), evidence="released"), exact=False) == []
     moved = copy.deepcopy(released)
-    moved["claims"]["C1"]["verdict"] = "undecided"
+    moved["claims"]["C1"]["outcome"] = "undecided"
     assert compare.result(released, moved, exact=False)
 
 
@@ -149,7 +149,7 @@ def test_where_replicates_share_a_base_more_is_allowed_but_no_change_of_places()
 TRAINED = [
     path
     for path in sorted(paths.PAPERS.glob(f"*/results/*.{paths.SHOWN_PROFILE}.json"))
-    if json.loads(path.read_text())["kind"] == "rerun"
+    if json.loads(path.read_text())["evidence"] == "miniature"
 ]
 
 
@@ -186,11 +186,12 @@ def test_each_committed_result_with_two_arms_swapped_or_a_seed_dropped_is_caught
 @pytest.mark.parametrize(
     "old, new, allowed",
     [
-        ("holds", "undecided", True),
-        ("undecided", "contradicted", True),
-        ("invalid (null)", "holds", True),
+        ("direction seen", "undecided", True),
+        ("undecided", "opposite seen", True),
+        ("invalid (control)", "direction seen", True),
+        ("direction seen", "opposite seen", False),
+        ("opposite seen", "direction seen", False),
         ("holds", "contradicted", False),
-        ("contradicted", "holds", False),
     ],
 )
 def test_an_outcome_may_move_to_a_neighbour_only(old, new, allowed):

@@ -30,8 +30,17 @@ WRONG_PAPERS = {
     "year in words": ("year", "last year", "year", "integer"),
     "no claims": ("claims", [], "claims", "at least 1"),
     "claim without arms": ("claims.0.arms", ..., "claims.0.arms", "required"),
-    "claim without null": ("claims.0.null", ..., "claims.0.null", "required"),
-    "null without arms": ("claims.0.null.arms", ..., "claims.0.null.arms", "required"),
+    "claim without source": ("claims.0.source", ..., "claims.0.source", "required"),
+    "claim nobody said": ("claims.0.source", "rumour", "claims.0.source", "paper"),
+    "claim without evidence": ("claims.0.evidence", [], "claims.0.evidence", "at least 1"),
+    "claim without control": ("claims.0.control", ..., "claims.0", "needs a control"),
+    "control without arms": ("claims.0.control.arms", ..., "claims.0.control.arms", "required"),
+    "control without reason": ("claims.0.control.reason", ..., "claims.0.control.reason", "required"),
+    "control of one arm": ("claims.0.control.arms.treatment", "plain", "claims.0.control", "with itself"),
+    "control that is a constant": ("claims.0.control.arms.treatment", 0.5, "claims.0.control.arms.treatment", "string"),
+    "control that is the claim": ("claims.0.control.arms.treatment", "full", "claims.0", "own arms"),
+    "equality with a control": ("claims.1.direction", "higher", "claims.1", "needs a control"),
+    "equality without positive control": ("claims.1.positive_control", ..., "claims.1", "needs a positive_control"),
     "claim without exhibit": ("claims.0.exhibit", ..., "claims.0.exhibit", "required"),
     "claim id of another form": ("claims.0.id", "first", "claims.0.id", "match"),
     "unknown direction": ("claims.0.direction", "better", "claims.0.direction", "higher"),
@@ -152,7 +161,7 @@ def test_a_paper_loads_and_every_claim_can_fail(slug):
     paper = load_paper(slug)
     assert paper.slug == slug
     for claim in paper.claims:
-        assert claim.arms != claim.null.arms, f"{slug} {claim.id}: the null is the claim itself"
+        assert claim.arms != claim.check.arms, f"{slug} {claim.id}: the control is the claim itself"
         assert claim.arms.treatment != claim.arms.baseline, f"{slug} {claim.id}: an arm against itself"
 
 

@@ -18,50 +18,71 @@ def project(tmp_path, monkeypatch):
 
 
 def _row(claim: str) -> dict[str, str]:
-    return next(row for row in report.rows("toy") if row["claim"] == claim)
+    return next(row for row in report.rows("toy") if row["claim"].split()[0] == claim)
 
 
-def test_a_row_holds_what_was_printed_and_what_was_measured(project):
+def test_a_row_holds_what_was_compared_and_what_was_measured(project):
     toy.write_result(toy.result())
     row = _row("C1")
-    assert row["published"] == "full 80.5"
-    assert row["rerun"] == "+0.021 [+0.010, +0.033], n=5 (mini)"
-    assert row["null"] == "-0.001 [-0.004, +0.002]"
-    assert row["verdict"] == "**holds**" and row["command"] == "`make run P=toy N=tab_a`"
-    assert row["test"] == "macro AUC: full − plain higher"
+    assert row["published"] == "full 80.5" and row["claim"] == "C1 (paper)"
+    assert row["effect"] == "+0.021 [+0.010, +0.033], n=5" and row["excess"] == "+0.022 [+0.011, +0.034]"
+    assert row["control"] == "-0.001 [-0.004, +0.002]" and row["bases"] == "5 of 5"
+    assert row["outcome"] == "**direction seen** (miniature, mini)" and row["command"] == "`make run P=toy N=tab_a`"
+    assert row["compared"] == "macro AUC: full − plain higher; control: shuffled − plain"
 
 
-def test_a_claim_without_run_or_notebook_says_so(project):
-    assert _row("C1")["verdict"] == "not run yet" and _row("C1")["rerun"] == "–"
+def test_a_claim_without_run_or_notebook_says_what_it_would_take(project):
+    assert _row("C1")["outcome"] == "not run yet" and _row("C1")["effect"] == "–"
     planned = _row("C2")
-    assert planned["verdict"] == "no notebook yet" and planned["command"] == "–" and planned["published"] == "not found"
+    assert planned["outcome"] == "not tested: no notebook yet" and planned["command"] == "–"
+    assert "equal within 0.1; positive control: random − 0.5" in planned["compared"]
+    facts = toy.paper_facts()
+    facts["claims"][1]["needs"] = "the weights of the authors"
+    toy.write_yaml(paths.paper("toy") / "paper.yml", facts)
+    assert _row("C2")["outcome"] == "not tested: the weights of the authors"
 
 
-def test_a_contradicted_claim_is_printed_as_large_as_one_that_holds(project):
+def test_an_opposite_outcome_is_printed_as_large_as_one_that_agrees(project):
     content = toy.result()
-    content["claims"]["C1"]["verdict"] = "contradicted"
+    content["claims"]["C1"]["outcome"] = "opposite seen"
     toy.write_result(content)
-    assert _row("C1")["verdict"] == "**contradicted**"
+    assert _row("C1")["outcome"] == "**opposite seen** (miniature, mini)"
 
 
 def test_profiles_stand_in_one_cell_in_order(project):
     for profile, mean in (("full", 0.9), ("mini", 0.1), ("gpu", 0.5)):
         content = toy.result(profile=profile)
-        content["claims"]["C1"]["difference"]["mean"] = mean
+        content["claims"]["C1"]["effect"]["mean"] = mean
         toy.write_result(content, profile=profile)
-    assert re.findall(r"\((\w+)\)", _row("C1")["rerun"]) == ["mini", "gpu", "full"]
-    assert [cell[:6] for cell in _row("C1")["rerun"].split("<br>")] == ["+0.100", "+0.500", "+0.900"]
+    assert re.findall(r", (\w+)\)", _row("C1")["outcome"]) == ["mini", "gpu", "full"]
+    assert [cell[:6] for cell in _row("C1")["effect"].split("<br>")] == ["+0.100", "+0.500", "+0.900"]
 
 
-def test_a_recomputed_number_is_not_a_rerun(project):
-    toy.write_result(toy.result(claims={}, recomputed={"C1": 0.83762}))
+def test_a_check_of_printed_numbers_is_no_verdict(project):
+    checks = {"C1": {"outcome": "inconsistent", "why": "80.5 against 81"}}
+    toy.write_result(toy.result(claims={}, checks=checks, evidence="printed"))
     row = _row("C1")
-    assert row["recomputed"] == "0.8376" and row["verdict"] == "recomputed" and row["rerun"] == "–"
+    assert row["outcome"] == "inconsistent (printed): 80.5 against 81" and row["effect"] == "–"
+    assert "80.5" not in report.readme_tables()
+
+
+@pytest.mark.parametrize(
+    "evidence, heading", [("released", "### Released"), ("real", "### Real"), ("miniature", "### Mini")]
+)
+def test_the_readme_has_a_table_for_each_kind_of_evidence(project, evidence, heading):
+    toy.write_result(toy.result(evidence=evidence))
+    parts = dict(re.findall(r"(### \w+)(.*?)(?=\n### |\Z)", report.readme_tables(), flags=re.DOTALL))
+    assert list(parts) == ["### Released", "### Real", "### Miniatures"]
+    for name, text in parts.items():
+        assert ("+0.021" in text) == (name.startswith(heading) and evidence != "miniature")
+    if evidence == "miniature":
+        assert "| [Toy](papers/toy/README.md) | 2 | 1 | 1 | 0 | 0 | 0 |" in parts["### Miniatures"]
+        assert "Of 1 tests 1 would still be" in parts["### Miniatures"] and "None yet." in parts["### Real"]
 
 
 def test_results_of_another_exhibit_do_not_answer(project):
     toy.write_result(toy.result(exhibit="tab_b"), exhibit="tab_b")
-    assert _row("C1")["verdict"] == "not run yet"
+    assert _row("C1")["outcome"] == "not run yet"
 
 
 def test_update_writes_between_the_markers_only_and_once(project):
@@ -71,7 +92,7 @@ def test_update_writes_between_the_markers_only_and_once(project):
     assert report.update() == [project / "README.md", page]
     text = page.read_text()
     assert text.startswith(before[: before.index("<!--")]) and text.endswith("\n<!-- verdicts:end -->\n\nAfter.\n")
-    assert "+0.021 [+0.010, +0.033]" in text and "+0.021" in (project / "README.md").read_text()
+    assert "+0.021 [+0.010, +0.033]" in text and "| 2 | 1 | 1 |" in (project / "README.md").read_text()
     assert report.update() == []  # nothing changed, nothing written
     toy.write_result(toy.result(claims={}))
     assert len(report.update()) == 2 and "+0.021" not in page.read_text()
@@ -113,11 +134,11 @@ def _without(*keys: str) -> dict:
         "null",
         _without("claims"),
         _without("seeds"),
-        _without("claims", "C1", "verdict"),
-        _without("claims", "C1", "difference", "low"),
-        _without("claims", "C1", "null"),
+        _without("claims", "C1", "outcome"),
+        _without("claims", "C1", "effect", "low"),
+        _without("claims", "C1", "excess"),
         toy.result(claims=["C1"]),
-        toy.result(recomputed=None),
+        toy.result(checks=None),
     ],
     ids=lambda content: str(content)[:30],
 )
@@ -135,7 +156,8 @@ def test_a_bar_in_a_statement_does_not_break_the_table(project):
     facts = toy.paper_facts()
     facts["claims"][0]["statement"] = "P(a|b) is\nlarger."
     toy.write_yaml(paths.paper("toy") / "paper.yml", facts)
-    lines = report.readme_table().splitlines()
+    toy.write_result(toy.result())
+    lines = report.page_table("toy").splitlines()
     assert len(lines) == 4 and "P(a\\|b) is larger." in lines[2]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
@@ -146,32 +168,32 @@ def _here(content: dict) -> None:
     path.write_text(json.dumps(content))
 
 
-def _moved(verdict: str, arithmetic: str) -> dict:
+def _moved(outcome: str, arithmetic: str) -> dict:
     content = toy.result(provenance={"arithmetic": arithmetic})
-    content["claims"]["C1"] |= {"verdict": verdict, "difference": {"mean": 0.01, "low": -0.002, "high": 0.022, "n": 5}}
+    content["claims"]["C1"] |= {"outcome": outcome, "effect": {"mean": 0.01, "low": -0.002, "high": 0.022, "n": 5}}
     return content
 
 
 @pytest.mark.parametrize(
-    "verdict, arithmetic, word",
-    [("undecided", "there", "same meaning"), ("contradicted", "there", "differs"), ("undecided", "here", "differs")],
+    "outcome, arithmetic, word",
+    [("undecided", "there", "same meaning"), ("opposite seen", "there", "differs"), ("undecided", "here", "differs")],
 )
-def test_a_run_ends_with_its_numbers_beside_the_committed_ones(project, verdict, arithmetic, word):
+def test_a_run_ends_with_its_numbers_beside_the_committed_ones(project, outcome, arithmetic, word):
     chosen = jobs.select("mini")
     toy.write_result(toy.result(provenance={"arithmetic": "here"}))
     assert report.beside(chosen, "mini") == [
         {
             "exhibit": "toy/tab_a",
             "claim": "C1",
-            "ours": "holds +0.021 [+0.010, +0.033]",
+            "ours": "direction seen +0.021 [+0.010, +0.033]",
             "here": "–",
             "same": "not run here",
         }
     ]
-    _here(_moved(verdict, arithmetic))
+    _here(_moved(outcome, arithmetic))
     head, line, _, why = report.terminal(chosen, "mini").splitlines()
     assert head.split() == ["exhibit", "claim", "committed", "here", "exhibit", "compared"]
-    assert line.split("  ")[0] == "toy/tab_a" and line.endswith(f"{verdict} +0.010 [-0.002, +0.022]  {word}")
+    assert line.split("  ")[0] == "toy/tab_a" and line.endswith(f"{outcome} +0.010 [-0.002, +0.022]  {word}")
     assert why.startswith(word)
 
 
@@ -200,26 +222,29 @@ def test_the_committed_tables_are_those_of_the_committed_results():
     for slug in papers.slugs():
         page = _between(paths.paper(slug) / "README.md", report.PAGE)
         assert page == report.page_table(slug), f"papers/{slug}/README.md is not up to date; run `make tables`"
-    assert _between(paths.ROOT / "README.md", report.README) == report.readme_table(), "run `make tables`"
+    assert _between(paths.ROOT / "README.md", report.README) == report.readme_tables(), "run `make tables`"
 
 
-def test_every_number_of_the_readme_table_stands_in_a_result_file():
-    """Read back independently of the report's own code: differences by claim, from the JSON."""
-    lines = _between(paths.ROOT / "README.md", report.README).splitlines()
-    header = [name.strip() for name in lines[0].strip("|").split("|")]
-    shown = set()
-    for line in lines[2:]:
-        cells = dict(zip(header, re.split(r"(?<!\\)\|", line.strip("|")), strict=True))
-        rerun = cells[next(name for name in header if name.startswith("rerun"))]
-        where = (cells["paper"].strip(), cells["claim"].strip())
-        for mean in re.findall(r"([+-]\d+\.\d{3}) \[[^]]*\], n=\d+ \(\w+\)", rerun):
-            shown.add((*where, "rerun", mean))
-        for mean in re.findall(r"([+-]\d+\.\d{3}) \[[^]]*\], n=\d+", cells["recomputed"]):
-            shown.add((*where, "recomputed", mean))
-    measured = set()
+def test_every_number_of_the_tables_stands_in_a_result_file():
+    """Read back independently of the report's own code: effects by claim, from the JSON."""
+    shown, measured = set(), set()
+    for slug in papers.slugs():
+        for line in _between(paths.paper(slug) / "README.md", report.PAGE).splitlines()[2:]:
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+            for mean in re.findall(r"([+-]\d+\.\d{3}) \[[^]]*\], n=\d+", line):
+                shown.add((slug, cells[0].split()[0], mean))
     for file in paths.PAPERS.glob("*/results/*.json"):
         content = json.loads(file.read_text())
-        short = papers.load_paper(content["slug"]).short
         for claim, judged in content["claims"].items():
-            measured.add((short, claim, content["kind"], f"{judged['difference']['mean']:+.3f}"))
+            measured.add((content["slug"], claim, f"{judged['effect']['mean']:+.3f}"))
     assert shown == measured
+
+
+def test_no_generated_world_certifies_anything():
+    """A miniature shows a direction: its words never stand beside the name of a data set, a benchmark or a product."""
+    for slug in papers.slugs():
+        for claim in papers.load_paper(slug).claims:
+            if "miniature" in claim.evidence:
+                named = r"8B|70B|CT-RATE|RAD-ChestCT|Open-I|PadChest|C-Eval|C?MMLU|CMB|BIMCV|LLaVA|[Ss]tate of the art"
+                names = re.findall(named, claim.statement)
+                assert not names, f"{slug} {claim.id} names {names}; a miniature cannot test that"

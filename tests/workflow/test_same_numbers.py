@@ -42,7 +42,7 @@ def test_equal_numbers_are_counted_and_provenance_and_rounding_do_not_count(comm
     result, _ = committed
     assert main(["HEAD"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("2 files with 17 numbers compared with HEAD") and "all are the same" in out
+    assert out.startswith("2 files with 24 numbers compared with HEAD") and "all are the same" in out
     _change(result, '"commit": "a", "seconds": 1', '"commit": "b", "seconds": 2')
     _change(result, "[0.8, 0.9]", "[0.8000000000000003, 0.9]")
     assert main(["HEAD"]) == 0
@@ -53,7 +53,7 @@ def test_equal_numbers_are_counted_and_provenance_and_rounding_do_not_count(comm
     [
         (0, "[0.8, 0.9]", "[0.80001, 0.9]", "tab_a.mini.json: numbers/0/values/0 was 0.8 and is 0.80001"),
         (0, "[0.8, 0.9]", "[0.8]", "numbers/0/values/1 is gone"),
-        (0, '"holds"', '"undecided"', "claims/C1/verdict was 'holds' and is 'undecided'"),
+        (0, '"direction seen"', '"undecided"', "claims/C1/outcome was 'direction seen' and is 'undecided'"),
         (1, "2.5", "3.5", "figures/toy/tab_a.mini.json: panels/0/x/1 was 2.5 and is 3.5"),
         (1, "2.5", "true", "panels/0/x/1 was 2.5 and is True"),
     ],

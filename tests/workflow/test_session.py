@@ -11,7 +11,7 @@ from lib.workflow.session import SessionError, one_of, start
 DATA = {
     "dots": (
         {"p": {"a_b": [0.1, 0.2], "null": [0.0, 0.1]}},
-        {"chance": 0.5, "label": figures.spaced, "null": ["null"]},
+        {"chance": 0.5, "label": figures.spaced, "control": ["null"]},
     ),
     "lines": ({"p": {"a": [[0.1, 0.2], [0.2, 0.4]]}}, {"at": [1, 2]}),
     "scatter": ({"p": {"a": [[0.1, 0.2], [0.2, 0.4]]}}, {"compare": False}),

@@ -1,4 +1,4 @@
-"""Verdicts: each of the four from each direction, exactly at the margins, with its null, and with an arm missing."""
+"""Outcomes: each of the four from each direction, exactly at the margins, with its control, its bases, an arm missing."""
 
 import json
 import math
@@ -6,11 +6,14 @@ import math
 import numpy as np
 import pytest
 import toy_project as toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from benchmarks.error_rates import shares
 from lib.workflow import paths
 from lib.workflow.papers import Claim
 from lib.workflow.session import SessionError, start
-from lib.workflow.verdicts import CONTRADICTED, HOLDS, INVALID, UNDECIDED, judge
+from lib.workflow.verdicts import CONTROL, OPEN, OPPOSITE, SHOWN, WORDS, judge, judge_cases, survivors
 
 BASE = [0.70, 0.72, 0.69, 0.73, 0.71]
 NOISE = np.array([0.001, -0.001, 0.002, -0.002, 0.0])
@@ -19,101 +22,116 @@ NOISE = np.array([0.001, -0.001, 0.002, -0.002, 0.0])
 def _claim(direction: str, *, margin: float = 0.0, baseline: str | float = "plain") -> Claim:
     facts = toy.paper_facts()["claims"][0]
     facts |= {"direction": direction, "margin": margin, "published": []}
-    facts["arms"]["baseline"] = facts["null"]["arms"]["baseline"] = baseline
+    facts["arms"]["baseline"] = facts["control"]["arms"]["baseline"] = baseline
+    if direction == "equal":
+        facts["positive_control"] = facts.pop("control")
     return Claim.model_validate(facts)
 
 
-def _arms(shift: float, *, null: float) -> dict[str, list[float]]:
-    """Treatment and null whose paired differences scatter by 0.002 around ``shift`` and ``null``."""
+def _arms(shift: float, *, control: float) -> dict[str, list[float]]:
+    """Treatment and control whose paired differences scatter by 0.002 around ``shift`` and ``control``."""
     base = np.array(BASE)
-    return {"plain": BASE, "full": list(base + shift + NOISE), "shuffled": list(base + null - NOISE)}
-
-
-# a null that does not show the effect: far on the other side ("equal": far off)
-SILENT = {"higher": -0.2, "lower": 0.2, "equal": 0.3}
+    return {"plain": BASE, "full": list(base + shift + NOISE), "shuffled": list(base + control - NOISE)}
 
 
 @pytest.mark.parametrize(
-    "direction, margin, shift, expected",
+    "direction, margin, shift, control, expected",
     [
-        ("higher", 0.0, 0.05, HOLDS),
-        ("higher", 0.0, -0.05, CONTRADICTED),
-        ("higher", 0.0, 0.0, UNDECIDED),
-        ("higher", 0.02, 0.05, HOLDS),
-        ("higher", 0.02, 0.01, CONTRADICTED),  # better, but surely by less than claimed
-        ("higher", 0.02, 0.02, UNDECIDED),
-        ("lower", 0.0, -0.05, HOLDS),
-        ("lower", 0.0, 0.05, CONTRADICTED),
-        ("lower", 0.0, 0.0, UNDECIDED),
-        ("lower", 0.02, -0.05, HOLDS),
-        ("lower", 0.02, -0.01, CONTRADICTED),
-        ("lower", 0.02, -0.02, UNDECIDED),
-        ("equal", 0.02, 0.0, HOLDS),
-        ("equal", 0.02, 0.015, HOLDS),
-        ("equal", 0.02, 0.05, CONTRADICTED),
-        ("equal", 0.02, -0.05, CONTRADICTED),
-        ("equal", 0.02, 0.02, UNDECIDED),
-        ("equal", 0.02, -0.02, UNDECIDED),
+        ("higher", 0.0, 0.05, 0.0, SHOWN),
+        ("higher", 0.0, -0.05, 0.0, OPPOSITE),
+        ("higher", 0.0, 0.0, 0.0, OPEN),
+        ("higher", 0.02, 0.05, 0.0, SHOWN),
+        ("higher", 0.02, 0.01, 0.0, OPEN),  # better, by less than claimed: neither shown nor the opposite
+        ("higher", 0.02, -0.01, 0.0, OPEN),
+        ("higher", 0.02, -0.05, 0.0, OPPOSITE),
+        ("lower", 0.0, -0.05, 0.0, SHOWN),
+        ("lower", 0.0, 0.05, 0.0, OPPOSITE),
+        ("lower", 0.0, 0.0, 0.0, OPEN),
+        ("lower", 0.02, -0.01, 0.0, OPEN),
+        ("different", 0.0, 0.05, 0.0, SHOWN),
+        ("different", 0.0, -0.05, 0.0, SHOWN),
+        ("different", 0.0, 0.0, 0.0, OPEN),
+        ("equal", 0.02, 0.0, 0.3, SHOWN),
+        ("equal", 0.02, 0.015, 0.3, SHOWN),
+        ("equal", 0.02, 0.05, 0.3, OPPOSITE),
+        ("equal", 0.02, -0.05, 0.3, OPPOSITE),
+        ("equal", 0.02, 0.02, 0.3, OPEN),
+        # the control does it too, on either side, or even more so
+        ("higher", 0.0, 0.05, 0.05, CONTROL),
+        ("higher", 0.0, 0.05, 0.08, CONTROL),
+        ("higher", 0.0, -0.05, -0.05, CONTROL),
+        ("lower", 0.0, -0.05, -0.05, CONTROL),
+        ("lower", 0.0, 0.05, 0.09, CONTROL),
+        ("different", 0.0, -0.05, -0.05, CONTROL),
+        # half of it: the effect is larger than its control's
+        ("higher", 0.0, 0.05, 0.02, SHOWN),
+        # the two that should differ do not, so that an equality says nothing
+        ("equal", 0.02, 0.0, 0.0, CONTROL),
+        ("equal", 0.02, 0.0, 0.02, CONTROL),
     ],
 )
-def test_each_verdict_from_each_direction(direction, margin, shift, expected):
-    verdict = judge(_claim(direction, margin=margin), _arms(shift, null=SILENT[direction]))
-    assert verdict.verdict == expected
-    assert verdict.difference.mean == pytest.approx(shift) and verdict.difference.n == 5
-    assert verdict.difference.low <= shift <= verdict.difference.high
+def test_each_outcome_from_each_direction(direction, margin, shift, control, expected):
+    verdict = judge(_claim(direction, margin=margin), _arms(shift, control=control))
+    assert verdict.outcome == expected
+    assert verdict.effect.mean == pytest.approx(shift) and verdict.effect.n == 5
+    assert verdict.effect.low <= verdict.effect.mean <= verdict.effect.high
+    assert (verdict.p < 0.05) == (expected in (SHOWN, OPPOSITE))
 
 
-@pytest.mark.parametrize("direction, shift", [("higher", 0.05), ("lower", -0.05), ("equal", 0.0)])
-@pytest.mark.parametrize("treatment", ["as claimed", "opposite"])
-def test_a_null_that_shows_the_effect_makes_any_verdict_invalid(direction, shift, treatment):
-    claim = _claim(direction, margin=0.02)
-    arms = _arms(shift if treatment == "as claimed" else SILENT[direction], null=shift)
-    assert judge(claim, arms).verdict == INVALID
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-1, 1).map(lambda x: round(x, 2)), min_size=15, max_size=15), st.sampled_from([0.0, 0.1, 0.5])
+)
+def test_the_rule_is_symmetric(values, margin):
+    arms = dict(zip(("full", "plain", "shuffled"), np.reshape(values, (3, 5)), strict=True))
+    mirrored = {name: -one for name, one in arms.items()}
+    there, back = judge(_claim("higher", margin=margin), arms), judge(_claim("lower", margin=margin), mirrored)
+    assert there.outcome == back.outcome and there.p == pytest.approx(back.p)
+    turned = judge(_claim("higher", margin=margin), mirrored)
+    assert turned.outcome == {SHOWN: OPPOSITE, OPPOSITE: SHOWN}.get(there.outcome, there.outcome)
 
 
-def test_a_null_that_may_show_the_effect_but_need_not_leaves_the_verdict():
-    assert judge(_claim("higher"), _arms(0.05, null=0.0)).verdict == HOLDS
-
-
-@pytest.mark.parametrize("margin, expected", [(None, HOLDS), (0.1, HOLDS), (0.01, INVALID), (0.0, INVALID)])
-def test_a_null_may_have_a_margin_of_its_own(margin, expected):
-    facts = _claim("higher", margin=0.05).model_dump()
-    facts["null"]["margin"] = margin
-    assert judge(Claim.model_validate(facts), _arms(0.2, null=0.03)).verdict == expected
+def test_bases_that_disagree_leave_it_open():
+    arms = _arms(0.05, control=0.0)
+    assert judge(_claim("higher"), arms, bases=[0, 1, 2, 0, 1]).outcome == SHOWN
+    arms["full"] = list(np.array(BASE) + [0.05, 0.06, -0.001, 0.05, 0.06])  # the third base says no
+    of_one = judge(_claim("higher"), arms, bases=[0, 1, 2, 0, 1])
+    assert (of_one.outcome, of_one.same, of_one.bases) == (OPEN, 2, 3)
+    with pytest.raises(ValueError, match="5 replicates on 3 bases"):
+        judge(_claim("higher"), arms, bases=[0, 1, 2])
 
 
 @pytest.mark.parametrize("direction, sign", [("higher", 1), ("lower", -1)])
 def test_exactly_at_the_margin_nothing_is_shown(direction, sign):
     """Differences without scatter: the interval is one point, and beyond means beyond."""
     arms = {"plain": [0.5] * 5, "full": [0.5 + sign * 0.25] * 5, "shuffled": [0.5] * 5}
-    assert judge(_claim(direction, margin=0.25), arms).verdict == UNDECIDED
-    assert judge(_claim(direction, margin=0.2499), arms).verdict == HOLDS
-    assert judge(_claim(direction, margin=0.2501), arms).verdict == CONTRADICTED
+    assert judge(_claim(direction, margin=0.25), arms).outcome == OPEN
+    assert judge(_claim(direction, margin=0.2499), arms).outcome == SHOWN
 
 
 def test_equal_includes_its_margin():
     arms = {"plain": [0.5] * 5, "full": [0.75] * 5, "shuffled": [1.5] * 5}
-    assert judge(_claim("equal", margin=0.25), arms).verdict == HOLDS
-    assert judge(_claim("equal", margin=0.2499), arms).verdict == CONTRADICTED
+    assert judge(_claim("equal", margin=0.25), arms).outcome == SHOWN
+    assert judge(_claim("equal", margin=0.2499), arms).outcome == OPPOSITE
 
 
-def test_pairs_are_by_seed():
-    """Seeds differ by far more than the arms do; only pairing sees the effect, and order matters."""
+def test_pairs_are_by_replicate():
+    """Replicates differ by far more than the arms do; only pairing sees the effect, and order matters."""
     base = [0.1, 0.5, 0.9, 0.3, 0.7]
     arms = {"plain": base, "full": [b + 0.01 for b in base], "shuffled": base}
-    assert judge(_claim("higher"), arms).verdict == HOLDS
+    assert judge(_claim("higher"), arms).outcome == SHOWN
     arms["full"] = arms["full"][::-1]
-    assert judge(_claim("higher"), arms).verdict == UNDECIDED
+    assert judge(_claim("higher"), arms).outcome == OPEN
 
 
 def test_a_number_as_baseline():
     verdict = judge(_claim("higher", baseline=0.5), {"full": [0.8, 0.82, 0.79, 0.81, 0.8], "shuffled": [0.4] * 5})
-    assert verdict.verdict == HOLDS and verdict.difference.mean == pytest.approx(0.304)
+    assert verdict.outcome == SHOWN and verdict.effect.mean == pytest.approx(0.304)
 
 
 @pytest.mark.parametrize("gone", ["full", "plain", "shuffled"])
 def test_a_missing_arm_is_named_with_those_there_are(gone):
-    arms = _arms(0.05, null=0.0)
+    arms = _arms(0.05, control=0.0)
     del arms[gone]
     with pytest.raises(KeyError) as caught:
         judge(_claim("higher"), arms)
@@ -122,16 +140,65 @@ def test_a_missing_arm_is_named_with_those_there_are(gone):
 
 
 def test_arms_with_other_seeds_are_refused():
-    arms = _arms(0.05, null=0.0)
+    arms = _arms(0.05, control=0.0)
     arms["plain"] = arms["plain"][:4]
     with pytest.raises(ValueError, match="same seeds"):
         judge(_claim("higher"), arms)
 
 
-def test_one_seed_decides_nothing():
-    arms = {"plain": [0.5], "full": [0.9], "shuffled": [0.5]}
-    verdict = judge(_claim("higher"), arms)
-    assert verdict.verdict == UNDECIDED and math.isinf(verdict.difference.low)
+def test_one_replicate_decides_nothing():
+    verdict = judge(_claim("higher"), {"plain": [0.5], "full": [0.9], "shuffled": [0.5]})
+    assert verdict.outcome == OPEN and math.isinf(verdict.effect.low) and verdict.p == 1.0
+
+
+# ---------------------------------------------------------------------- bootstrap over cases
+NOTHING = (0.0, -0.01, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("direction", "margin", "effect", "excess", "expected"),
+    [
+        ("higher", 0.0, (0.03, 0.02, 0.04), (0.03, 0.02, 0.04), SHOWN),
+        ("higher", 0.02, (0.03, 0.02, 0.04), (0.03, 0.02, 0.04), OPEN),  # the end is not beyond the margin
+        ("higher", 0.0, (0.03, -0.01, 0.07), (0.03, 0.02, 0.04), OPEN),
+        ("higher", 0.0, (0.03, 0.02, 0.04), (0.01, -0.01, 0.03), CONTROL),
+        ("higher", 0.0, (-0.03, -0.04, -0.02), (-0.03, -0.04, -0.02), OPPOSITE),
+        ("lower", 0.0, (-0.03, -0.04, -0.02), (-0.03, -0.04, -0.02), SHOWN),
+    ],
+)
+def test_intervals_over_cases_decide_by_the_same_rule(direction, margin, effect, excess, expected):
+    found = judge_cases(_claim(direction, margin=margin), effect=effect, control=NOTHING, excess=excess, n=40)
+    assert found.outcome == expected and (found.bases, found.same, found.effect.n) == (1, 1, 40)
+
+
+@pytest.mark.parametrize(("interval", "n"), [((0.0, 0.1, -0.1), 40), ((0.0, math.nan, 0.1), 40), ((0.0, -0.1, 0.1), 1)])
+def test_an_interval_that_is_none_is_refused(interval, n):
+    with pytest.raises(ValueError, match="claim C1: the effect"):
+        judge_cases(_claim("higher"), effect=interval, control=NOTHING, excess=NOTHING, n=n)
+    with pytest.raises(ValueError, match="arms are equal"):
+        judge_cases(_claim("equal", margin=0.1), effect=NOTHING, control=NOTHING, excess=NOTHING, n=40)
+
+
+# ---------------------------------------------------------------------- error rates of the whole rule
+@pytest.mark.parametrize("bases", [5, 3])
+@pytest.mark.slow
+def test_the_rule_errs_as_seldom_as_it_says(bases):
+    """2,000 synthetic claims of each kind; heavy tails, shared base effects, five replicates."""
+    kinds = {kind: shares(kind, claims=2000, seed=1, bases=bases) for kind in ("no effect", "an effect")}
+    shared = shares("an effect that the control shares", claims=2000, seed=1, bases=bases)
+    assert kinds["no effect"][SHOWN] <= 0.05 and kinds["no effect"][OPPOSITE] <= 0.05
+    assert kinds["an effect"][SHOWN] >= 0.7 and kinds["an effect"][OPPOSITE] == 0
+    assert shared[SHOWN] <= 0.05 and shared[CONTROL] >= 0.8
+
+
+def test_survivors_are_those_of_benjamini_and_hochberg():
+    from scipy.stats import false_discovery_control
+
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        p = np.concatenate([rng.random(20), rng.random(10) * 0.01])
+        assert survivors(p) == int((false_discovery_control(p) <= 0.05).sum())
+    assert survivors([]) == 0
 
 
 # ---------------------------------------------------------------------- as a notebook calls it
@@ -140,16 +207,73 @@ def project(tmp_path, monkeypatch):
     toy.make(tmp_path, monkeypatch)
 
 
-def test_a_run_prints_one_line_and_saves_what_it_rests_on(project, capsys):
+def _evidence(kind: str) -> None:
+    facts = toy.experiment_facts()
+    facts["experiments"]["tab_a"]["evidence"] = kind
+    toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
+
+
+@pytest.mark.parametrize("kind, word", [("miniature", "direction seen"), ("real", "holds"), ("released", "holds")])
+def test_a_run_prints_one_line_and_saves_what_it_rests_on(project, capsys, kind, word):
+    _evidence(kind)
     run = start("toy", "tab_a", profile="mini", seeds=5)
-    run.judge("C1", _arms(0.05, null=0.0))
-    assert capsys.readouterr().out == "C1 holds. Claim: The full arm is better than the plain one.\n"
+    run.judge("C1", _arms(0.05, control=0.0))
+    bases = "" if kind == "released" else ", 5 of 5 bases"
+    assert capsys.readouterr().out == f"C1 {word}{bases}. Claim: The full arm is better than the plain one.\n"
     saved = json.loads(run.save().read_text())
-    assert saved["claims"]["C1"]["verdict"] == HOLDS and saved["seeds"] == [0, 1, 2, 3, 4]
-    assert saved["claims"]["C1"]["difference"]["mean"] == pytest.approx(0.05)
+    assert saved["claims"]["C1"]["outcome"] == word and saved["seeds"] == [0, 1, 2, 3, 4] and saved["evidence"] == kind
+    assert saved["claims"]["C1"]["effect"]["mean"] == pytest.approx(0.05)
     arms = {row["arm"]: row["values"] for row in saved["numbers"]}
     assert arms["plain"] == BASE and set(arms) == {"plain", "full", "shuffled"}
     assert {"hardware", "commit", "versions", "seconds"} <= set(saved["provenance"])
+
+
+def test_what_outcomes_rest_on_is_drawn_replicate_by_replicate(project, capsys):
+    run = start("toy", "tab_a", profile="mini", seeds=5)
+    run.outcomes()
+    assert not paths.outcomes("toy", "tab_a", "mini", "png", root=paths.output_root()).exists()  # nothing was judged
+    run.judge("C1", _arms(0.05, control=0.0))
+    run.outcomes()
+    assert "outcomes toy/tab_a: C1" in capsys.readouterr().out
+    drawn = json.loads(paths.outcomes("toy", "tab_a", "mini", "json", root=paths.output_root()).read_text())
+    [panel] = drawn["panels"]
+    assert panel["title"] == "C1: direction seen"
+    [one] = panel["series"]
+    assert one["effect"][3:] == pytest.approx(0.05 + NOISE) and one["control"][3:] == pytest.approx(-NOISE)
+    assert one["base"] == [0, 1, 2, 3, 4] and one["margin"] == [0.0]
+    assert paths.outcomes("toy", "tab_a", "mini", "png", root=paths.output_root()).stat().st_size > 2000
+
+
+def test_replicates_stand_on_as_many_bases_as_the_profile_says(project):
+    facts = toy.experiment_facts()
+    facts["profiles"]["mini"]["bases"] = 3
+    toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
+    run = start("toy", "tab_a", profile="mini", seeds=[20, 21, 22, 23, 24])
+    assert run.bases == [20, 21, 22, 20, 21]
+    run.judge("C1", _arms(0.05, control=0.0))
+    assert run.judged["C1"]["bases"] == 3
+    assert start("toy", "tab_a", profile="mini", seeds=2).bases == [0, 1]
+
+
+def test_printed_numbers_are_checked_and_never_judged(project, capsys):
+    _evidence("printed")
+    run = start("toy", "tab_a", profile="mini", seeds=5)
+    run.check("C1", True, "80.5 against 79")
+    assert capsys.readouterr().out.startswith("C1 consistent (80.5 against 79). Claim:")
+    assert json.loads(run.save().read_text())["checks"] == {"C1": {"outcome": "consistent", "why": "80.5 against 79"}}
+    with pytest.raises(SessionError, match="rests on printed numbers"):
+        run.judge("C1", _arms(0.05, control=0.0))
+    with pytest.raises(SessionError, match="not among the claims"):
+        run.check("C2", False, "no")
+
+
+def test_a_claim_that_a_miniature_cannot_test_is_refused(project):
+    facts = toy.paper_facts()
+    facts["claims"][0]["evidence"] = ["real"]
+    toy.write_yaml(paths.paper("toy") / "paper.yml", facts)
+    run = start("toy", "tab_a", profile="mini", seeds=5)
+    with pytest.raises(SessionError, match="can be tested by real evidence, and tab_a rests on miniature"):
+        run.judge("C1", _arms(0.05, control=0.0))
 
 
 def test_a_profile_without_verdicts_judges_nothing(project, capsys):
@@ -182,5 +306,6 @@ def test_a_gpu_profile_without_a_gpu_names_the_remedy(project, monkeypatch):
         start("toy", "tab_a", profile="gpu", seeds=1)
 
 
-def test_the_four_words_are_those_of_the_design():
-    assert {HOLDS, CONTRADICTED, UNDECIDED, INVALID} == {"holds", "contradicted", "undecided", "invalid (null)"}
+def test_a_miniature_never_holds():
+    words = {word for outcome in (SHOWN, OPPOSITE) for word in [WORDS["miniature"][outcome]]}
+    assert words == {"direction seen", "opposite seen"} and "printed" not in WORDS

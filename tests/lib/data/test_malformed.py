@@ -233,6 +233,7 @@ def put(root, array, affine=None):
     return path, content
 
 
+@pytest.mark.slow
 def test_damaged_volumes(tmp_path):
     count, rng = Counter(), np.random.default_rng(0)
     whole = {(k, n): put(tmp_path, np.ones((5, 6, 4, 1)[:n], KINDS[k])) for k in range(8) for n in (2, 3, 4)}
@@ -295,6 +296,7 @@ PIECES = st.sampled_from(
 CELLS = st.one_of(st.lists(PIECES, max_size=7).map("".join), st.sampled_from(["[0.7, 0.8]", "1.5", "1", "-1024"]))
 
 
+@pytest.mark.slow
 def test_odd_cells_of_the_metadata(tmp_path):
     path, count = tmp_path / "m.csv", Counter()
 

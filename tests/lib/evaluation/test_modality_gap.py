@@ -95,6 +95,7 @@ def test_pca_is_the_best_linear_map_of_the_unit_vectors():
     np.testing.assert_allclose(pca_embedding(vectors * 7), embedded, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_umap_keeps_two_clusters_apart_quietly_and_repeats():
     centre = np.repeat(9 * np.eye(5)[:2], 25, axis=0)
     vectors = normal(50, 5) + centre

@@ -97,6 +97,7 @@ def test_packed_and_padded_epochs_have_the_same_loss(place):
 
 # ---------------------------------------------------------------------- training
 @pytest.mark.parametrize("options", [{}, {"packing": True, "batch": 2}, {"lora": {**LORA, "dropout": 0.1}}])
+@pytest.mark.slow
 def test_a_killed_fit_resumes_to_the_bit(place, tmp_path, options, monkeypatch):
     whole = _tune(place, tmp_path / "whole", checkpoint_every=2, **options)
     save, seen = sft.causal_lm.save, []

@@ -36,6 +36,7 @@ FILES = [
 ]
 
 
+@pytest.mark.slow
 def test_damaged_pictures(tmp_path):
     """Bytes changed and ends cut off: pixels of a picture, or a sentence."""
     count, path = Counter(), tmp_path / "a.png"

@@ -88,6 +88,7 @@ def test_a_second_encoder_is_joined_to_the_first_ones_language_model(general, we
     assert all(torch.equal(value, first[name]) for name, value in joined.items() if not name.startswith("encoder"))
 
 
+@pytest.mark.slow
 def test_quoting_a_letter_can_be_learnt(general, weights, tmp_path):
     """The stage without pictures does what it is for: after it the letter of a named option is found."""
     sizes = SIZES | {"width": 48, "text_steps": 450, "steps": 1, "batch": 64}
