@@ -84,6 +84,7 @@ def test_what_is_installed_is_what_is_locked():
         assert Version(installed.public) == _locked()[name], f"{name} {installed} is installed; run `make run` again"
 
 
+@pytest.mark.slow
 def test_every_import_of_the_project_is_a_direct_dependency():
     """A package that only comes along with another may go with its next release."""
     import ast

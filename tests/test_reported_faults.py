@@ -238,6 +238,7 @@ def test_a_value_outside_the_choices_is_named_with_them_before_anything_is_built
     assert built == ["a run"]
 
 
+@pytest.mark.slow
 def test_rows_without_direction_are_refused_and_few_or_equal_ones_are_placed(monkeypatch):
     """What UMAP is given, which takes long to start: its own pictures are in lib/evaluation/test_modality_gap.py."""
     seen, placed = [], Names(fit_transform=lambda values: values[:, :2])
@@ -305,6 +306,7 @@ def test_a_checkpoint_without_a_chat_template_is_told_where_one_is_used(base, tm
     assert ask(named) == ask(base[2])
 
 
+@pytest.mark.slow
 def test_questions_of_two_to_seven_options_are_asked_and_read(base):
     def ask(number: int) -> str:
         return exam_prompts.ask(Question("x", 0, "Which?", WORDS[:number], "A"), exam_prompts.ENGLISH)
@@ -426,6 +428,7 @@ def test_padding_by_the_end_token_leaves_every_answer_its_end(base, tmp_path):
     refuses(ModelError, causal_lm.load, {"neither has no eos_token": [neither]}, "name one in tokenizer_config.json")
 
 
+@pytest.mark.slow
 def test_an_adapter_on_tied_layers_is_kept_or_refused_and_wrong_keys_are_named(base, tmp_path):
     rows = put(tmp_path / "rows.jsonl", json.dumps(instructions.dialogue([("what grows here ?", "mint")])))
     fit = {"checkpoint": base[0], "rows": rows, "batch": 1, "learning_rate": 5e-2, "max_length": 32, "steps": 2}

@@ -44,6 +44,7 @@ def texts(cleaned):
 
 @FEW
 @given(SOURCES, RULES)
+@pytest.mark.slow
 def test_rows_in_are_rows_kept_and_rows_dropped(sources, rules):
     cleaned = ic.clean(sources, rules=rules)
     places = [*cleaned.origins, *((d.source, d.row) for d in cleaned.dropped)]
@@ -67,6 +68,7 @@ def test_which_rows_stay_does_not_depend_on_the_order(sources, rules, random):
 
 @FEW
 @given(SOURCES)
+@pytest.mark.slow
 def test_no_near_duplicate_is_dropped_by_an_estimate(sources):
     cleaned = ic.clean(sources, rules=ic.Rules(complete_after=None, least_cjk=None, near=0.5))
     kept = [ic.triples(ic._plain(row)) for row in cleaned.rows]
@@ -78,6 +80,7 @@ def test_no_near_duplicate_is_dropped_by_an_estimate(sources):
 
 @FEW
 @given(SOURCES, RULES)
+@pytest.mark.slow
 def test_cleaning_twice_changes_nothing(sources, rules):
     once = ic.clean(sources, rules=rules)
     again = ic.clean({"merged": once.rows}, rules=rules)

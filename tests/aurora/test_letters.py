@@ -77,6 +77,7 @@ def twenty(name, exam, shots=5):
 
 @pytest.mark.parametrize("kind", ["bytes", "words"])
 @pytest.mark.parametrize("source", ["generated", "released"])
+@pytest.mark.slow
 def test_twenty_prompts_of_each_exam_are_the_releases_in_text_and_tokens(world, source, kind):
     root = world if source == "generated" else released("aurora") / "evaluation"
     asked = {name: twenty(name, read_exam(name, root / FOLDERS[name])) for name in FOLDERS}

@@ -17,6 +17,7 @@ def release(tmp_path_factory):
     return write_release(tmp_path_factory.mktemp("brgsa") / "release", volumes=60)
 
 
+@pytest.mark.slow
 def test_every_table_of_a_release_is_measured(release):
     released = brgsa_release.load_all(str(release.root), ct_rate_labels=str(release.ct_labels_path))
     assert len(released.sets) == len(released.said) == 1 + 5 + 4 + 1 + 1 + 5

@@ -266,6 +266,7 @@ def test_the_null_differs_and_what_is_tested_is_not_trained_on(release, tmp_path
     assert len(seen) == 1 and len(seen[0]) == 8 and {row.data_no for row in seen[0]} == {"2"}
 
 
+@pytest.mark.slow
 def test_one_loaded_model_gives_each_job_what_a_fresh_one_gives_to_the_bit(release, tmp_path, monkeypatch):
     jobs = [_job({"01": 30}, ["02"], seed=3), _job({"02": 20}, ["01", "02"], seed=5), _job({}, ["01"])]
     loads = []

@@ -198,6 +198,7 @@ TORN = [b"", b"{", b'{"messages": [{"role": "user"', b'{"text": "w1", "text": "w
         b'{"text": "w1"} {"text": "w2"}', b'{"text": "\\ud800"}', b'{"text": "\xe9"}', b"\x00", b"[" * 3000]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_whatever_is_wrong_with_a_row_is_told_with_its_file_and_line(tmp_path_factory):
     path, tried = tmp_path_factory.mktemp("bad") / "rows.jsonl", Counter()
 

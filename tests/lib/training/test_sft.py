@@ -117,6 +117,7 @@ def test_a_killed_fit_resumes_to_the_bit(place, tmp_path, options, monkeypatch):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_micro_batches_change_the_memory_and_not_the_step(place, tmp_path):
     whole, parts = _tune(place, tmp_path / "whole"), _tune(place, tmp_path / "parts", micro_batch=2)
     np.testing.assert_allclose(whole, parts, rtol=1e-4)
@@ -237,6 +238,7 @@ def test_a_base_without_chat_template_is_tuned_in_a_given_one_alone(place, tmp_p
     assert _same(tmp_path / "given", tmp_path / "own")
 
 
+@pytest.mark.slow
 def test_less_housekeeping_changes_no_weight_and_is_put_back(place, tmp_path, monkeypatch):
     options = {"base": "mixtral", "lora": {**LORA, "dropout": 0.1}, "quantisation": "nf4"}
     torch.use_deterministic_algorithms(True)

@@ -75,6 +75,7 @@ def test_patients_are_scanned_once_or_twice_in_running_order():
 
 
 # ---- the CT-RATE tree ----
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_fewer_scans_a_part_of_them(tree, tmp_path):
     write_internal(tmp_path / "again", split="valid", scans=60, seed=3, **GRID)
     write_internal(tmp_path / "again", split="train", scans=50, seed=3, **GRID)
