@@ -115,8 +115,9 @@ def umap_embedding(vectors: ArrayLike, *, seed: int) -> np.ndarray:
     from umap import UMAP
 
     # a seeded UMAP runs on one thread anyway; n_jobs=1 says so and keeps it from warning
-    neighbours = min(15, len(values) - 1)
-    projection = UMAP(n_neighbors=neighbours, min_dist=0.1, metric="cosine", random_state=seed, n_jobs=1)
+    neighbours, start = min(15, len(values) - 1), "pca" if values.shape[1] > 1 else "random"
+    # from the components and not UMAP's eigenvectors: scipy's solver of those starts from the system's own entropy
+    projection = UMAP(n_neighbors=neighbours, min_dist=0.1, metric="cosine", init=start, random_state=seed, n_jobs=1)
     return np.asarray(projection.fit_transform(values), dtype=np.float64)
 
 

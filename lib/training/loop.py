@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.streams import stream
+
 
 class TrainingError(RuntimeError):
     """What the training room raises: rows, settings or a checkpoint it cannot use, a loss that is not finite."""
@@ -31,7 +33,7 @@ def epoch_order(*, count: int, batch: int, seed: int, step: int) -> np.ndarray:
     if per_epoch == 0:
         raise TrainingError(f"{count} items do not fill one batch of {batch}; use a smaller batch or more data")
     epoch, place = divmod(step, per_epoch)
-    return np.random.default_rng([seed, 1, epoch]).permutation(count)[place * batch : (place + 1) * batch]
+    return stream(seed, "epoch", epoch).permutation(count)[place * batch : (place + 1) * batch]
 
 
 def warmup_cosine(steps: int, *, warmup: int) -> Callable[[int], float]:

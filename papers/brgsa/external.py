@@ -37,12 +37,14 @@ def write_external(
         raise DataError(f"{root} holds volumes already; write into an empty folder.")
     metadata, sources = [], {}
     for planned in plan_scans("external", scans=scans, seed=seed):
-        rng, anatomy, _, scan = make_scan(planned, "external", seed, shape, spacing)
-        hu, _ = reconstruct(scan, rng, kernel="soft", noise=EXTERNAL_NOISE * anatomy.noise)
+        anatomy, _, scan = make_scan(planned, seed, shape, spacing)
+        hu, _ = reconstruct(
+            scan, planned.stream(seed, "noise", "soft"), kernel="soft", noise=EXTERNAL_NOISE * anatomy.noise
+        )
         shifted = np.clip(EXTERNAL_GAIN * (hu + 1000) - 1000 + EXTERNAL_OFFSET, -1024, 3071)
         name = f"trn{planned.index + 1:05d}"
         metadata.append(rad_chestct.write_volume(root, name, np.rint(shifted).astype(np.int16)))
-        sources[name] = _source_columns(rng, planned.findings)
+        sources[name] = _source_columns(planned.stream(seed, "columns"), planned.findings)
     columns = [column for of_label in rad_chestct.RAD_SOURCES.values() for column in of_label] + ["other_path"]
     table = pd.DataFrame([{c: c in true for c in columns} for true in sources.values()], index=list(sources))
     rad_chestct.write_metadata(root / "CT_Scan_Metadata_Complete_35747.csv", metadata)

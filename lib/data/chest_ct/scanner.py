@@ -15,6 +15,7 @@ import numpy as np
 from lib.data.chest_ct.findings import FINDINGS
 from lib.data.chest_ct.lesions import draw_finding
 from lib.data.chest_ct.shapes import Grid, Shape, ball, capsule, ellipsoid, paint
+from lib.streams import stream
 
 SHAPE, SPACING = (48, 48, 24), (7.5, 7.5, 15.0)  # 360 mm in every direction
 AIR, FAT, TISSUE, BONE = -1000, -90, 45, 260
@@ -100,12 +101,12 @@ def render_scan(
         if FINDINGS[o.name].shape == "enlarged heart":
             low, high = FINDINGS[o.name].size_mm
             heart_scale = low + (high - low) * o.severity
-    hu, lungs = _draw_anatomy(np.random.default_rng(seed), anatomy, grid, heart_scale)
+    hu, lungs = _draw_anatomy(stream(seed, "anatomy"), anatomy, grid, heart_scale)
     centre, radii = anatomy.heart
     big = replace(anatomy, heart=_enlarged(centre, radii, heart_scale))
     # Lung textures first, dense things last: a calcification is not hidden by what fills the lung around it.
     for o in sorted(ordered, key=lambda o: (FINDINGS[o.name].shape not in _TEXTURES, FINDINGS[o.name].hu)):
-        own = np.random.default_rng([seed, _ORDER[o.name]])
+        own = stream(seed, "finding", o.name)
         draw_finding(hu, own, FINDINGS[o.name], o.zone, o.severity, big, grid, lungs, masks[o.name])
     return Scan(np.clip(hu, -1024, 3071), masks, tuple(spacing))
 

@@ -1,8 +1,8 @@
 """The generated chest-CT world on disk, as a CT-RATE tree (train, valid).
 
 Everything is written by the format module `ct_rate`, so its readers serve this world and the real data alike.
-Each scan has its own random stream (seed, split, scan number): more scans do not change the earlier ones, and the same
-seed gives the same bytes.
+Whatever is drawn has a stream of its own, named by split, thing and scan: more scans do not change the earlier ones,
+another word in a report moves no lesion, and the same seed gives the same bytes.
 
     write_internal(root, split="train", scans=800, seed=0); write_internal(root, split="valid", scans=300, seed=0)
 """
@@ -21,8 +21,9 @@ from lib.data.chest_ct.findings import FINDINGS
 from lib.data.chest_ct.reports import write_report
 from lib.data.chest_ct.scanner import SHAPE, SPACING, Anatomy, Observation, Scan, observe, reconstruct, render_scan
 from lib.data.files import DataError, write_atomic, write_csv
+from lib.streams import stream
 
-SPLITS = {"train": 0, "valid": 1, "external": 2}  # the number is part of every scan's random stream
+SPLITS = ("train", "valid", "external")
 LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-RATE-LT-label.csv's own order
 SECOND_SCAN_RATE = 0.15  # patients who are scanned twice
 HIGH_INTERCEPT_RATE = 0.15  # scans of a scanner that stores (HU + 8192) * 2 instead of HU + 1024
@@ -33,49 +34,52 @@ _BLOCK = 25  # scans over which a finding's frequency is evened out
 class PlannedScan:
     """Scan `index` of a split: patient number, letter of the scan, the patient's first scan, names of its findings."""
 
+    split: str
     index: int
     patient: int
     letter: str
     first_index: int
     findings: tuple[str, ...]
 
+    def stream(self, seed: int, *names: str | int) -> np.random.Generator:
+        """The random stream of one thing that is drawn of this scan."""
+        return stream(seed, self.split, *names, self.index)
+
 
 # ---- what is in the world ----
 def plan_scans(split: str, *, scans: int, seed: int) -> list[PlannedScan]:
-    """Who is scanned and what each scan shows. A longer plan starts with the shorter one. `KeyError` for another split.
+    """Who is scanned and what each scan shows. A longer plan starts with the shorter one. `DataError` for another split.
 
     Findings are independent of each other; within every 25 scans each is spread so that its count in any longer run is
     within one or two of prevalence x scans: a rare finding is not missing by bad luck.
     """
-    stream = SPLITS[split]
+    if split not in SPLITS:
+        raise DataError(f"there is no split {split!r}; write one of {', '.join(SPLITS)}.")
     shown = np.zeros((scans, len(FINDINGS)), dtype=bool)
-    for column, finding in enumerate(FINDINGS.values()):
-        rng = np.random.default_rng([seed, stream, 1, column])
+    for column, (name, finding) in enumerate(FINDINGS.items()):
+        rng = stream(seed, split, "who shows", name)
         start, due = rng.random(), finding.prevalence * _BLOCK
         for block in range(-(-scans // _BLOCK)):
             count = int(start + due * (block + 1)) - int(start + due * block)
             places = block * _BLOCK + rng.permutation(_BLOCK)[:count]
             shown[places[places < scans], column] = True
-    again = np.random.default_rng([seed, stream, 2]).random(scans) < SECOND_SCAN_RATE
+    again = stream(seed, split, "who comes again").random(scans) < SECOND_SCAN_RATE
     names, plan = np.array(list(FINDINGS)), []
     for index in range(scans):
         before = plan[-1] if plan else None
         second = before is not None and before.letter == "a" and again[index]
         patient = before.patient + (not second) if before else 1
         first = before.first_index if second else index
-        plan.append(PlannedScan(index, int(patient), "b" if second else "a", first, tuple(names[shown[index]])))
+        plan.append(PlannedScan(split, index, int(patient), "b" if second else "a", first, tuple(names[shown[index]])))
     return plan
 
 
-def make_scan(
-    planned: PlannedScan, split: str, seed: int, shape, spacing
-) -> tuple[np.random.Generator, Anatomy, list[Observation], Scan]:
-    """The scan's stream, its patient (the same at every scan), what it shows, and the noiseless rendering."""
-    stream = SPLITS[split]
-    anatomy = Anatomy.sample(np.random.default_rng([seed, stream, 3, planned.first_index]))
-    rng = np.random.default_rng([seed, stream, 0, planned.index])
-    observations = [observe(rng, name) for name in planned.findings]
-    return rng, anatomy, observations, render_scan(rng, observations, shape=shape, spacing=spacing, anatomy=anatomy)
+def make_scan(planned: PlannedScan, seed: int, shape, spacing) -> tuple[Anatomy, list[Observation], Scan]:
+    """The scan's patient (the same at every scan), what it shows, and the noiseless rendering."""
+    anatomy = Anatomy.sample(stream(seed, planned.split, "patient", planned.first_index))
+    observations = [observe(planned.stream(seed, "finding", name), name) for name in planned.findings]
+    rng = planned.stream(seed, "scanner")
+    return anatomy, observations, render_scan(rng, observations, shape=shape, spacing=spacing, anatomy=anatomy)
 
 
 # ---- internal: the CT-RATE tree ----
@@ -101,13 +105,14 @@ def write_internal(
         raise DataError(f"{root / split} exists already; write into an empty folder or remove it.")
     metadata, reports, rows = [], [], {}
     for planned in plan_scans(split, scans=scans, seed=seed):
-        rng, anatomy, observations, scan = make_scan(planned, split, seed, shape, spacing)
-        report = write_report(rng, observations)
+        anatomy, observations, scan = make_scan(planned, seed, shape, spacing)
+        report, rng = write_report(planned.stream(seed, "report"), observations), planned.stream(seed, "storage")
         slope, intercept = (0.5, -8192.0) if rng.random() < HIGH_INTERCEPT_RATE else (1.0, -1024.0)
         table_height = float(np.round(rng.uniform(-40, 40), 1))
         for number, kernel in ((1, "soft"), (2, "sharp")):
             name = f"{split}_{planned.patient}_{planned.letter}_{number}.nii.gz"
-            hu, thickness = reconstruct(scan, rng, kernel=kernel, noise=anatomy.noise)
+            noisy = planned.stream(seed, "noise", kernel)
+            hu, thickness = reconstruct(scan, noisy, kernel=kernel, noise=anatomy.noise)
             stored = np.rint((hu - np.float32(intercept)) * np.float32(1 / slope)).astype(np.int16)
             origin = [-(n - 1) / 2 * s for n, s in zip(stored.shape, thickness, strict=True)]
             origin[1] += table_height
