@@ -27,6 +27,7 @@ CONTROL_COLOUR, REFERENCE_COLOUR = "#8C8C8C", "#555555"
 _TURNED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 _drawn = partial(np.asarray, dtype=np.float64)  # None becomes nan, which matplotlib leaves out
 BASES = "osD^v"  # a marker a pretrained base
+UPRIGHT = ("forest", "dumbbells")  # a row a series; references stand upright
 MOST_ANNOTATED = 240  # cells of a heat map that still get their number
 
 
@@ -60,6 +61,20 @@ def _forest(axes, series: list[dict[str, Any]]) -> None:
     axes.set_ylim(len(series) - 0.4, -0.6)  # first row on top
 
 
+def _dumbbells(axes, series: list[dict[str, Any]]) -> None:
+    colours = dict(zip(dict.fromkeys(name for one in series for name in one["names"]), PALETTE, strict=False))
+    for y, one in enumerate(series):
+        known = [value for value in _drawn(one["mean"]) if np.isfinite(value)]
+        axes.hlines(y, min(known, default=0), max(known, default=0), color=CONTROL_COLOUR, linewidth=1.5, zorder=1)
+        for name, mean, low, high in zip(
+            one["names"], *map(_drawn, (one["mean"], one["low"], one["high"])), strict=True
+        ):
+            axes.hlines(y, low, high, color=colours[name], linewidth=4, alpha=0.35, zorder=2)
+            axes.plot([mean], [y], marker="o", color=colours[name], markeredgecolor="white", linestyle="", label=name)
+    axes.set_yticks(range(len(series)), [one["label"] for one in series])
+    axes.set_ylim(len(series) - 0.4, -0.6)  # first row on top
+
+
 def _paired(axes, one: dict[str, Any]) -> None:
     """Effect and control side by side: intervals, and a line from each replicate's effect to its control."""
     sides = [_drawn(one["effect"]), _drawn(one["control"])]
@@ -83,6 +98,9 @@ def _paired(axes, one: dict[str, Any]) -> None:
     axes.set_xlim(-0.5, 1.5)
 
 
+_ROWS = {"dots": _dots, "forest": _forest, "dumbbells": _dumbbells}
+
+
 def _points(axes, series: list[dict[str, Any]], *, joined: bool) -> None:
     for one in series:
         colour, x, y = one["colour"], _drawn(one["x"]), _drawn(one["y"])
@@ -94,9 +112,15 @@ def _points(axes, series: list[dict[str, Any]], *, joined: bool) -> None:
             axes.scatter(x, y, s=12, color=colour, alpha=0.65, linewidths=0, label=one["label"])
 
 
-def _heatmap(axes, one: dict[str, Any]) -> None:
+def _scale(panels: list[dict[str, Any]]) -> dict[str, float]:
+    """The ends of the colours that hold the values of all heat maps."""
+    values = np.concatenate([_drawn(panel["series"][0]["values"]).ravel() for panel in panels])
+    return {"vmin": np.nanmin(values), "vmax": np.nanmax(values)} if np.isfinite(values).any() else {}
+
+
+def _heatmap(axes, one: dict[str, Any], scale: Mapping[str, float]) -> None:
     values = _drawn(one["values"])
-    picture = axes.imshow(values, cmap="cividis", aspect="auto")
+    picture = axes.imshow(values, cmap="cividis", aspect="auto", **scale)
     axes.set_xticks(range(values.shape[1]), one["columns"], **_TURNED)
     axes.set_yticks(range(values.shape[0]), one["rows"])
     axes.figure.colorbar(picture, ax=axes, fraction=0.05, label=one["label"])
@@ -136,7 +160,7 @@ def _grid(kind: str, panels: list[dict[str, Any]]) -> tuple[int, int, float, flo
     width, height = (max(3.0, 0.5 * rows + 1.4) if kind == "dots" else 4.4), 3.6
     if kind == "paired":
         width, height = 2.6, 3.0
-    if kind == "forest":
+    if kind in UPRIGHT:
         width, height = (6.0 if len(panels) == 1 else 3.4), 0.26 * rows + 1.2
     if kind == "heatmap":
         shape = np.max([np.shape(panel["series"][0]["values"]) for panel in panels], axis=0)
@@ -165,7 +189,7 @@ def draw(spec: Mapping[str, Any]):
     figure = Figure(figsize=(width * across, height * down + 0.5), layout="constrained")
     figure._repr_png_ = cache(partial(_png, figure))  # shown in a notebook and saved; a second rendering may differ
     figure.suptitle(spec["title"], fontsize=11)
-    grid = figure.subplots(down, across, squeeze=False, sharex=kind == "forest", sharey=kind in ("dots", "lines"))
+    grid = figure.subplots(down, across, squeeze=False, sharex=kind in UPRIGHT, sharey=kind in ("dots", "lines"))
     for axes in grid.ravel():
         axes.set_axis_off()
     if kind == "images":
@@ -176,10 +200,12 @@ def draw(spec: Mapping[str, Any]):
         return figure
     for number, (panel, axes) in enumerate(zip(panels, grid.ravel(), strict=False)):
         axes.set_axis_on()
-        if kind in ("heatmap", "paired"):
-            (_heatmap if kind == "heatmap" else _paired)(axes, panel["series"][0])
-        elif kind in ("dots", "forest"):
-            (_dots if kind == "dots" else _forest)(axes, panel["series"])
+        if kind == "heatmap":
+            _heatmap(axes, panel["series"][0], _scale(panels) if spec.get("one_scale") else {})
+        elif kind == "paired":
+            _paired(axes, panel["series"][0])
+        elif kind in _ROWS:
+            _ROWS[kind](axes, panel["series"])
         else:
             _points(axes, panel["series"], joined=kind == "lines")
         axes.set(xlabel=spec["x"], ylabel="" if number % across else spec["y"])
@@ -187,8 +213,8 @@ def draw(spec: Mapping[str, Any]):
         axes.tick_params(labelbottom=True)  # also above a place that holds no panel
         axes.spines[["top", "right"]].set_visible(kind == "heatmap")
         for label, value in spec["reference"].items():
-            _reference(axes, "" if number else label, value, upright=kind == "forest")
-    if kind in ("lines", "scatter"):
+            _reference(axes, "" if number else label, value, upright=kind in UPRIGHT)
+    if kind in ("lines", "scatter", "dumbbells"):
         known = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(handles=list(known.values()), loc="outside lower center", ncols=min(4, len(known)), frameon=False)
     return figure

@@ -1,6 +1,6 @@
 """What a figure says: builders of specs from arms and their values, the check of a spec, and what differs between two.
 
-:func:`dots`, :func:`lines`, :func:`scatter`, :func:`heat`, :func:`forest` and :func:`images` take the title and
+:func:`dots`, :func:`lines`, :func:`scatter`, :func:`heat`, :func:`forest`, :func:`dumbbells` and :func:`images` take the title and
 ``{panel: {arm: data}}``, in the order in which they are drawn (or pairs in place of a mapping, where names come twice).
 Every notebook calls them on its run (``run.dots(...)``); :mod:`lib.drawing` makes the picture. All of them take
 
@@ -18,6 +18,7 @@ lines       ``x``, ``y``, optional ``low``, ``high`` (lists of equal length)
 scatter     ``x``, ``y``; ``"compare": False`` for coordinates that are a picture only (UMAP)
 heatmap     ``rows``, ``columns``, ``values`` (rows x columns, or x replicates: then means with ``error``); one a panel
 forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, references are vertical
+dumbbells   ``names`` of its ends (printed, ours), ``mean``, ``low``, ``high`` of each; a row a series, joined ends
 paired      ``effect`` and ``control``, each mean, low, high and then one value a replicate; ``base`` of each; ``margin``
 images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
 
@@ -27,7 +28,7 @@ images      ``image`` (2-D), optional ``overlay`` (2-D, same extent)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,14 @@ import numpy as np
 from lib.evaluation.statistics import paired_difference
 
 _NEEDED = {"dots": "values", "lines": "x y", "scatter": "x y", "heatmap": "rows columns values"}
-_NEEDED |= {"forest": "mean low high", "images": "image", "paired": "effect control base margin"}
+_NEEDED |= {
+    "forest": "mean low high",
+    "dumbbells": "names mean low high",
+    "images": "image",
+    "paired": "effect control base margin",
+}
 _OPTIONAL = {"dots": "mean low high", "lines": "low high", "forest": "p", "images": "overlay", "heatmap": "error"}
-_TEXT = {"rows", "columns"}
+_TEXT = {"rows", "columns", "names"}
 
 
 class FigureError(ValueError):
@@ -96,7 +102,7 @@ def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
     names = [name for name in needed + optional if name in series]
     checked |= {name: _field(kind, name, series[name], where) for name in names if name not in _TEXT}
     checked |= {name: [str(text) for text in series[name]] for name in names if name in _TEXT}
-    if kind in ("lines", "scatter") and len({len(checked[name]) for name in names}) > 1:
+    if kind in ("lines", "scatter", "dumbbells") and len({len(checked[name]) for name in names}) > 1:
         raise FigureError(f"{where} has lists of different length; give one number a point in each.")
     if kind == "heatmap" and np.shape(checked["values"]) != (len(checked["rows"]), len(checked["columns"])):
         raise FigureError(f"{where}: 'values' is {np.shape(checked['values'])}; name each row and each column once.")
@@ -114,7 +120,8 @@ def normalise(spec: Mapping[str, Any]) -> dict[str, Any]:
     kind = spec.get("kind")
     if kind not in _NEEDED:
         raise FigureError(f"there is no figure kind '{kind}'; use one of {', '.join(_NEEDED)}.")
-    unknown = [key for key in spec if key not in {"kind", "title", "x", "y", "panels", "reference"}]
+    own = {"one_scale"} if kind == "heatmap" else set()
+    unknown = [key for key in spec if key not in {"kind", "title", "x", "y", "panels", "reference", *own}]
     if kind in ("heatmap", "images") and spec.get("reference"):
         unknown.append("reference")  # no axis to draw it on
     if unknown or not spec.get("panels"):
@@ -128,7 +135,8 @@ def normalise(spec: Mapping[str, Any]) -> dict[str, Any]:
         panels.append({"title": str(panel.get("title", "")), "series": found})
     text = {key: str(spec.get(key, "")) for key in ("title", "x", "y")}
     reference = {str(label): _number(value) for label, value in spec.get("reference", {}).items()}
-    return {"kind": kind, **text, "panels": panels, "reference": reference}
+    options = {key: bool(spec[key]) for key in sorted(own) if key in spec}
+    return {"kind": kind, **text, **options, "panels": panels, "reference": reference}
 
 
 Named = Mapping[str, Any] | Iterable[tuple[str, Any]]
@@ -221,8 +229,11 @@ def scatter(title: str, panels: Named, *, compare: bool = True, **options: Any) 
     return _built("scatter", title, panels, fields, **options)
 
 
-def heat(title: str, panels: Named, **options: Any) -> dict[str, Any]:
-    """A coloured table a panel: ``{panel: {row: {column: a value, or one a replicate}}}``."""
+def heat(title: str, panels: Named, *, one_scale: bool = False, **options: Any) -> dict[str, Any]:
+    """A coloured table a panel: ``{panel: {row: {column: a value, or one a replicate}}}``.
+
+    ``one_scale``: the same colours for the same value in all panels.
+    """
 
     def fields(table: Any, _: str) -> dict[str, Any]:
         rows = dict(_pairs(table))
@@ -230,13 +241,30 @@ def heat(title: str, panels: Named, **options: Any) -> dict[str, Any]:
         values = [[cells[column] for column in columns] for cells in rows.values()]
         return {"rows": list(rows), "columns": columns, "values": values}
 
-    return _built("heatmap", title, [(panel, {panel: table}) for panel, table in _pairs(panels)], fields, **options)
+    built = _built("heatmap", title, [(panel, {panel: table}) for panel, table in _pairs(panels)], fields, **options)
+    return built | ({"one_scale": True} if one_scale else {})
 
 
 def forest(title: str, panels: Named, **options: Any) -> dict[str, Any]:
     """An interval a row; an arm's data: mean, low and high, and perhaps p."""
     names = ("mean", "low", "high", "p")
     return _built("forest", title, panels, lambda row, _: dict(zip(names, row, strict=False)), **options)
+
+
+def dumbbells(title: str, panels: Named, **options: Any) -> dict[str, Any]:
+    """Values that belong together on one line: ``{panel: {row: {"printed": number, "ours": number or replicates}}}``.
+
+    A number has no interval, replicates have the 95 % of their mean.
+    """
+
+    def fields(row: Mapping[str, Any], _: str) -> dict[str, Any]:
+        many = {name: value for name, value in row.items() if np.ndim(value)}
+        found = {name: paired_difference(values, 0.0) for name, values in many.items()}
+        mean = [found[name].mean if name in found else value for name, value in row.items()]
+        ends = {end: [getattr(found[n], end) if n in found else None for n in row] for end in ("low", "high")}
+        return {"names": list(row), "mean": mean, **ends}
+
+    return _built("dumbbells", title, panels, fields, **options)
 
 
 def paired(title: str, panels: Named, **options: Any) -> dict[str, Any]:
@@ -260,33 +288,3 @@ def images(title: str, panels: Named, **options: Any) -> dict[str, Any]:
         return dict(zip(("image", "overlay"), picture if isinstance(picture, tuple) else (picture,), strict=False))
 
     return _built("images", title, panels, fields, **options)
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every number and text of a normalised spec with the path to it; a series not to be compared keeps its label."""
-    if isinstance(value, Mapping):
-        for key in ("label", "compare") if value.get("compare") is False else value:
-            yield from _leaves(value[key], f"{path}.{key}" if path else key)
-    elif isinstance(value, list):
-        yield f"{path}.length", len(value)
-        for i, entry in enumerate(value):
-            name = f" '{entry['label']}'" if isinstance(entry, Mapping) and "label" in entry else ""
-            yield from _leaves(entry, f"{path}[{i}]{name}")
-    else:
-        yield path, value
-
-
-def compare(golden: Mapping, fresh: Mapping, *, rtol: float = 1e-5, atol: float = 1e-7) -> list[str]:
-    """What differs between two figures' JSON contents, one sentence a field; ``[]`` when they agree.
-
-    Numbers agree within ``atol + rtol * |golden|``; texts, missing values and the order of series must be equal. Of a
-    series with ``"compare": false`` only the label is compared.
-    """
-    old, new = dict(_leaves(golden, "")), dict(_leaves(fresh, ""))
-    problems = [f"{path} is {'gone' if path in old else 'new'}" for path in old | new if (path in old) != (path in new)]
-    for path in (path for path in old if path in new):
-        a, b = old[path], new[path]
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (a, b))
-        if not (abs(a - b) <= atol + rtol * abs(a) if numbers else a == b):
-            problems.append(f"{path} was {a!r} and is {b!r}")
-    return problems

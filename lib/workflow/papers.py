@@ -114,7 +114,7 @@ class Claim(_Strict):
     note: str | None = None
 
     @property
-    def check(self) -> Control:
+    def counterpart(self) -> Control:
         """The control that goes with the direction."""
         return self.positive_control if self.direction == "equal" else self.control
 
@@ -127,7 +127,7 @@ class Claim(_Strict):
         )
         if getattr(self, wanted) is None or getattr(self, other) is not None:
             raise ValueError(f"direction '{self.direction}' needs a {wanted}, and no {other}")
-        if self.check.arms == self.arms:
+        if self.counterpart.arms == self.arms:
             raise ValueError(f"the {wanted} compares the claim's own arms, so it tells nothing")
         return self
 
@@ -198,7 +198,6 @@ class Experiments(_Strict):
 
     profiles: dict[str, dict[str, Any]] = Field(min_length=1)
     experiments: dict[str, Experiment]  # none: a paper whose first notebook is still to come
-    one_base: bool = False  # all replicates start from one pretrained model, whose own spread they cannot show
 
     @model_validator(mode="after")
     def _profiles_are_declared(self):

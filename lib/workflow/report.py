@@ -62,7 +62,7 @@ def _published(paper: Paper, claim: Claim) -> str:
 
 def _compared(claim: Claim) -> str:
     kind = "positive control" if claim.direction == "equal" else "control"
-    one, other = claim.arms, claim.check.arms
+    one, other = claim.arms, claim.counterpart.arms
     margin = f" by more than {claim.margin:g}" if claim.margin and claim.direction != "equal" else ""
     within = f" within {claim.margin:g}" if claim.direction == "equal" else ""
     return (
@@ -91,7 +91,6 @@ def rows(slug: str) -> list[dict[str, str]]:
                 "published": _published(paper, claim),
                 "effect": "<br>".join(f"{_interval(one['effect'])}, n={one['effect']['n']}" for _, one in judged)
                 or "–",
-                "control": "<br>".join(_interval(one["control"]) for _, one in judged) or "–",
                 "excess": "<br>".join(_interval(one["excess"]) for _, one in judged) or "–",
                 "bases": "<br>".join(f"{one['same']} of {one['bases']}" for _, one in judged) or "–",
                 "outcome": "<br>".join(outcomes) or untested,

@@ -139,7 +139,7 @@ def judge(claim: Claim, measured: Mapping[str, Sequence[float]], *, bases: Seque
         raise ValueError(f"claim {claim.id}: {effect.n} replicates on {len(bases)} bases; name the base of each")
     values, known = treatment - baseline, list(dict.fromkeys(bases))
     means = [values[[base == one for base in bases]].mean() for one in known]
-    other = _replicates(claim.check.arms, measured, claim.id)
+    other = _replicates(claim.counterpart.arms, measured, claim.id)
     control = paired_difference(*other)
     each = {"effect": values.tolist(), "control": (other[0] - other[1]).tolist(), "base": list(map(known.index, bases))}
     if claim.direction == "equal":

@@ -13,7 +13,8 @@ from matplotlib.colors import to_hex
 from lib import drawing, figures
 from lib.drawing import draw, save
 from lib.evaluation.statistics import paired_difference
-from lib.figures import FigureError, compare, normalise
+from lib.figures import FigureError, normalise
+from lib.workflow.compare_figures import differences
 
 NAN = math.nan
 SPECS = {
@@ -54,6 +55,13 @@ SPECS = {
         "panels": [{"title": "E - I", "series": [
             {"label": "C-Eval", "mean": -0.85, "low": -4.0, "high": 3.0, "p": 0.87},
             {"label": "MMLU", "mean": 0.82, "low": -1.0, "high": math.inf},
+        ]}],
+    },
+    "dumbbells": {
+        "kind": "dumbbells", "title": "Printed and ours", "x": "AUC", "y": "", "reference": {"chance": 0.5},
+        "panels": [{"title": "", "series": [
+            {"label": "CT", "names": ["printed", "ours"], "mean": [0.8, 0.7], "low": [None, 0.65], "high": [None, 0.75]},
+            {"label": "MRI", "names": ["printed", "ours"], "mean": [NAN, 0.6], "low": [None, 0.5], "high": [None, 0.7]},
         ]}],
     },
     "images": {
@@ -169,13 +177,13 @@ def test_json_holds_every_number_and_round_trips(kind, tmp_path):
     for panel, wanted in zip(found["panels"], SPECS[kind]["panels"], strict=True):
         for one, series in zip(panel["series"], wanted["series"], strict=True):
             for key, value in series.items():
-                if key in ("label", "rows", "columns", "compare", "control"):
+                if key in ("label", "rows", "columns", "names", "compare", "control"):
                     assert one[key] == value
                 else:
                     flat = np.asarray(value, dtype=float)
                     plain = np.where(np.isfinite(flat), flat, NAN)
                     np.testing.assert_allclose(np.asarray(one[key], dtype=float), plain, rtol=1e-6)
-    assert compare(found, normalise(SPECS[kind]), rtol=0, atol=0) == []
+    assert differences(found, normalise(SPECS[kind]), rtol=0, atol=0) == []
     assert png.read_bytes().startswith(b"\x89PNG") and png.read_bytes() == figure._repr_png_()
     assert sorted(path.name for path in png.parent.iterdir()) == ["a.json", "a.png"]
 
@@ -191,18 +199,20 @@ def test_compare_names_each_differing_field():
     def change(series):
         series[0]["values"][2] = 0.75
 
-    (sentence,) = compare(golden, changed("dots", change))
+    (sentence,) = differences(golden, changed("dots", change))
     assert "series[0] 'full'.values[2]" in sentence and "0.71" in sentence and "0.75" in sentence
-    assert compare(golden, changed("dots", change), atol=0.1) == []
-    assert compare(golden, changed("dots", lambda s: s[0].pop("low"))) != []
-    assert compare(golden, changed("dots", lambda s: s[0]["values"].append(0.7))) != []
-    assert compare(golden, changed("dots", lambda s: s[1]["values"].__setitem__(1, 0.6))) != []  # null became a number
+    assert differences(golden, changed("dots", change), atol=0.1) == []
+    assert differences(golden, changed("dots", lambda s: s[0].pop("low"))) != []
+    assert differences(golden, changed("dots", lambda s: s[0]["values"].append(0.7))) != []
+    assert (
+        differences(golden, changed("dots", lambda s: s[1]["values"].__setitem__(1, 0.6))) != []
+    )  # null became a number
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SPECS if kind != "heatmap"])
 def test_swapped_series_are_noticed(kind):
     golden = normalise(SPECS[kind])
-    assert compare(golden, changed(kind, lambda s: s.reverse())) != []
+    assert differences(golden, changed(kind, lambda s: s.reverse())) != []
 
     def swap_data(series):  # the labels stay, the numbers change places
         labels = [one["label"] for one in series]
@@ -210,7 +220,7 @@ def test_swapped_series_are_noticed(kind):
         for one, label in zip(series, labels, strict=True):
             one["label"] = label
 
-    assert compare(golden, changed(kind, swap_data)) != []
+    assert differences(golden, changed(kind, swap_data)) != []
 
 
 def test_swapped_heatmap_columns_are_noticed():
@@ -218,15 +228,15 @@ def test_swapped_heatmap_columns_are_noticed():
         for row in series[0]["values"]:
             row[0], row[2] = row[2], row[0]
 
-    assert len(compare(normalise(SPECS["heatmap"]), changed("heatmap", swap))) == 4
+    assert len(differences(normalise(SPECS["heatmap"]), changed("heatmap", swap))) == 4
 
 
 def test_coordinates_that_are_a_picture_are_skipped_but_their_label_is_not():
     golden = normalise(SPECS["scatter"])
-    assert compare(golden, changed("scatter", lambda s: s[0].update(x=[5.0], y=[5.0]))) == []
-    assert compare(golden, changed("scatter", lambda s: s[0].update(label="other"))) != []
-    assert compare(golden, changed("scatter", lambda s: s[1].update(x=[5.0]))) != []
-    assert compare(golden, changed("scatter", lambda s: s[0].pop("compare"))) != []
+    assert differences(golden, changed("scatter", lambda s: s[0].update(x=[5.0], y=[5.0]))) == []
+    assert differences(golden, changed("scatter", lambda s: s[0].update(label="other"))) != []
+    assert differences(golden, changed("scatter", lambda s: s[1].update(x=[5.0]))) != []
+    assert differences(golden, changed("scatter", lambda s: s[0].pop("compare"))) != []
 
 
 @pytest.mark.parametrize(
@@ -322,3 +332,31 @@ def test_the_other_builders_are_the_written_out_specs():
     series = [{"label": "a", "image": np.eye(2)}, {"label": "b", "image": np.eye(2), "overlay": np.ones((2, 2))}]
     panels = [{"title": "p", "series": series}, {"title": "p", "series": [{"label": "a", "image": np.eye(3)}]}]
     assert normalise(built) == normalise({"kind": "images", "title": "t", "panels": panels})
+
+
+def test_dumbbells_join_a_number_and_replicates():
+    replicates = [0.70, 0.72, 0.71]
+    built = figures.dumbbells("t", {"p": {"CT": {"printed": 0.8, "ours": replicates}}}, reference={"chance": 0.5})
+    found = paired_difference(replicates, 0.0)
+    (one,) = normalise(built)["panels"][0]["series"]
+    assert one["names"] == ["printed", "ours"] and (one["low"][0], one["high"][0]) == (None, None)
+    np.testing.assert_allclose(
+        [one["mean"][0], one["mean"][1], one["low"][1], one["high"][1]],
+        [0.8, found.mean, found.low, found.high],
+        rtol=1e-6,
+    )
+    (axes,) = draw(built).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["CT"]
+    assert sorted({line.get_color() for line in axes.lines if line.get_marker() == "o"}) == sorted(drawing.PALETTE[:2])
+    missing = figures.dumbbells("t", {"p": {"CT": {"printed": None, "ours": 0.5}}})  # not found in the paper
+    assert normalise(missing)["panels"][0]["series"][0]["mean"] == [None, 0.5]
+    draw(missing)
+
+
+def test_heat_maps_share_one_scale_when_asked():
+    tables = {"a": {"r": {"c": 0.0, "d": 1.0}}, "b": {"r": {"c": 5.0, "d": 9.0}}}
+
+    def limits(**options):
+        return [axes.images[0].get_clim() for axes in draw(figures.heat("t", tables, **options)).axes if axes.images]
+
+    assert limits(one_scale=True) == [(0, 9), (0, 9)] and limits() == [(0, 1), (5, 9)]

@@ -7,7 +7,7 @@ import pytest
 import toy_project as toy
 
 from lib import figures
-from lib.workflow import compare, paths
+from lib.workflow import compare, compare_figures, paths, spread
 
 ARMS = {
     "full": [0.80, 0.82, 0.81, 0.83, 0.79],
@@ -59,7 +59,7 @@ KINDS = ["dots", "lines", "heatmap"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mean_may_move_within_its_replicates_spread(kind):
-    assert compare.figure(_figure(kind=kind), _figure(_moved(0.012), kind=kind), trained=True) == []
+    assert compare_figures.figure(_figure(kind=kind), _figure(_moved(0.012), kind=kind), trained=True) == []
     assert compare.result(_result(), _result(_moved(-0.012)), exact=False) == []
 
 
@@ -67,7 +67,7 @@ def test_a_mean_may_move_within_its_replicates_spread(kind):
 @pytest.mark.parametrize("wrong", [_swapped(), _moved(0.08), {**ARMS, "full": [0.5, 0.51, 0.5, 0.49, 0.5]}])
 def test_an_arm_swapped_or_moved_or_evaluated_on_permuted_labels_is_caught(kind, wrong):
     """Permuted labels bring an AUC to chance."""
-    problems = compare.figure(_figure(kind=kind), _figure(wrong, kind=kind), trained=True)
+    problems = compare_figures.figure(_figure(kind=kind), _figure(wrong, kind=kind), trained=True)
     assert problems and all("the mean was" in p or "was clearly" in p for p in problems)
     assert compare.result(_result(), _result(wrong), exact=False)
 
@@ -78,14 +78,14 @@ def test_two_arms_that_change_places_are_caught_however_near_they_are():
     swapped = {"full": near["plain"], "plain": near["full"]}
     found = compare.result(_result(near), _result(swapped), exact=False)
     assert found == ["AUC: 'full' was clearly above 'plain' and is not"]
-    found = compare.figure(_figure(near), _figure(swapped), trained=True)
+    found = compare_figures.figure(_figure(near), _figure(swapped), trained=True)
     assert found == ["panel 'AUC 0.81': 'full' was clearly above 'plain' and is not"]
     assert compare.result(_result(near), _result({**near, "plain": near["full"]}), exact=False) == []  # not turned
 
 
 def test_a_dropped_seed_is_caught():
     fewer = {name: values[:-1] for name, values in ARMS.items()}
-    assert "replicates was 5 and is 4" in compare.figure(_figure(), _figure(fewer), trained=True)[0]
+    assert "replicates was 5 and is 4" in compare_figures.figure(_figure(), _figure(fewer), trained=True)[0]
     assert "numbers:" in compare.result(_result(), _result(fewer), exact=False)[0]
     one = copy.deepcopy(_result())
     one["claims"]["C1"]["effect"]["n"] = 4
@@ -96,7 +96,7 @@ def test_a_dropped_seed_is_caught():
 
 def test_permuted_labels_of_the_arms_are_caught():
     renamed = dict(zip(["plain", "full", "shuffled"], ARMS.values(), strict=True))
-    assert any("label" in problem for problem in compare.figure(_figure(), _figure(renamed), trained=True))
+    assert any("label" in problem for problem in compare_figures.figure(_figure(), _figure(renamed), trained=True))
     assert "numbers:" in compare.result(_result(), _result(renamed), exact=False)[0]
 
 
@@ -107,8 +107,10 @@ def test_counts_labels_kind_and_words_of_a_title_stay_equal():
     other["numbers"][-1]["values"] = [0.5] * CASES  # as many replicates as there were cases
     assert "'replicates', 40" in compare.result(_result(), other, exact=False)[0]
     for changed in (_figure(kind="lines"), _figure(title="F1 0.81"), _figure({**ARMS, "more": [0.1] * 5})):
-        assert compare.figure(_figure(), changed, trained=True)
-    assert compare.figure(_figure(), _figure(title="AUC 0.84"), trained=True) == []  # a trained digit in a title
+        assert compare_figures.figure(_figure(), changed, trained=True)
+    assert (
+        compare_figures.figure(_figure(), _figure(title="AUC 0.84"), trained=True) == []
+    )  # a trained digit in a title
 
 
 def test_a_series_without_a_spread_is_compared_exactly():
@@ -116,12 +118,12 @@ def test_a_series_without_a_spread_is_compared_exactly():
         series = [{"label": "rows kept", "x": [1, 2], "y": [10, last]}]
         return figures.normalise({"kind": "lines", "title": "", "x": "", "y": "", "panels": [{"series": series}]})
 
-    assert compare.figure(curve(8), curve(8), trained=True) == []
-    assert "was 8" in compare.figure(curve(8), curve(9), trained=True)[0]
+    assert compare_figures.figure(curve(8), curve(8), trained=True) == []
+    assert "was 8" in compare_figures.figure(curve(8), curve(9), trained=True)[0]
 
 
 def test_what_was_not_trained_is_compared_exactly():
-    assert compare.figure(_figure(), _figure(_moved(0.001)), trained=False)
+    assert compare_figures.figure(_figure(), _figure(_moved(0.001)), trained=False)
     released = _result(evidence="released")
     assert compare.result(released, _result(_moved(0.001), evidence="released"), exact=False)
     assert compare.result(released, _result(_moved(1e-9), evidence="released"), exact=False) == []
@@ -132,16 +134,21 @@ def test_what_was_not_trained_is_compared_exactly():
 
 def test_replicates_that_agree_do_not_prescribe_a_digit_but_their_neighbours_spread_bounds_them():
     saturated = {**ARMS, "full": [1.0] * 5}
-    assert compare.figure(_figure(saturated), _figure({**saturated, "full": [1, 1, 1, 1, 0.98]}), trained=True) == []
-    assert compare.figure(_figure(saturated), _figure({**saturated, "full": [0.95] * 5}), trained=True)
+    assert (
+        compare_figures.figure(_figure(saturated), _figure({**saturated, "full": [1, 1, 1, 1, 0.98]}), trained=True)
+        == []
+    )
+    assert compare_figures.figure(_figure(saturated), _figure({**saturated, "full": [0.95] * 5}), trained=True)
     alone = {"full": [1.0] * 5}
-    assert compare.figure(_figure(alone), _figure({"full": [0.94] * 5}), trained=True)  # nothing near tells a spread
+    assert compare_figures.figure(
+        _figure(alone), _figure({"full": [0.94] * 5}), trained=True
+    )  # nothing near tells a spread
 
 
 def test_where_replicates_share_a_base_more_is_allowed_but_no_change_of_places():
     moved = _moved(0.1)
     assert compare.result(_result(), _result(moved), exact=False)
-    wide = {"exact": False, "multiple": compare.MULTIPLE_ONE_BASE}
+    wide = {"exact": False, "multiple": spread.MULTIPLE_SHARED}
     assert compare.result(_result(), _result(moved), **wide) == []
     assert "AUC: 'full' was clearly above 'plain' and is not" in compare.result(_result(), _result(_swapped()), **wide)
 
@@ -164,7 +171,7 @@ def _clearest(content):
         for numbers in by_quantity.values()
         for i, a in enumerate(numbers)
         for b in numbers[i + 1 :]
-        if compare._order(*(compare._Arm.of(n["arm"], n["values"]) for n in (a, b)))
+        if spread.order(*(spread.Arm.of(n["arm"], n["values"]) for n in (a, b)))
     ]
     return max(apart, key=lambda found: found[0])[1:] if apart else None
 
@@ -172,7 +179,7 @@ def _clearest(content):
 @pytest.mark.parametrize("path", TRAINED, ids=paths.relative)
 def test_each_committed_result_with_two_arms_swapped_or_a_seed_dropped_is_caught(path):
     golden = json.loads(path.read_text())
-    multiple = compare.MULTIPLE_ONE_BASE  # the wider rule must catch it, too
+    multiple = spread.MULTIPLE_SHARED  # the wider rule must catch it, too
     assert compare.result(golden, golden, exact=False, multiple=multiple) == []
     swapped, dropped = copy.deepcopy(golden), copy.deepcopy(golden)
     if pair := _clearest(swapped):

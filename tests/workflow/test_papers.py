@@ -161,7 +161,7 @@ def test_a_paper_loads_and_every_claim_can_fail(slug):
     paper = load_paper(slug)
     assert paper.slug == slug
     for claim in paper.claims:
-        assert claim.arms != claim.check.arms, f"{slug} {claim.id}: the control is the claim itself"
+        assert claim.arms != claim.counterpart.arms, f"{slug} {claim.id}: the control is the claim itself"
         assert claim.arms.treatment != claim.arms.baseline, f"{slug} {claim.id}: an arm against itself"
 
 
