@@ -8,7 +8,7 @@ PROFILE ?= mini
 JOBS ?= 2
 BIN := .venv/bin
 W := $(BIN)/python -m lib.workflow
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --doctest-modules tests lib papers benchmarks
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --doctest-modules tests lib papers benchmarks
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 

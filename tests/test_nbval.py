@@ -1,8 +1,9 @@
 """How CI re-executes the committed notebooks: nbval on each, then its figure and results against the committed ones.
 
 All of them with ``REPRISE_NBVAL=all`` (`make nbval`), or those it names (``brgsa/tab_zero_shot,aurora/tab3_exams``);
-otherwise the quick ones and two long ones, which change with the commit. nbval passes a notebook without execution counts
-and one with another picture, so both are checked otherwise.
+otherwise the quick ones that train nothing, and of one paper that trains, whose bases are dear, the quick ones and a long
+one; paper and notebook change with the commit. nbval passes a notebook without execution counts and one with another
+picture, so both are checked otherwise.
 
 Where this machine's arithmetic is that of the committed outputs, everything is compared to the digit. Under another one
 nbval does not see the outcome words, which may move to a neighbour; :mod:`lib.workflow.compare` judges them, the figure
@@ -20,13 +21,12 @@ from pathlib import Path
 import nbformat
 import pytest
 import toy_project as toy
-from foreign import commit
+from foreign import commit, trained
 
 from lib.workflow import arithmetic, compare, jobs, notebooks, paths
 from lib.workflow.execute import QUIET
 
 QUICK = 0.4  # minutes at mini
-SAMPLE = 2
 OUTCOMES = r"""
 [outcome]
 regex: (?m)^(\w+) (holds|contradicted|direction seen|opposite seen|undecided|invalid \(control\))(, \d+ of \d+ bases)?\. Claim:
@@ -34,11 +34,20 @@ replace: \1 OUTCOME. Claim:
 """
 
 
-def choose(every: list[jobs.Job], *, commit: str, all_of_them: bool) -> list[jobs.Job]:
-    """The quick notebooks and ``SAMPLE`` of the others, drawn by the commit."""
-    long = [job for job in every if (job.minutes or 0) > QUICK]
-    drawn = sorted(long, key=lambda job: hashlib.sha256(f"{commit}/{job.label}".encode()).hexdigest())[:SAMPLE]
-    return [job for job in every if all_of_them or job not in long or job in drawn]
+def choose(every: list[jobs.Job], *, by: str, all_of_them: bool, trains=trained) -> list[jobs.Job]:
+    """The quick notebooks that train nothing; of a paper drawn by the commit, those that do, and one long one."""
+
+    def rank(name: str) -> str:
+        return hashlib.sha256(f"{by}/{name}".encode()).hexdigest()
+
+    if all_of_them:
+        return every
+    training = [job for job in every if trains(job)]
+    drawn = min((job.slug for job in training), key=rank, default=None)
+    able = [job for job in every if job not in training or job.slug == drawn]
+    long = [job for job in able if (job.minutes or 0) > QUICK]
+    sample = min((job for job in long), key=lambda job: rank(job.label), default=None)
+    return [job for job in able if job not in long or job == sample]
 
 
 def asked_for(every: list[jobs.Job], words: str) -> list[jobs.Job]:
@@ -51,9 +60,7 @@ def asked_for(every: list[jobs.Job], words: str) -> list[jobs.Job]:
 
 ASKED = os.environ.get("REPRISE_NBVAL", "")
 EVERY = jobs.every("mini")
-CHOSEN = (
-    asked_for(EVERY, ASKED) if ASKED not in ("", "all") else choose(EVERY, commit=commit(), all_of_them=ASKED == "all")
-)
+CHOSEN = asked_for(EVERY, ASKED) if ASKED not in ("", "all") else choose(EVERY, by=commit(), all_of_them=ASKED == "all")
 
 
 def nbval(path: Path, out: Path, *, foreign: bool = False) -> subprocess.CompletedProcess:
@@ -177,10 +184,15 @@ def test_nbval_passes_what_was_never_run_so_the_linter_must_not(tmp_path):
 
 
 def test_the_sample_changes_with_the_commit_and_only_with_it():
-    every = [jobs.Job("p", f"long_{i}", "mini", 2.0) for i in range(8)]
-    every += [jobs.Job("p", "quick", "mini", 0.3), jobs.Job("notebooks", "tool", "mini", None)]
-    drawn = [choose(every, commit=str(c), all_of_them=False) for c in range(20)]
-    assert all(len(some) == 4 and set(every[8:]) <= set(some) for some in drawn)
+    every = [jobs.Job(slug, f"{kind}_{i}", "mini", 2.0 if kind == "long" else 0.3)
+             for slug in ("p", "q", "r") for kind in ("long", "quick") for i in range(3)]  # fmt: skip
+    files = [jobs.Job("p", "released", "mini", 0.3), jobs.Job("notebooks", "tool", "mini", None)]
+    every += files
+    trains = {"trains": lambda job: job not in files}
+    drawn = [choose(every, by=str(c), all_of_them=False, **trains) for c in range(60)]
+    for some in drawn:
+        assert set(files) <= set(some) and len({job.slug for job in set(some) - set(files)}) == 1
+        assert [job.exhibit[:4] for job in some].count("long") == 1
     assert {job for some in drawn for job in some} == set(every)  # each has its turn
-    assert choose(every, commit="7", all_of_them=False) == drawn[7]
-    assert choose(every, commit="7", all_of_them=True) == every
+    assert choose(every, by="7", all_of_them=False, **trains) == drawn[7]
+    assert choose(every, by="7", all_of_them=True, **trains) == every
