@@ -149,6 +149,26 @@ def _table_of(evidence: str) -> str:
     return _markdown(found, columns) if found else "None yet."
 
 
+def replications() -> Path:
+    """The file that ``tests/helpers/replicate.py`` writes: what other seeds and another arithmetic did to the outcomes."""
+    return paths.ROOT / "papers" / "replications.json"
+
+
+def _replicated() -> str:
+    """How many outcomes of miniatures came out otherwise with other seeds, or in another arithmetic; '' when never tried."""
+    if not replications().is_file():
+        return ""
+    found = json.loads(replications().read_text(encoding="utf-8"))
+    what = {"arithmetic": "In another arithmetic (the kernels of an old processor)", "seeds": "With ten other seeds"}
+    opposite = {verdicts.WORDS["miniature"][key] for key in (verdicts.SHOWN, verdicts.OPPOSITE)}
+    sentences = []
+    for kind in (kind for kind in what if kind in found):
+        words = [pair for one in found[kind].values() for pair in one["changed"].values()]
+        tests, turned = sum(one["tests"] for one in found[kind].values()), sum(set(pair) == opposite for pair in words)
+        sentences.append(f"{what[kind]} {len(words)} of {tests} came out otherwise, {turned} of them as the opposite.")
+    return " ".join(sentences)
+
+
 def _miniatures() -> str:
     table = counts("miniature")
     p_values = [p for row in table for p in row.pop("p")]
@@ -157,7 +177,10 @@ def _miniatures() -> str:
     kept = verdicts.survivors(p_values)
     return _markdown(shown, {key: key for key in shown[0]}) + (
         f"\n\nOf {len(p_values)} tests {kept} would still be beyond chance if at most one in twenty of those that are may be "
-        "false (Benjamini and Hochberg, 5 %). Each claim with its effect and control stands on its paper's page."
+        "false (Benjamini and Hochberg, 5 %). "
+        + _replicated()
+        + "\n\nEach claim with its effect and control stands on its "
+        "paper's page."
     )
 
 

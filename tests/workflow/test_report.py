@@ -80,6 +80,34 @@ def test_the_readme_has_a_table_for_each_kind_of_evidence(project, evidence, hea
         assert "Of 1 tests 1 would still be" in parts["### Miniatures"] and "None yet." in parts["### Real"]
 
 
+def test_the_readme_says_what_other_seeds_and_arithmetics_did(project):
+    toy.write_result(toy.result())
+    assert "came out otherwise" not in report.readme_tables()
+    one = {
+        "toy": {
+            "tests": 3,
+            "changed": {"C1": ["direction seen", "opposite seen"], "C2": ["undecided", "direction seen"]},
+        }
+    }
+    report.replications().write_text(json.dumps({"seeds": one, "arithmetic": {"toy": {"tests": 3, "changed": {}}}}))
+    text = report.readme_tables()
+    assert "old processor) 0 of 3 came out otherwise, 0 of them as the opposite. With ten" in text
+    assert "other seeds 2 of 3 came out otherwise, 1 of them as the opposite." in text
+
+
+def test_the_committed_replications_are_those_of_the_committed_outcomes():
+    if not report.replications().is_file():
+        pytest.skip("never tried")
+    for papers_of in json.loads(report.replications().read_text()).values():
+        for slug, one in papers_of.items():
+            files = [json.loads(file.read_text()) for file in paths.results(slug).glob("*.mini.json")]
+            words = {claim: judged["outcome"] for file in files if file["evidence"] == "miniature"
+                     for claim, judged in file["claims"].items()}  # fmt: skip
+            assert one["tests"] == len(words), f"{slug}: run tests/helpers/replicate.py again"
+            for claim, (before, _) in one["changed"].items():
+                assert words[claim] == before, f"{slug} {claim}: run tests/helpers/replicate.py again"
+
+
 def test_results_of_another_exhibit_do_not_answer(project):
     toy.write_result(toy.result(exhibit="tab_b"), exhibit="tab_b")
     assert _row("C1")["outcome"] == "not run yet"
