@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from lib.workflow import closure, jobs, notebooks, papers, paths
+from lib.workflow import closure, experiments, jobs, notebooks, papers, paths
 
 LARGEST = 1_500_000  # bytes of one file
 TEXT = {".py", ".md", ".yml", ".yaml", ".toml", ".ipynb", ".json", ".lock", ".cff", ".txt", ".csv", ""}
@@ -93,17 +93,17 @@ def test_no_code_branches_on_the_name_of_a_profile():
 def test_every_experiment_has_its_notebook_and_every_notebook_its_experiment():
     for slug in papers.slugs():
         found = {path.stem for path in (paths.NOTEBOOKS / slug).glob("*.ipynb")}
-        listed = set(papers.load_experiments(slug).experiments) if papers.has_experiments(slug) else set()
+        listed = set(experiments.load(slug).experiments) if experiments.has(slug) else set()
         assert found == listed, f"{slug}: only in notebooks/ {found - listed}, only in experiments.yml {listed - found}"
     known = {job.notebook for profile in ("smoke", "mini") for job in jobs.every(profile)}
     assert set(paths.NOTEBOOKS.rglob("*.ipynb")) == known
 
 
 def test_every_notebook_has_a_budget_for_smoke_and_mini_and_keeps_it():
-    for slug in filter(papers.has_experiments, papers.slugs()):
-        experiments = papers.load_experiments(slug)
-        assert {"smoke", "mini"} <= set(experiments.profiles)
-        for name, experiment in experiments.experiments.items():
+    for slug in filter(experiments.has, papers.slugs()):
+        plan = experiments.load(slug)
+        assert {"smoke", "mini"} <= set(plan.profiles)
+        for name, experiment in plan.experiments.items():
             assert experiment.minutes.get("smoke", 9) <= 20 / 60 + 0.01, f"{slug}/{name}: at most 20 s at smoke"
             assert experiment.minutes.get("mini", 9) <= 3, f"{slug}/{name}: at most 3 min at mini"
 
@@ -112,17 +112,17 @@ def test_the_profiles_fit_the_notebooks():
     """Every parameter of every profile exists, has the right type and is read: the runner would refuse it otherwise."""
     from lib.workflow.execute import check_parameters, profile_parameters
 
-    for slug in filter(papers.has_experiments, papers.slugs()):
-        for profile in papers.load_experiments(slug).profiles:
-            for exhibit in papers.load_experiments(slug).experiments:
+    for slug in filter(experiments.has, papers.slugs()):
+        for profile in experiments.load(slug).profiles:
+            for exhibit in experiments.load(slug).experiments:
                 path = paths.notebook(slug, exhibit)
                 check_parameters(path, profile_parameters(path, profile))
 
 
 def test_a_verdict_rests_on_five_seeds():
     """Design: at least five seeds behind every committed verdict at mini."""
-    for slug in filter(papers.has_experiments, papers.slugs()):
-        for exhibit, experiment in papers.load_experiments(slug).experiments.items():
+    for slug in filter(experiments.has, papers.slugs()):
+        for exhibit, experiment in experiments.load(slug).experiments.items():
             defaults = {p.name: p.default for p in notebooks.parameters(paths.notebook(slug, exhibit))}
             if experiment.claims and "seeds" in defaults:
                 seeds = defaults["seeds"]

@@ -13,7 +13,7 @@ Beside it stands ``mapping.json``: subject -> display name and category. Members
 and sizes are checked; every cell stays the text it is (an option may read ``None``). :func:`write_exam`
 writes generated exams in the same layouts.
 
-    exam = read_exam("MMLU", fetch_folder("<slug>") / "mmlu")
+    exam = read_exam("MMLU", run.source("exams") / "mmlu")
     len(exam.select("test")), len(exam.select("test", subjects=MEDICAL["MMLU"]))
     # (14042, 1089)
 """

@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     def choice(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        command.add_argument("--profile", default="mini", help="smoke, mini (default), gpu or full")
+        command.add_argument("--profile", default="mini", help="smoke, mini (default), real, gpu or full")
         command.add_argument("--paper", default=None, help="only this paper: a folder of papers/")
         command.add_argument("--notebook", default=None, help="only this notebook: its name without .ipynb")
         return command
@@ -35,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--cluster", default=None, help="a folder of profiles/, e.g. slurm")
     command.add_argument("--again", action="store_true", help="also what is up to date")
     command.add_argument("--publish", action="store_true", help="then copy what was made into the repository")
+    command = add("fetch", "fetch", "bring here the data and weights that a profile reads; then no network is needed")
+    command.add_argument("--profile", default="real", help="real (default), or another")
+    command.add_argument("--paper", default=None, help="only this paper: a folder of papers/")
     choice(add("publish", "publish_run", "copy a finished run's figures, results and outputs into the repository"))
     choice(add("compare", "compare_run", "the last run beside the committed results"))
     command = add("new-paper", "new_paper", "write the folder of a new paper, to be filled")

@@ -14,16 +14,17 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import arithmetic, cache, compare, jobs, notebooks, papers, paths, report
+from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
 from lib.workflow.new_paper import NewPaperError, create
 from lib.workflow.publish import PublishError, publish
 from lib.workflow.session import SessionError
+from lib.workflow.sources import SourceUnfit, fetch_all
 
 ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
-ERRORS += (ExecutionError, CacheError, SessionError, SourceError, PublishError, NewPaperError)
+ERRORS += (ExecutionError, CacheError, SessionError, SourceError, SourceUnfit, PublishError, NewPaperError)
 
 
 def _literal(text: str):
@@ -163,6 +164,15 @@ def lab(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def fetch(arguments: argparse.Namespace) -> int:
+    """Bring here what the notebooks of a profile read; what is here already is checked."""
+    chosen = jobs.select(arguments.profile, paper=arguments.paper)
+    slugs = [slug for slug in dict.fromkeys(job.slug for job in chosen) if experiments.has(slug)]
+    if not fetch_all(slugs, arguments.profile):
+        print(f"the profile '{arguments.profile}' reads nothing from outside")
+    return 0
+
+
 def execute_one(arguments: argparse.Namespace) -> int:
     """Run one notebook, given as paper/name or as a path."""
     from lib.workflow.execute import _die_with_the_run
@@ -201,7 +211,7 @@ def lint(_: argparse.Namespace) -> int:
     """Check every notebook against the rules and every paper against its schema."""
     problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) for problem in notebooks.lint(path)]
     for slug in papers.slugs():
-        papers.load_experiments(slug) if papers.has_experiments(slug) else papers.load_paper(slug)
+        experiments.load(slug) if experiments.has(slug) else papers.load_paper(slug)
     print("\n".join(problems) or "notebooks and papers: no problem")
     return 1 if problems else 0
 

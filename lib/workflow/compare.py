@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import compare_figures, papers, paths, verdicts
+from lib.workflow import compare_figures, experiments, paths, verdicts
 from lib.workflow.spread import MULTIPLE, MULTIPLE_SHARED, Arm, far, turned
 
 OPPOSITE = [{words[verdicts.SHOWN], words[verdicts.OPPOSITE]} for words in verdicts.WORDS.values()]
@@ -139,7 +139,7 @@ def exhibit(slug: str, name: str, profile: str, root: Path) -> Comparison | None
     if golden is None or fresh is None:
         return None
     exact = golden["provenance"].get("arithmetic") == fresh["provenance"].get("arithmetic") is not None
-    shared = "bases" in papers.load_experiments(slug).profiles[profile]
+    shared = "bases" in experiments.load(slug).profiles[profile]
     multiple = MULTIPLE_SHARED if shared else MULTIPLE
     problems = result(golden, fresh, exact=exact, multiple=multiple)
     drawn = [_load(paths.figure(slug, name, profile, "json", root=place)) for place in (None, root)]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from lib.workflow import arithmetic, notebooks, papers, paths
+from lib.workflow import arithmetic, experiments, notebooks, paths
 from lib.workflow.jobs import nearest
 from lib.workflow.notebooks import NotebookError
 
@@ -116,14 +116,16 @@ def profile_parameters(path: Path, profile: str) -> dict[str, Any]:
     slug, exhibit = path.parent.name, path.stem
     names = {parameter.name for parameter in notebooks.parameters(path)}
     chosen: dict[str, Any] = {"profile": profile} if "profile" in names else {}
-    if path.is_relative_to(paths.NOTEBOOKS) and papers.has_experiments(slug):
-        experiments = papers.load_experiments(slug)
-        if profile not in experiments.profiles:
+    if path.is_relative_to(paths.NOTEBOOKS) and experiments.has(slug):
+        paper = experiments.load(slug)
+        if profile not in paper.profiles:
             raise NotebookError(
-                f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(experiments.profiles)}"
+                f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(paper.profiles)}"
             )
-        if exhibit in experiments.experiments:
-            chosen |= experiments.experiments[exhibit].parameters.get(profile, {})
+        if reason := paper.why_absent(exhibit, profile):
+            raise NotebookError(f"{slug}/{exhibit} is absent at the profile '{profile}': {reason}")
+        if exhibit in paper.experiments:
+            chosen |= paper.experiments[exhibit].parameters.get(profile, {})
     return chosen
 
 

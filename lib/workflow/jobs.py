@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import notebooks, papers, paths
+from lib.workflow import experiments, notebooks, papers, paths
 
 
 class SelectionError(ValueError):
@@ -50,9 +50,9 @@ class Job:
     @property
     def gpus(self) -> int:
         """GPUs the job asks a scheduler for: one when its profile's device is ``cuda``."""
-        if not papers.has_experiments(self.slug):
+        if not experiments.has(self.slug):
             return 0
-        settings = papers.load_experiments(self.slug).profiles.get(self.profile, {})
+        settings = experiments.load(self.slug).profiles.get(self.profile, {})
         return int(settings.get("device") == "cuda")
 
     @cached_property
@@ -112,27 +112,28 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def every(profile: str) -> list[Job]:
-    """All jobs of a profile: the notebooks of the papers that have this profile, then those that belong to no paper."""
+    """All jobs of a profile: the notebooks of the papers that stand on something at it, then those that belong to no paper."""
     found, known, listed = [], set(), set()
     for slug in papers.slugs():
-        if not papers.has_experiments(slug):
+        if not experiments.has(slug):
             continue
-        experiments = papers.load_experiments(slug)
-        known |= set(experiments.profiles)
-        listed |= {paths.notebook(slug, exhibit) for exhibit in experiments.experiments}
-        if profile not in experiments.profiles:
+        paper = experiments.load(slug)
+        known |= set(paper.profiles)
+        listed |= {paths.notebook(slug, exhibit) for exhibit in paper.experiments}
+        if profile not in paper.profiles:
             continue
-        for exhibit, experiment in experiments.experiments.items():
+        for exhibit, experiment in paper.experiments.items():
             if not paths.notebook(slug, exhibit).is_file():
                 raise SelectionError(
                     f"papers/{slug}/experiments.yml lists '{exhibit}' but notebooks/{slug}/{exhibit}.ipynb does not exist"
                 )
-            found.append(Job(slug, exhibit, profile, experiment.minutes.get(profile)))
+            if profile not in experiment.absent:
+                found.append(Job(slug, exhibit, profile, experiment.minutes.get(profile)))
     if profile not in known:
         raise SelectionError(f"no paper has the profile '{profile}'; {nearest(profile, sorted(known))}")
     for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
         if path not in listed and ".ipynb_checkpoints" not in path.parts:
-            if papers.has_experiments(path.parent.name):
+            if experiments.has(path.parent.name):
                 raise SelectionError(
                     f"{paths.relative(path)} is not listed in papers/{path.parent.name}/experiments.yml; add it"
                 )
@@ -157,6 +158,9 @@ def select(profile: str, *, paper: str | None = None, notebook: str | None = Non
     if notebook:
         names = [job.exhibit for job in chosen]
         if notebook not in names:
+            for slug in filter(experiments.has, [paper] if paper else papers.slugs()):
+                if reason := experiments.load(slug).why_absent(notebook, profile):
+                    raise SelectionError(f"{slug}/{notebook} is absent at the profile '{profile}': {reason}")
             raise SelectionError(f"no notebook '{notebook}'; {nearest(notebook, names)}")
         chosen = [job for job in chosen if job.exhibit == notebook]
     return chosen

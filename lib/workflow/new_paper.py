@@ -10,7 +10,7 @@ import keyword
 import re
 from pathlib import Path
 
-from lib.workflow import papers, paths
+from lib.workflow import experiments, paths
 
 PAPER_YML = """\
 # Facts of the paper: what it claims, how each claim is tested, and every number its authors printed.
@@ -47,6 +47,7 @@ published: {{}}
 EXPERIMENTS_YML = """\
 # The settings of each profile, shared by the paper's notebooks; then each notebook with its claims and minutes:
 #   tab_first: {question: "...", claims: [C1], minutes: {smoke: 0.1, mini: 1}, parameters: {smoke: {seeds: 1}}}
+stands_on: {smoke: miniature, mini: miniature}
 profiles:
   smoke: {device: cpu, verdicts: false}
   mini: {device: cpu}
@@ -101,5 +102,5 @@ def create(slug: str) -> list[Path]:
     }
     for name, content in contents.items():
         paths.write(paths.paper(slug) / name, content)
-    papers.load_experiments(slug)  # what is written passes the schema
+    experiments.load(slug)  # what is written passes the schema
     return [paths.paper(slug) / name for name in contents]

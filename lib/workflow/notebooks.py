@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.workflow import closure, papers, paths
+from lib.workflow import closure, experiments, papers, paths
 from lib.workflow.cells import NotebookError, look, not_valid, parameters, parse, read_by_later_cells
 
 if TYPE_CHECKING:
@@ -71,17 +71,19 @@ def settings_digest(path: Path, profile: str) -> str:
     """Hash of what the paper's folder tells this notebook: its own section, the profile's settings, the claims it judges,
     every published number, every table (``*.csv``)."""
     slug, exhibit = path.parent.name, path.stem
-    if not (path.is_relative_to(paths.NOTEBOOKS) and papers.has_experiments(slug)):
+    if not (path.is_relative_to(paths.NOTEBOOKS) and experiments.has(slug)):
         return "none"
-    experiments, paper = papers.load_experiments(slug), papers.load_paper(slug)
-    if exhibit not in experiments.experiments:
+    plan, paper = experiments.load(slug), papers.load_paper(slug)
+    if exhibit not in plan.experiments:
         raise NotebookError(
             f"{paths.relative(path)} is not listed in papers/{slug}/experiments.yml; add it under 'experiments'"
         )
-    experiment = experiments.experiments[exhibit]
+    experiment = plan.experiments[exhibit]
     told = {
         "parameters": experiment.parameters.get(profile, {}),
-        "settings": experiments.profiles.get(profile, {}),
+        "settings": plan.profiles.get(profile, {}),
+        "sources": {name: source.model_dump() for name, source in plan.sources.items()},
+        "stands_on": plan.evidence(exhibit, profile) if profile in plan.stands_on else None,
         "claims": [paper.claim(claim_id).model_dump() for claim_id in experiment.claims],
         "published": {name: table.model_dump() for name, table in paper.published.items()},
         "tables": {

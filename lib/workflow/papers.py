@@ -1,4 +1,4 @@
-"""The facts of a paper (``papers/<slug>/paper.yml``) and how its notebooks are run (``experiments.yml``), as checked objects.
+"""The facts of a paper (``papers/<slug>/paper.yml``), as checked objects.
 
 Every number a paper printed lives in a ``published`` table with its source; nothing else in the project holds one.
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
@@ -25,11 +25,11 @@ class PaperError(ValueError):
     """A ``paper.yml`` or ``experiments.yml`` that breaks its schema; the message names file and key."""
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Resource(_Strict):
+class Resource(Strict):
     """Code, a dataset or a set of weights: where it is, which revision, under which licence."""
 
     name: Text
@@ -40,7 +40,7 @@ class Resource(_Strict):
     note: str | None = None
 
 
-class PublishedTable(_Strict):
+class PublishedTable(Strict):
     """Numbers printed by the authors. ``rows`` maps a row name to one value a column; null = not found."""
 
     title: Text
@@ -58,7 +58,7 @@ class PublishedTable(_Strict):
         return self
 
 
-class Cell(_Strict):
+class Cell(Strict):
     """One published number: a cell of a published table."""
 
     table: str
@@ -66,14 +66,14 @@ class Cell(_Strict):
     column: str
 
 
-class Arms(_Strict):
+class Arms(Strict):
     """The two arms whose paired difference (treatment - baseline) is judged; a number as baseline is a fixed reference."""
 
     treatment: Text
     baseline: str | float
 
 
-class Control(_Strict):
+class Control(Strict):
     """Two arms that share with the claim's everything but the cause, and the reason why they do."""
 
     arms: Arms
@@ -89,7 +89,7 @@ class Control(_Strict):
 Evidence = Literal["printed", "released", "real", "miniature"]
 
 
-class Claim(_Strict):
+class Claim(Strict):
     """One claim of the paper, stated so that it can fail.
 
     ``higher`` / ``lower``: treatment minus baseline lies beyond ``margin`` in that direction, and clearly more so than the
@@ -132,7 +132,7 @@ class Claim(_Strict):
         return self
 
 
-class Paper(_Strict):
+class Paper(Strict):
     """Everything ``paper.yml`` holds. ``published`` maps a table id to its table."""
 
     slug: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -183,31 +183,6 @@ class Paper(_Strict):
             ) from None
 
 
-class Experiment(_Strict):
-    """One notebook. ``parameters`` override the notebook's own defaults (its ``parameters`` cell is the ``mini`` profile)."""
-
-    question: Text
-    claims: list[str] = []
-    minutes: dict[str, Annotated[float, Field(gt=0)]]  # budget by profile, on 2 idle cores for smoke and mini
-    evidence: Evidence = "miniature"  # what its numbers are computed from
-    parameters: dict[str, dict[str, Any]] = {}
-
-
-class Experiments(_Strict):
-    """Everything ``experiments.yml`` holds: the settings of each profile, shared by the paper's notebooks, and the notebooks."""
-
-    profiles: dict[str, dict[str, Any]] = Field(min_length=1)
-    experiments: dict[str, Experiment]  # none: a paper whose first notebook is still to come
-
-    @model_validator(mode="after")
-    def _profiles_are_declared(self):
-        for name, experiment in self.experiments.items():
-            for key in (*experiment.minutes, *experiment.parameters):
-                if key not in self.profiles:
-                    raise ValueError(f"experiment '{name}' names the profile '{key}', which is not under 'profiles'")
-        return self
-
-
 class _UniqueKeys(yaml.CSafeLoader):
     """Refuses a key written twice: YAML keeps the last one, and a published number would be lost without a word."""
 
@@ -228,7 +203,8 @@ def _parsed(text: str, schema):
     return schema.model_validate(yaml.load(text, Loader=_UniqueKeys))
 
 
-def _read(path: Path, schema):
+def read(path: Path, schema):
+    """The YAML file as an object of ``schema``; raises :class:`PaperError` naming file and key."""
     label = paths.relative(path)
     if not path.is_file():
         raise PaperError(f"{label} does not exist; known papers: {', '.join(slugs()) or 'none'}")
@@ -251,25 +227,7 @@ def slugs() -> list[str]:
 def load_paper(slug: str) -> Paper:
     """Read and check ``papers/<slug>/paper.yml``; raises :class:`PaperError` naming file and key."""
     path = paths.paper(slug) / "paper.yml"
-    paper = _read(path, Paper)
+    paper = read(path, Paper)
     if paper.slug != slug:
         raise PaperError(f"{paths.relative(path)}, key slug: '{paper.slug}' is not the folder's name '{slug}'")
     return paper
-
-
-def has_experiments(slug: str) -> bool:
-    return (paths.paper(slug) / "experiments.yml").is_file()
-
-
-def load_experiments(slug: str) -> Experiments:
-    """Read and check ``papers/<slug>/experiments.yml``; every claim it names must exist in ``paper.yml``."""
-    path = paths.paper(slug) / "experiments.yml"
-    experiments = _read(path, Experiments)
-    paper = load_paper(slug)
-    for name, experiment in experiments.experiments.items():
-        for claim_id in experiment.claims:
-            if claim_id not in {claim.id for claim in paper.claims}:
-                raise PaperError(
-                    f"{paths.relative(path)}, key experiments.{name}.claims: paper.yml has no claim '{claim_id}'"
-                )
-    return experiments

@@ -27,7 +27,7 @@ _HOME = {"XDG_CACHE_HOME": ".cache", "MPLCONFIGDIR": ".config/matplotlib", "IPYT
 _HOME |= {"JUPYTER_CONFIG_DIR": ".jupyter", "JUPYTER_DATA_DIR": ".local/share/jupyter"}
 
 # The profiles whose figures and results may be published into the repository, in the order in which tables show them.
-PUBLISHED_PROFILES = ("mini", "gpu", "full")
+PUBLISHED_PROFILES = ("mini", "real", "gpu", "full")
 SHOWN_PROFILE = "mini"  # whose outputs the committed notebooks carry
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import arithmetic, cache, papers, paths, verdicts
+from lib.workflow import arithmetic, cache, experiments, papers, paths, sources, verdicts
 from lib.workflow.pictures import Pictures
 
 
@@ -81,6 +81,10 @@ class Run(Pictures):
         return self.bases[self.seeds.index(seed)]
 
     # ------------------------------------------------------------------ artefacts
+    def source(self, name: str) -> Path:
+        """Folder of data or weights declared in ``experiments.yml`` (:func:`lib.workflow.sources.fetch`)."""
+        return sources.fetch(self.paper.slug, name)
+
     def build(self, function: Callable, /, **arguments: Any) -> Path:
         """Folder of one cached artefact (see :mod:`lib.workflow.cache`)."""
         return self.build_all(function, [arguments])[0]
@@ -205,15 +209,17 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
     """
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    paper, experiments = papers.load_paper(slug), papers.load_experiments(slug)
-    if profile not in experiments.profiles:
+    paper, plan = papers.load_paper(slug), experiments.load(slug)
+    if profile not in plan.profiles:
         raise SessionError(
-            f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(experiments.profiles)}"
+            f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(plan.profiles)}"
         )
-    if exhibit not in experiments.experiments:
-        known = ", ".join(experiments.experiments)
+    if exhibit not in plan.experiments:
+        known = ", ".join(plan.experiments)
         raise SessionError(f"papers/{slug}/experiments.yml has no experiment '{exhibit}'; it has {known}")
-    settings = experiments.profiles[profile]
+    if reason := plan.why_absent(exhibit, profile):
+        raise SessionError(f"{slug}/{exhibit} is absent at the profile '{profile}': {reason}")
+    settings = plan.profiles[profile]
     device = settings.get("device", "cpu")
     if device == "cuda":
         import torch
@@ -234,6 +240,6 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
         profile=profile,
         seeds=chosen,
         settings=settings,
-        claims=experiments.experiments[exhibit].claims,
-        evidence=experiments.experiments[exhibit].evidence,
+        claims=plan.experiments[exhibit].claims,
+        evidence=plan.evidence(exhibit, profile),
     )

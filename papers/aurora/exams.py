@@ -2,7 +2,7 @@
 
 In use:
 
-    exams = read_exams(fetch_folder("aurora") / "evaluation"); fractions(exams, printed)
+    exams = read_exams(run.source("exams") / "evaluation"); fractions(exams, printed)
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_mmlu_as_released(folder: Path) -> Exam:
     renames the columns. One question a file is lost (so "5-shot" is 4-shot), and an option reading ``None`` becomes a
     missing value. An exhibit for the forensics of Table 3; :func:`lib.data.exams.read_exam` reads the files correctly.
 
-    >>> read_mmlu_as_released(fetch_folder("aurora") / "evaluation" / "mmlu").counts()      # doctest: +SKIP
+    >>> read_mmlu_as_released(run.source("exams") / "evaluation" / "mmlu").counts()      # doctest: +SKIP
     {'dev': 228, 'val': 1474, 'test': 13985}
     """
     layout, exam = layout_of("MMLU"), read_exam("MMLU", folder)  # the files are checked first

@@ -3,7 +3,7 @@
 Sources: the Open-I file of CARZero (Lai et al., CVPR 2024) and, for the scores, a third-party run of the released
 checkpoint (github.com/Skizdukion/reproduce_carzero). Used by the CARZero notebooks.
 
-    openi = load_openi(fetch_folder("carzero")); openi.positives["Lesion"]      # 7
+    openi = load_openi(run.source("open_i")); openi.positives["Lesion"]      # 7
 """
 
 from __future__ import annotations

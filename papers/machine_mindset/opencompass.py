@@ -4,7 +4,7 @@ Machine Mindset released 16 of them, one for each English MBTI model. Traps hand
 spreadsheet turned three version hashes into numbers (``7.70E+06``), averages stand between the subjects they average,
 and one file has a row the others lack. Used by the Machine Mindset notebooks.
 
-    benchmark_table(read_results(fetch_folder("machine_mindset") / "results")).loc["ENFJ", "C-Eval"]      # 29.309
+    benchmark_table(read_results(run.source("results") / "results")).loc["ENFJ", "C-Eval"]      # 29.309
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Item:
 
 @pytest.fixture(scope="module")
 def exams():
-    return aurora_exams.read_exams(released("aurora") / "evaluation")
+    return aurora_exams.read_exams(released("aurora", "exams") / "evaluation")
 
 
 def test_the_printed_scores_are_exact_fractions_of_the_questions_left(exams):

@@ -79,7 +79,7 @@ def twenty(name, exam, shots=5):
 @pytest.mark.parametrize("source", ["generated", "released"])
 @pytest.mark.slow
 def test_twenty_prompts_of_each_exam_are_the_releases_in_text_and_tokens(world, source, kind):
-    root = world if source == "generated" else released("aurora") / "evaluation"
+    root = world if source == "generated" else released("aurora", "exams") / "evaluation"
     asked = {name: twenty(name, read_exam(name, root / FOLDERS[name])) for name in FOLDERS}
     texts = {name: [released_text(*released_turns(*one, ASKED[name])) for one in asked[name]] for name in asked}
     tokenizer = train_bpe([text for one in texts.values() for text in one], kind=kind)

@@ -7,7 +7,7 @@ from papers.aurora.exams import read_mmlu_as_released
 
 
 def test_the_released_loader_loses_the_first_question_of_each_file():
-    folder = released("aurora") / "evaluation" / "mmlu"
+    folder = released("aurora", "exams") / "evaluation" / "mmlu"
     correct, faulty = read_exam("MMLU", folder), read_mmlu_as_released(folder)
     assert faulty.counts() == {"dev": 228, "val": 1474, "test": 13985}
     for split, subjects in correct.questions.items():

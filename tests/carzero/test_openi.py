@@ -18,7 +18,7 @@ AUC += [0.660, 0.617]
 
 @pytest.fixture(scope="module")
 def openi():
-    return load_openi(released("carzero"))
+    return load_openi(released("carzero", "open_i"))
 
 
 def test_released_files_have_the_known_counts(openi):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lib.workflow.download import FileUnavailable, fetch_folder
+from lib.workflow.sources import SourceUnavailable, fetch
 
 
-def released(slug: str) -> Path:
-    """The folder with every released file of a paper. Wrong content fails the test: only absence skips it."""
+def released(slug: str, source: str) -> Path:
+    """The folder of a source of a paper. Wrong content fails the test: only absence skips it."""
     try:
-        return fetch_folder(slug)
-    except FileUnavailable as absent:
+        return fetch(slug, source)
+    except SourceUnavailable as absent:
         pytest.skip(f"released files of {slug} are neither in the data root nor downloadable: {absent}")

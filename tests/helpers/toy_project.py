@@ -63,6 +63,7 @@ _PAPER = {
     },
 }
 _EXPERIMENTS = {
+    "stands_on": {"smoke": "miniature", "mini": "miniature"},
     "profiles": {"smoke": {"device": "cpu", "verdicts": False}, "mini": {"device": "cpu"}},
     "experiments": {
         "tab_a": {

@@ -46,7 +46,7 @@ def readme():
 
 @pytest.fixture(scope="module")
 def results():
-    return read_results(released("machine_mindset") / "results")
+    return read_results(released("machine_mindset", "results") / "results")
 
 
 def test_readme_table_is_what_the_files_say_112_of_112(results, readme):

@@ -38,7 +38,7 @@ def random_table(seed=0, columns=("one", "two")):
 def test_28_contrasts_of_the_released_table():
     from papers.machine_mindset.opencompass import read_results, written_table
 
-    table = written_table(read_results(released("machine_mindset") / "results"))
+    table = written_table(read_results(released("machine_mindset", "results") / "results"))
     ps = []
     for column, axis in enumerate(AXES):
         found = letter_contrasts(table, axis)

@@ -5,7 +5,7 @@ import ast
 import pytest
 import toy_project as toy
 
-from lib.workflow import jobs, papers, paths, report
+from lib.workflow import experiments, jobs, papers, paths, report
 from lib.workflow.__main__ import main
 
 
@@ -20,7 +20,7 @@ def test_the_new_folder_passes_every_check_and_the_tables_list_its_claim(project
     assert "wrote papers/second_one/paper.yml" in capsys.readouterr().out
     names = ["README.md", "__init__.py", "experiments.yml", "paper.yml", "study.py"]
     assert sorted(file.name for file in paths.paper("second_one").iterdir()) == names
-    assert papers.slugs() == ["second_one", "toy"] and papers.load_experiments("second_one").experiments == {}
+    assert papers.slugs() == ["second_one", "toy"] and experiments.load("second_one").experiments == {}
     assert main(["lint"]) == 0 and [job.slug for job in jobs.select("mini")] == ["toy"]
     assert ast.get_docstring(ast.parse((paths.paper("second_one") / "study.py").read_text()))
     report.update()

@@ -6,8 +6,8 @@ import nbformat
 import pytest
 import toy_project as toy
 
-from lib.workflow import paths
-from lib.workflow.papers import PaperError, has_experiments, load_experiments, load_paper, slugs
+from lib.workflow import experiments, paths
+from lib.workflow.papers import PaperError, load_paper, slugs
 
 SLUGS = {
     "anytasktune",
@@ -101,7 +101,7 @@ def test_a_wrong_experiments_file_names_file_and_key(project, case):
     facts = toy.experiment_facts()
     toy.put(facts, keys, value)
     toy.write_yaml(project / "papers/toy/experiments.yml", facts)
-    message = _error(load_experiments, "toy")
+    message = _error(experiments.load, "toy")
     assert message.startswith(f"papers/toy/experiments.yml, key {key}") and word.lower() in message.lower(), message
 
 
@@ -168,10 +168,10 @@ def test_a_paper_loads_and_every_claim_can_fail(slug):
 @pytest.mark.parametrize("slug", sorted(SLUGS))
 def test_experiments_judge_the_claims_whose_exhibit_they_are(slug):
     """A claim judged in another notebook than paper.yml names would not reach the tables."""
-    if not has_experiments(slug):
+    if not experiments.has(slug):
         return
     paper = load_paper(slug)
-    for exhibit, experiment in load_experiments(slug).experiments.items():
+    for exhibit, experiment in experiments.load(slug).experiments.items():
         wrong = [claim for claim in experiment.claims if paper.claim(claim).exhibit != exhibit]
         assert not wrong, f"papers/{slug}/experiments.yml: {exhibit} lists {wrong}, which paper.yml gives to others"
 
@@ -179,7 +179,7 @@ def test_experiments_judge_the_claims_whose_exhibit_they_are(slug):
 @pytest.mark.parametrize("path", sorted(paths.NOTEBOOKS.glob("*/*.ipynb")), ids=paths.relative)
 def test_a_notebook_judges_what_its_experiment_lists(path):
     """Only listed claims are in the notebook's content hash, so an unlisted one could change unnoticed."""
-    if not has_experiments(path.parent.name):
+    if not experiments.has(path.parent.name):
         return
     source = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
     judged = {
@@ -189,5 +189,5 @@ def test_a_notebook_judges_what_its_experiment_lists(path):
         and getattr(call.func, "attr", "").startswith("judge")
         and isinstance(call.args[0], ast.Constant)
     }
-    listed = set(load_experiments(path.parent.name).experiments[path.stem].claims)
+    listed = set(experiments.load(path.parent.name).experiments[path.stem].claims)
     assert judged <= listed, f"{paths.relative(path)} judges {judged - listed}, which experiments.yml does not list"

@@ -75,7 +75,7 @@ def test_an_unfinished_or_stale_run_is_refused_and_nothing_changes(project, caps
 
 
 def test_a_profile_that_is_only_plumbing_is_refused(project):
-    with pytest.raises(PublishError, match="'smoke' is not published; only mini, gpu, full are"):
+    with pytest.raises(PublishError, match="'smoke' is not published; only mini, real, gpu, full are"):
         publish(jobs.select("smoke"), "smoke")
 
 

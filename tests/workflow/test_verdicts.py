@@ -209,7 +209,7 @@ def project(tmp_path, monkeypatch):
 
 def _evidence(kind: str) -> None:
     facts = toy.experiment_facts()
-    facts["experiments"]["tab_a"]["evidence"] = kind
+    facts["experiments"]["tab_a"]["stands_on"] = kind
     toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
 
 
@@ -300,6 +300,7 @@ def test_a_session_that_cannot_start_says_why(project, changes, sentence):
 def test_a_gpu_profile_without_a_gpu_names_the_remedy(project, monkeypatch):
     facts = toy.experiment_facts()
     facts["profiles"]["gpu"] = {"device": "cuda"}
+    facts["stands_on"]["gpu"] = "miniature"
     toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SessionError, match=r"needs a CUDA GPU.*PROFILE=mini"):

