@@ -1,0 +1,198 @@
+"""Whether cells of a pretrained CT encoder can be named: a linear map from features of a real CT to names of structures.
+
+The CT is cut into the cells of the encoder's map; a cell shows the structures that fill some of it. A ridge regression
+is fitted from the features of cells to the sentence embeddings of what they show, on some slabs of the body and with some
+names; it is judged on other slabs and names. What else could name a cell goes the same way: the same network with random
+weights, a histogram of intensities, and where the cell lies.
+
+    run.build(prepare_ct, ct=..., mask=...); run.build(encode_cells, prepared=..., shards=[...], stage=3)
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.data.files import DataError
+from lib.evaluation import unit
+from lib.evaluation.classification import auc_per_class
+from lib.streams import stream
+
+SHAPE = (224, 224, 160)  # Astra: the foreground, resized
+WINDOW = (-1000.0, 200.0)
+BINS = 12
+SHOWN = 0.02  # least share of a cell's voxels (41 of 2,048) for a structure to be shown in it: a rib is thin
+SLAB = 2  # planes of cells
+LEAST = 8  # cells that a structure must be shown in
+
+
+def prepare_ct(folder: Path, *, ct: Path, mask: Path) -> None:
+    """Write ``volume.npy`` (224, 224, 160), values in [0, 1], and ``structures.npy``, the mask's numbers on the same grid.
+
+    As Astra prepares a chest CT: axes right, anterior, superior; cut to what is denser than -1,000 HU; resized, means for
+    the CT and nearest for the mask; -1,000 to 200 HU become 0 to 1.
+    """
+    from monai import transforms
+
+    both = ("ct", "mask")
+    steps = [
+        transforms.LoadImaged(both, ensure_channel_first=True),
+        transforms.Orientationd(both, axcodes="RAS", labels=None),
+        transforms.CropForegroundd(both, source_key="ct", select_fn=lambda hu: hu > WINDOW[0], allow_smaller=True),
+        transforms.Resized(both, spatial_size=SHAPE, mode=("area", "nearest")),
+        transforms.ScaleIntensityRanged("ct", *WINDOW, 0.0, 1.0, clip=True),
+    ]
+    try:
+        found = transforms.Compose(steps)({"ct": str(ct), "mask": str(mask)})
+    except RuntimeError as error:  # MONAI names the transform; the cause is what went wrong
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise DataError(
+            f"{ct} and {mask} cannot be prepared ({reason}); give a CT and its mask on one grid."
+        ) from error
+    np.save(folder / "volume.npy", np.asarray(found["ct"][0], dtype=np.float32))
+    np.save(folder / "structures.npy", np.asarray(found["mask"][0]).round().astype(np.int16))
+
+
+def encode_cells(folder: Path, *, prepared: Path, shards: Sequence[Path] | None, stage: int, seed: int) -> None:
+    """Write ``cells.npy`` (X', Y', Z', C): the map of one stage (1 to 4) of the tower over the prepared CT.
+
+    ``shards``: of the released weights; ``None``: random weights drawn by ``seed``, normalised by the CT's own statistics,
+    as untrained running statistics would let nothing through.
+    """
+    import torch
+
+    from lib.models.inflated_resnet import InflatedResNet, load_shards
+
+    if shards is None:
+        torch.manual_seed(seed)
+        tower = InflatedResNet().train()
+    else:
+        tower = load_shards(shards)
+    volume = torch.from_numpy(np.load(prepared / "volume.npy"))[None, None]
+    with torch.inference_mode():
+        cells = tower.stages(volume)[stage - 1][0]
+    np.save(folder / "cells.npy", cells.permute(1, 2, 3, 0).numpy())
+
+
+def embed_names(folder: Path, *, archive: Path, names: Sequence[str]) -> None:
+    """Write ``names.npy`` (names, 384): mean-pooled sentence embeddings, of unit length, by the encoder in ``archive``."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    with zipfile.ZipFile(archive) as content:
+        wanted = (
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+        )
+        for name in wanted:
+            content.extract(name, folder / "encoder")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", local_files_only=True)
+    model = AutoModel.from_pretrained(folder / "encoder", local_files_only=True, use_safetensors=True).eval()
+    batch = tokenizer(list(names), padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        states, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None]
+        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
+    np.save(folder / "names.npy", unit(pooled.numpy()))
+
+
+# ---------------------------------------------------------------------- cells and what they show
+def _blocks(array: np.ndarray, grid: Sequence[int]) -> np.ndarray:
+    """(cells, voxels a cell) of an array whose axes are multiples of ``grid``, cells in the order of a flattened map."""
+    sizes = [n // g for n, g in zip(array.shape, grid, strict=True)]
+    if [s * g for s, g in zip(sizes, grid, strict=True)] != list(array.shape):
+        raise DataError(f"a volume of {array.shape} voxels has no {tuple(grid)} cells of whole voxels.")
+    split = array.reshape(grid[0], sizes[0], grid[1], sizes[1], grid[2], sizes[2])
+    return split.transpose(0, 2, 4, 1, 3, 5).reshape(int(np.prod(grid)), -1)
+
+
+def read_structures(path: Path) -> dict[int, str]:
+    """Number in the mask -> name in words, of a table with the columns ``id`` and ``structure``."""
+    table = pd.read_csv(path)
+    return {int(row.id): str(row.structure).replace("_", " ") for row in table.itertuples()}
+
+
+def shown_in(prepared: Path, numbers: Sequence[int], grid: Sequence[int]) -> np.ndarray:
+    """(cells, structures): the share of each cell's voxels that each structure fills."""
+    blocks = _blocks(np.load(prepared / "structures.npy"), grid)
+    return np.stack([(blocks == number).mean(axis=1) for number in numbers], axis=1)
+
+
+def histograms(prepared: Path, grid: Sequence[int]) -> np.ndarray:
+    """(cells, 12): the share of each cell's voxels in twelve equal bins of intensity."""
+    binned = np.minimum((_blocks(np.load(prepared / "volume.npy"), grid) * BINS).astype(int), BINS - 1)
+    return np.stack([(binned == number).mean(axis=1) for number in range(BINS)], axis=1)
+
+
+def positions(grid: Sequence[int]) -> np.ndarray:
+    """(cells, 19): all products of the three coordinates, each in [-1, 1], up to the third degree."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in grid), indexing="ij")
+    x, y, z = (axis.ravel() for axis in axes)
+    powers = [(i, j, k) for i in range(4) for j in range(4) for k in range(4) if 0 < i + j + k <= 3]
+    return np.stack([x**i * y**j * z**k for i, j, k in powers], axis=1)
+
+
+def kind(name: str) -> str:
+    """A structure's name without side, number and lobe: what is resampled together, as its members are alike.
+
+    >>> kind("rib left 7"), kind("vertebrae T10"), kind("lung upper lobe right")
+    ('rib', 'vertebrae', 'lung')
+    """
+    words = [word for word in name.split() if word not in ("left", "right", "upper", "middle", "lower", "lobe")]
+    return " ".join(word for word in words if not re.fullmatch(r"[A-Z]?\d+", word))
+
+
+# ---------------------------------------------------------------------- the map from cells to names
+def _ridge(features: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, and the mean and scale that features are brought to zero and one by."""
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-8
+    standard = (features - mean) / scale
+    gram = standard.T @ standard
+    gram[np.diag_indices_from(gram)] += penalty * len(features)
+    return np.linalg.solve(gram, standard.T @ targets), mean, scale
+
+
+def _scores(
+    features: np.ndarray, shown: np.ndarray, names: np.ndarray, fitted: np.ndarray, slab: np.ndarray, penalty: float
+):
+    """Cosines (cells, S) of every cell's predicted vector with every name, each cell predicted without its own slab."""
+    scores = np.zeros(shown.shape)
+    told = np.where(shown >= SHOWN, shown, 0.0)[:, fitted]
+    for number in np.unique(slab):
+        near = (slab == number) | (np.roll(slab == number, 1)) | (np.roll(slab == number, -1))
+        train = ~near & (told.sum(axis=1) > 0)
+        weights, mean, scale = _ridge(features[train], unit(told[train] @ names[fitted]), penalty)
+        held = slab == number
+        scores[held] = unit((features[held] - mean) / scale @ weights) @ names.T
+    return scores
+
+
+def name_cells(
+    features: np.ndarray, shown: np.ndarray, names: np.ndarray, *, grid: Sequence[int], slabs: int, folds: int, seed: int,
+    penalty: float = 0.1,
+) -> pd.DataFrame:  # fmt: skip
+    """AUC of each structure in slabs the map was not fitted on: its name among those fitted (``fitted``), or not (``unseen``).
+
+    ``features`` (cells, C) in the order of a flattened map of ``grid`` cells; ``shown`` (cells, S), shares; ``names`` (S, d),
+    unit vectors. Slabs of two planes are dealt out in turn, from bottom to top, and the planes beside a held slab are left out
+    with it: an organ of several slabs is seen in some and judged in others. Names fall into ``folds`` drawn by ``seed``.
+    Only cells that show a structure count.
+    """
+    slab = np.broadcast_to(np.arange(grid[2]) // SLAB % slabs, grid).ravel()
+    fold = stream(seed, "names").permutation(len(names)) % folds
+    counted = (shown >= SHOWN).any(axis=1)
+    truth = (shown >= SHOWN)[counted]
+    everything = _scores(features, shown, names, np.ones(len(names), dtype=bool), slab, penalty)
+    unseen = np.zeros(shown.shape)
+    for number in range(folds):
+        mine = fold == number
+        unseen[:, mine] = _scores(features, shown, names, ~mine, slab, penalty)[:, mine]
+    both = {"fitted": everything, "unseen": unseen}
+    return pd.DataFrame({name: auc_per_class(truth, scores[counted]) for name, scores in both.items()})
