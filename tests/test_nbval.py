@@ -59,7 +59,7 @@ def asked_for(every: list[jobs.Job], words: str) -> list[jobs.Job]:
 
 
 ASKED = os.environ.get("REPRISE_NBVAL", "")
-EVERY = jobs.every("mini")
+EVERY = jobs.shown()
 CHOSEN = asked_for(EVERY, ASKED) if ASKED not in ("", "all") else choose(EVERY, by=commit(), all_of_them=ASKED == "all")
 
 
@@ -101,13 +101,13 @@ def test_a_committed_notebook_gives_the_same_again(job, tmp_path):
     foreign = notebooks.recorded_arithmetic(job.notebook) != arithmetic.fingerprint()
     done = nbval(job.notebook, tmp_path, foreign=foreign)
     assert _committed_files(job) == before, "nbval wrote over committed files: REPRISE_OUT was not heeded"
-    if done.returncode and "FileUnavailable" in done.stdout:
+    if done.returncode and "SourceUnavailable" in done.stdout:
         pytest.skip(f"{job.label}: released files are neither here nor reachable")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     cells = len(notebooks.code_cells(notebooks.read(job.notebook)))
     assert f"{cells} passed" in done.stdout, done.stdout  # none skipped, none expected to fail
-    found = compare.exhibit(job.slug, job.exhibit, "mini", tmp_path)
-    assert (found is None) == (not paths.result(job.slug, job.exhibit, "mini").is_file()), "it saved no result"
+    found = compare.exhibit(job.slug, job.exhibit, job.profile, tmp_path)
+    assert (found is None) == (not paths.result(job.slug, job.exhibit, job.profile).is_file()), "it saved no result"
     if found:
         assert found.exact is not foreign
         assert found.problems == []

@@ -71,10 +71,12 @@ class Experiment(Strict):
 
 
 class Experiments(Strict):
-    """Everything ``experiments.yml`` holds. ``stands_on``: profile -> what is computed from, unless a notebook says another."""
+    """Everything ``experiments.yml`` holds. ``stands_on``: profile -> what is computed from, unless a notebook says another;
+    one that names a profile in its own ``stands_on`` is there even where the paper's others are ``absent``."""
 
     sources: dict[str, Source] = Field({})
     stands_on: dict[str, Evidence]
+    absent: dict[str, Text] = Field({})  # profile -> why a notebook that does not say otherwise is absent at it
     profiles: dict[str, dict[str, Any]] = Field(min_length=1)
     experiments: dict[str, Experiment]  # none: a paper whose first notebook is still to come
 
@@ -89,6 +91,13 @@ class Experiments(Strict):
             for key in (*experiment.minutes, *experiment.parameters, *own, *experiment.absent):
                 if key not in self.profiles:
                     raise ValueError(f"experiment '{name}' names the profile '{key}', which is not under 'profiles'")
+        if unknown := set(self.absent) - set(self.profiles):
+            raise ValueError(f"absent names the profile '{min(unknown)}', which is not under 'profiles'")
+        for name in self.experiments:
+            if not any(self.stands(name, profile) for profile in paths.PUBLISHED_PROFILES):
+                raise ValueError(
+                    f"experiment '{name}' stands on nothing at any of {', '.join(paths.PUBLISHED_PROFILES)}"
+                )
         for profile, settings in self.profiles.items():
             for name in settings.get("sources", ()):
                 if name not in self.sources:
@@ -103,10 +112,22 @@ class Experiments(Strict):
     def why_absent(self, exhibit: str, profile: str) -> str | None:
         """Why a notebook has nothing to stand on at a profile; ``None`` where it has."""
         experiment = self.experiments.get(exhibit)
-        return experiment.absent.get(profile) if experiment else None
+        if experiment is None:
+            return None
+        own = isinstance(experiment.stands_on, str) or profile in experiment.stands_on
+        return experiment.absent.get(profile) or (None if own else self.absent.get(profile))
+
+    def shown(self, exhibit: str) -> str:
+        """The profile whose outputs the committed notebook carries: the first that it stands on something at, but smoke."""
+        return next(profile for profile in paths.PUBLISHED_PROFILES if self.stands(exhibit, profile))
+
+    def stands(self, exhibit: str, profile: str) -> bool:
+        """Whether a notebook has something to stand on at a profile of the paper."""
+        return profile in self.profiles and self.why_absent(exhibit, profile) is None
 
 
 def has(slug: str) -> bool:
+    """Whether a paper has notebooks, or is about to."""
     return (paths.paper(slug) / "experiments.yml").is_file()
 
 

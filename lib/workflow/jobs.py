@@ -127,7 +127,7 @@ def every(profile: str) -> list[Job]:
                 raise SelectionError(
                     f"papers/{slug}/experiments.yml lists '{exhibit}' but notebooks/{slug}/{exhibit}.ipynb does not exist"
                 )
-            if profile not in experiment.absent:
+            if paper.stands(exhibit, profile):
                 found.append(Job(slug, exhibit, profile, experiment.minutes.get(profile)))
     if profile not in known:
         raise SelectionError(f"no paper has the profile '{profile}'; {nearest(profile, sorted(known))}")
@@ -138,6 +138,17 @@ def every(profile: str) -> list[Job]:
                     f"{paths.relative(path)} is not listed in papers/{path.parent.name}/experiments.yml; add it"
                 )
             found.append(Job(path.parent.name, path.stem, profile, None))
+    return found
+
+
+def shown() -> list[Job]:
+    """Every notebook once, at the profile whose outputs the committed copy carries."""
+    found = every(paths.SHOWN_PROFILE)
+    here = {job.notebook for job in found}
+    for profile in paths.PUBLISHED_PROFILES[1:]:
+        known = any(experiments.has(s) and profile in experiments.load(s).profiles for s in papers.slugs())
+        later = [job for job in every(profile) if job.notebook not in here] if known else []
+        found, here = found + later, here | {job.notebook for job in later}
     return found
 
 

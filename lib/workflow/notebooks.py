@@ -93,8 +93,24 @@ def settings_digest(path: Path, profile: str) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def content_hash(path: Path, profile: str = "mini") -> str:
-    """Hash of everything a run of the notebook depends on: its cells, the project's files it needs, its settings."""
+def shown_profile(path: Path) -> str:
+    """The profile whose outputs a committed notebook carries."""
+    slug = path.parent.name
+    if (
+        path.is_relative_to(paths.NOTEBOOKS)
+        and experiments.has(slug)
+        and path.stem in experiments.load(slug).experiments
+    ):
+        return experiments.load(slug).shown(path.stem)
+    return paths.SHOWN_PROFILE
+
+
+def content_hash(path: Path, profile: str | None = None) -> str:
+    """Hash of everything a run of the notebook depends on: its cells, the project's files it needs, its settings.
+
+    ``profile``: by default the one whose outputs the committed copy carries.
+    """
+    profile = shown_profile(path) if profile is None else profile
     cells = [f"{cell.cell_type}:{cell.source}" for cell in look(path).cells]
     return closure.source_hash(files(path), *cells, settings_digest(path, profile))
 

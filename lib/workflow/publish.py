@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import arithmetic, notebooks, paths, report
+from lib.workflow import arithmetic, jobs, notebooks, paths, report
 from lib.workflow.jobs import Job
 
 _MOMENT = ("seconds", "commit")
@@ -47,8 +47,6 @@ def _take(source: Path, target: Path) -> bool:
 
 def _check_arithmetic(chosen: Sequence[Job], profile: str) -> None:
     """Committed results have one arithmetic: another one comes in with all notebooks of the profile, or not at all."""
-    from lib.workflow import jobs
-
     used = {notebooks.recorded_arithmetic(job.output) for job in chosen}
     if len(used) > 1:
         raise PublishError(
@@ -74,7 +72,8 @@ def publish(chosen: Sequence[Job], profile: str) -> list[Path]:
         raise PublishError(f"'{profile}' is not published; only {', '.join(paths.PUBLISHED_PROFILES)} are")
     if late := [job.label for job in chosen if not job.is_finished()]:
         raise PublishError(f"not up to date: {', '.join(late)}; run first (make run), then publish")
-    shown = profile == paths.SHOWN_PROFILE
+    carried = {job.notebook: job for job in jobs.shown()}
+    shown = [job for job in chosen if carried[job.notebook].profile == profile]
     if shown:
         _check_arithmetic(chosen, profile)
     root, changed = paths.run_root(profile), []
@@ -83,8 +82,8 @@ def publish(chosen: Sequence[Job], profile: str) -> list[Path]:
         places = [at(*name, kind, root=root) for at in (paths.figure, paths.outcomes) for kind in ("png", "json")]
         places.append(paths.result(job.slug, job.exhibit, profile, root=root))
         changed += [target for source in places if _take(source, target := paths.ROOT / source.relative_to(root))]
-        if shown and notebooks.publish(job.notebook, job.output):
+        if job in shown and notebooks.publish(job.notebook, job.output):
             changed.append(job.notebook)
-    if shown and arithmetic.publish():
+    if profile == paths.SHOWN_PROFILE and arithmetic.publish():
         changed.append(arithmetic.COMMITTED)
     return changed + report.update()
