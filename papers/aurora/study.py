@@ -49,10 +49,10 @@ CHECKPOINTS = (6, 8, 10, 12)  # thousands of the README's last checkpoint, 14
 def spoken(arm: str) -> str:
     """An arm's name as a figure writes it.
 
-    >>> spoken(CHINESE)
-    'chinese chat'
+    >>> spoken(CHINESE), spoken("prompts in A")
+    ('Chinese', 'prompts in A')
     """
-    return arm.removeprefix("tuned_on_").replace("_", " ")
+    return {BASE: "base", CHINESE: "Chinese", ENGLISH: "English"}.get(arm, arm)
 
 
 # -------------------------------------------------------------------------------------------------------------- study
