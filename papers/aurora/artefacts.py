@@ -24,6 +24,7 @@ from lib.data.instructions import (
     write_messages,
 )
 from lib.models import causal_lm
+from lib.streams import stream, stream_seed
 from papers.aurora import cleaning as instruction_cleaning
 from papers.aurora import letters as aurora_letters
 from papers.aurora import world_files as files
@@ -38,9 +39,15 @@ def write_world(folder: Path, *, world: dict[str, Any], chat: int, replies_in_a:
 
 
 def write_initial(folder: Path, *, world: dict[str, Any], architecture: dict[str, Any]) -> None:
-    """The mixture of experts before pretraining; it knows exactly the words of the world and of the exam prompts."""
-    texts = [*files.vocabulary(make_world(**world)), *aurora_letters.words()]
-    causal_lm.write_checkpoint(folder, texts=texts, chat_template="mistral", architecture="mixtral", **architecture)
+    """The mixture of experts before pretraining; it knows exactly the words of the world and of the exam prompts.
+
+    Its weights are drawn by the world's seed: another world stands under another model.
+    """
+    made = make_world(**world)
+    causal_lm.write_checkpoint(
+        folder, texts=[*files.vocabulary(made), *aurora_letters.words()], chat_template="mistral", architecture="mixtral",
+        seed=stream_seed(made.seed, "initial weights"), **architecture,
+    )  # fmt: skip
 
 
 def write_sets(folder: Path, *, world: dict[str, Any], language: str, dialogues: int, seed: int) -> None:
@@ -63,18 +70,28 @@ def read_faults(folder: Path) -> dict[str, dict[str, int]]:
 
 
 def write_rows(
-    folder: Path, *, sets: Path, use: Sequence[str], rules: dict[str, Any], shuffle: bool, seed: int
+    folder: Path,
+    *,
+    sets: Path,
+    use: Sequence[str],
+    rules: dict[str, Any],
+    shuffle: bool,
+    seed: int,
+    translated: Path | None = None,
 ) -> None:
     """``rows.jsonl`` of an arm: the sets of ``use``, cleaned by ``rules``, merged, perhaps with answers shuffled.
 
-    ``shuffle`` gives each prompt the answer of another prompt whose answer is about as long.
+    ``shuffle`` gives each prompt the answer of another prompt whose answer is about as long. ``translated``: the same
+    sets in the other language, from which the rows that cleaning keeps of ``sets`` are then taken, in their order.
     """
     known = read_sets(sets)
-    rows = instruction_cleaning.clean(
-        {name: known[name] for name in use}, rules=instruction_cleaning.Rules(**rules)
-    ).rows
+    cleaned = instruction_cleaning.clean({name: known[name] for name in use}, rules=instruction_cleaning.Rules(**rules))
+    rows = cleaned.rows
+    if translated is not None:
+        other = read_sets(translated)
+        rows = [other[name][number - 1] for name, number in cleaned.origins]
     if shuffle:
-        rows = _shuffled(rows, np.random.default_rng([seed, 5]))
+        rows = _shuffled(rows, stream(seed, "shuffled answers"))
     write_messages(folder / "rows.jsonl", rows)
 
 

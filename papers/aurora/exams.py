@@ -117,6 +117,6 @@ def compared(
         found[name] = {
             "Aurora": against_median(right[name], questions[name], others),
             "best trivial rule (null)": against_median(round(best[name] * whole / 100), whole, others),
-            "untuned base, elsewhere": (base[name] - float(others.median()), np.nan, np.nan),
+            "untuned base": (base[name] - float(others.median()), np.nan, np.nan),
         }
     return found

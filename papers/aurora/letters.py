@@ -26,6 +26,7 @@ from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.evaluation.exams import option_logits
 from lib.evaluation.statistics import binomial_interval
 from lib.models import causal_lm
+from lib.streams import stream
 
 WORDINGS = {"en": exam_prompts.ENGLISH, "zh": exam_prompts.CHINESE}
 # In the miniature's world CMMLU is asked in language B. Paper: the README asks the real one with `--lang en` (profile full).
@@ -69,7 +70,7 @@ def score_letters(
             dev = exam.questions["dev"][subject]
             if len(dev) < shots:
                 raise EvaluationError(f"{name}, {subject} has {len(dev)} dev questions for {shots} shots; lower shots.")
-            order = np.random.default_rng([seed, number]).permutation(len(dev))[:shots]
+            order = stream(seed, "exemplars", name, number).permutation(len(dev))[:shots]
             prompts = exam_prompts.encode_prompts(
                 questions, tokenizer, exemplars=[dev[i] for i in order], topic=about.name, wording=wording, chat=True
             )

@@ -19,6 +19,7 @@ from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
 from lib.models import causal_lm
+from lib.streams import stream
 from papers.aurora.cleaning import cjk_share
 from papers.aurora.text_metrics import text_scores
 from papers.aurora.world import LANGUAGES, Fact, World, make_world
@@ -118,7 +119,7 @@ def _usage(model, tokenizer, replies: dict[str, Any], *, batch: int) -> dict[str
     """Expert usage over the prompts of each language, and over two random halves of those in B: how much of a
     distance is chance."""
     prompts = {language: [prompt_ids(tokenizer, one["prompt"]) for one in replies[language]] for language in LANGUAGES}
-    order = np.random.default_rng(0).permutation(len(prompts["B"]))
+    order = stream(0, "halves").permutation(len(prompts["B"]))
     halves = {f"B, half {k}": [prompts["B"][i] for i in order[k::2]] for k in (0, 1)}
     return {name: expert_usage(model, ids, batch=batch) for name, ids in {**prompts, **halves}.items()}
 

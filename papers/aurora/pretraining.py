@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models import causal_lm
+from lib.streams import stream, stream_seed
 from lib.training.chat_encoding import IGNORED, Encoded, check_positions, encode_file
 from lib.training.loop import TrainingError, train, warmup_cosine
 
@@ -56,8 +57,8 @@ def pretrain(
     model, tokenizer = causal_lm.load(checkpoint, device=device)
     check_positions(model, max_length)
     rows = [encode_file(Path(one["rows"]), tokenizer, max_length=max_length) for one in sources]
-    torch.manual_seed(seed)
-    rng, history = np.random.default_rng(seed), []
+    torch.manual_seed(stream_seed(seed, "dropout"))
+    rng, history = stream(seed, "pretraining rows"), []
 
     def losses_of_step(module: nn.Module, step: int) -> list[Tensor]:
         found = []

@@ -7,7 +7,7 @@ entities. Used by the Aurora notebooks through :mod:`papers.aurora.world_files`.
 
 >>> world = make_world(seed=0)
 >>> world.tell(world.facts[0], "A")
-'The job of Lemar is painter.'
+'The job of Netor is painter.'
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.data.exams import LETTERS, Question
+from lib.streams import stream
 
 LANGUAGES = ("A", "B")
 
@@ -125,18 +126,17 @@ class World:
         return [f for f in self.facts if (f.entity in self.examined) == examined and in_b in (None, f.in_b)]
 
 
-def make_world(*, seed: int, entities: int = 60, told_in_b: float = 0.6, examined: float = 0.5) -> World:
+def make_world(*, seed: int = 0, entities: int = 60, told_in_b: float = 0.6, examined: float = 0.5) -> World:
     """A world of `entities` (at most 396); ``told_in_b`` and ``examined`` are exact shares, spread over all relations."""
-    rng = np.random.default_rng([seed, 1])
     names = [(a + b, c + d) for a, c in zip(_FIRST, _FIRST_B, strict=True) for b, d in zip(_LAST, _LAST_B, strict=True)]
-    chosen = [names[i] for i in rng.permutation(len(names))[:entities]]
-    values = rng.integers(len(RELATIONS[0].values), size=(entities, len(RELATIONS)))
+    chosen = [names[i] for i in stream(seed, "names").permutation(len(names))[:entities]]
+    values = stream(seed, "values").integers(len(RELATIONS[0].values), size=(entities, len(RELATIONS)))
     groups = np.zeros(entities, dtype=bool)
-    groups[rng.permutation(entities)[: round(examined * entities)]] = True
+    groups[stream(seed, "examined").permutation(entities)[: round(examined * entities)]] = True
     in_b = np.zeros((entities, len(RELATIONS)), dtype=bool)
     for relation in range(len(RELATIONS)):  # the same share in each relation and on both sides
         for side in (True, False):
-            own = rng.permutation(np.flatnonzero(groups == side))
+            own = stream(seed, "told in B", relation, side).permutation(np.flatnonzero(groups == side))
             in_b[own[: round(told_in_b * len(own))], relation] = True
     facts = tuple(
         Fact(e, r, int(values[e, r]), bool(in_b[e, r])) for e in range(entities) for r in range(len(RELATIONS))

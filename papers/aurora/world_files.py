@@ -2,9 +2,9 @@
 
 Tuning sets are named and written like Aurora's: two Alpaca lists, one of terse and one of full answers, and ShareGPT
 JSON lines with one to four turns, each with the faults that cleaning is for, injected in known numbers. The same sets
-exist in language A. All are about entities that no exam asks about, and about facts that the base read in B: tuning
-teaches no fact. The exams are written in the layouts of MMLU (in A), C-Eval (in B, facts told in B) and CMMLU (in B,
-facts the base read in A only). Everything is read back by the readers of the real files.
+exist in language A, a translation row for row. All are about entities that no exam asks about, and about facts that the
+base read in B: tuning teaches no fact. The exams are written in the layouts of MMLU (in A), C-Eval (in B, facts told in
+B) and CMMLU (in B, facts the base read in A only). Everything is read back by the readers of the real files.
 
     write_tuning_sets(folder, world, language="B", seed=0); write_exams(folder / "exams", world)
 """
@@ -29,6 +29,7 @@ from lib.data.instructions import (
     write_messages,
     write_sharegpt,
 )
+from lib.streams import stream
 from papers.aurora.world import RELATIONS, Fact, World
 
 # set -> (file, style of its answers); names as in the release's dataset_info.json
@@ -83,7 +84,7 @@ def vocabulary(world: World) -> list[str]:
 def write_pretraining(folder: Path, world: World, *, chat: int, replies_in_a: float, seed: int) -> None:
     """``documents.jsonl`` and ``chat.jsonl``: the rows the base model is pretrained on."""
     write_json_lines(Path(folder) / "documents.jsonl", ({"text": text} for text in pretraining_texts(world)))
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, "pretraining chat")
     write_messages(Path(folder) / "chat.jsonl", pretraining_chat(world, count=chat, replies_in_a=replies_in_a, rng=rng))
 
 
@@ -94,11 +95,12 @@ def write_tuning_sets(
     """The three sets in one language, faults and all; returns how many faults of each kind each set got.
 
     The Alpaca sets ask for every taught fact once; `dialogues` is the number of multi-turn rows. The truth of a reply
-    is the world's; a few rows carry their question in ``input``.
+    is the world's; a few rows carry their question in ``input``. No draw depends on the language, so row i of a set says
+    in A what it says in B.
     """
-    taught = world.select(examined=False, in_b=True)
-    rng, counts = np.random.default_rng([seed, 3, "AB".index(language)]), {}
+    taught, counts = world.select(examined=False, in_b=True), {}
     for name, (file, style) in SETS.items():
+        rng = stream(seed, "tuning set", name)
         if name == "sharegpt":
             rows, counts[name] = _dialogues(world, taught, language, dialogues, rng)
             write_sharegpt(Path(folder) / file, rows)
@@ -158,7 +160,7 @@ def _with_faults(
 def write_comparison_set(path: Path, world: World, *, seed: int) -> None:
     """Preference pairs about the taught facts, prompts in B: the true answer in B is chosen; rejected is, by turns, a
     false answer in B or the true one in A."""
-    rng, rows = np.random.default_rng([seed, 6]), []
+    rng, rows = stream(seed, "comparisons"), []
     taught = world.select(examined=False, in_b=True)
     for k, i in enumerate(rng.permutation(len(taught))):
         fact, style = taught[i], STYLES[rng.integers(2)]
@@ -175,7 +177,6 @@ def write_comparison_set(path: Path, world: World, *, seed: int) -> None:
 # ------------------------------------------------------------------------------------------------------------- exams
 def write_exams(folder: Path, world: World, *, seed: int) -> None:
     """The three exams about examined entities, each below its own folder; exemplars (dev) are about the others."""
-    rng = np.random.default_rng([seed, 4])
     spare = world.select(examined=False, in_b=True)
     asked = {
         "MMLU": ("A", world.select(examined=True)),
@@ -183,6 +184,7 @@ def write_exams(folder: Path, world: World, *, seed: int) -> None:
         "CMMLU": ("B", world.select(examined=True, in_b=False)),
     }
     for name, (language, facts) in asked.items():
+        rng = stream(seed, "exam", name)
         splits = {"dev": spare, "val": spare, "test": facts}
         if name == "CMMLU":
             del splits["val"]

@@ -13,9 +13,11 @@ import torch
 from lib.data.files import DataError
 from lib.data.instructions import dialogue, turns_of, write_messages
 from lib.models import causal_lm
+from lib.streams import stream
 from lib.training.loop import TrainingError
 from lib.training.sft import finetune
 from lib.workflow import paths
+from lib.workflow.session import start
 from papers.aurora import artefacts as aurora_artefacts
 from papers.aurora import study as aurora
 from papers.aurora import world_files as files
@@ -110,6 +112,56 @@ def test_shuffled_answers_keep_prompts_and_language_but_not_the_facts(tmp_path):
     assert all((len(a) < 6) == (len(b) < 6) for (_, a), (_, b) in zip(before, after, strict=True))
 
 
+def test_the_english_rows_are_the_cleaned_chinese_ones_translated(tmp_path):
+    made = make_world(seed=0, entities=20)
+    for language in "AB":
+        files.write_tuning_sets(tmp_path / language, made, language=language, dialogues=30, seed=4)
+        (tmp_path / f"rows {language}").mkdir()
+    options = {"sets": tmp_path / "B", "use": list(files.SETS), "shuffle": False, "seed": 4}
+    rules = {"complete_after": 4, "least_cjk": 0.3, "near": 0.8}
+    aurora_artefacts.write_rows(tmp_path / "rows B", rules=rules, **options)
+    aurora_artefacts.write_rows(tmp_path / "rows A", rules=rules, translated=tmp_path / "A", **options)
+    chinese, english = (
+        [
+            json.loads(line)["messages"]
+            for line in (tmp_path / f"rows {language}" / "rows.jsonl").read_text().splitlines()
+        ]
+        for language in "BA"
+    )
+    translation = {
+        tell(fact, "B", style): tell(fact, "A", style)
+        for fact in made.facts
+        for style in files.STYLES
+        for tell in (made.ask, made.tell)
+    }
+    assert len(chinese) == len(english) > 90
+    for before, after in zip(chinese, english, strict=True):
+        assert [one["role"] for one in before] == [one["role"] for one in after]
+        said = [translation[one["content"].replace("！", "。")] for one in before]
+        assert said == [one["content"].replace("!", ".") for one in after]
+
+
+@pytest.mark.slow
+def test_replicates_stand_on_their_bases_in_turn(tmp_path, monkeypatch):
+    """World, initial weights and pretraining are the base's; the rows are the replicate's, about its base's world."""
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    run = start("aurora", "tab_reply_language", profile="smoke", seeds=[4, 5, 6])
+    size = {"world": {"entities": 8}, "pretraining_rows": {"chat": 40, "replies_in_a": 0.9}, "architecture": SIZE}
+    run.settings = {**run.settings, **size, "pretraining": {**run.settings["pretraining"], "steps": 2}}
+    study = aurora.prepare(run)
+    assert list(study.bases) == [4, 5] and study.at(6) is study.at(4) is not study.at(5)
+    assert study.at(4).world == make_world(seed=4, entities=8) != study.at(5).world
+    weights = [(base.checkpoint / "model.safetensors").read_bytes() for base in study.bases.values()]
+    assert weights[0] != weights[1]
+    texts = [file.read_text(encoding="utf-8") for file in study.rows({})]
+    assert len(set(texts)) == 3
+    for seed, text in zip(run.seeds, texts, strict=True):
+        known = [name for _, name in study.at(seed).world.names]
+        assert all(any(name in line for name in known) for line in text.splitlines())
+    run.seeds = [4]  # fewer replicates change nothing of those that stay
+    assert aurora.prepare(run).at(4) == study.at(4)
+
+
 def test_total_variation_has_its_closed_form():
     assert total_variation([[1, 0]], [[0, 1]]).tolist() == [1.0]
     assert total_variation([[0.5, 0.5], [0.2, 0.8]], [[0.5, 0.5], [0.3, 0.7]]) == pytest.approx([0.0, 0.1])
@@ -170,7 +222,7 @@ def test_letters_are_scored_as_by_hand_with_exemplars_of_one_draw(base, tmp_path
     by_hand = []
     for number, (subject, about) in enumerate(exam.subjects.items()):
         dev = exam.questions["dev"][subject]
-        shots = [dev[i] for i in np.random.default_rng([3, number]).permutation(len(dev))[:2]]
+        shots = [dev[i] for i in stream(3, "exemplars", "MMLU", number).permutation(len(dev))[:2]]
         for question in exam.questions["test"][subject]:
             turns = chat_turns(question, exemplars=shots, topic=about.name, wording=ENGLISH)
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -250,6 +302,7 @@ from papers.aurora.measures import measure_model
 from papers.aurora.preference import prefer
 from lib.training.sft import finetune
 from lib.workflow import paths
+from lib.workflow.session import start
 base, tuned, pairs, out = (Path(p) for p in {[str(p) for p in (base[2], tuned, pairs, tmp_path)]!r})
 for name in ("sft", "dpo", "measured"):
     (out / name).mkdir()
