@@ -114,7 +114,7 @@ class Experiments(Strict):
         experiment = self.experiments.get(exhibit)
         if experiment is None:
             return None
-        own = isinstance(experiment.stands_on, str) or profile in experiment.stands_on
+        own = isinstance(experiment.stands_on, dict) and profile in experiment.stands_on
         return experiment.absent.get(profile) or (None if own else self.absent.get(profile))
 
     def shown(self, exhibit: str) -> str:

@@ -112,7 +112,8 @@ def nearest(word: str, known: Collection[str]) -> str:
 
 
 def every(profile: str) -> list[Job]:
-    """All jobs of a profile: the notebooks of the papers that stand on something at it, then those that belong to no paper."""
+    """All jobs of a profile: the notebooks of the papers that stand on something at it; at smoke and mini then
+    those that belong to no paper."""
     found, known, listed = [], set(), set()
     for slug in papers.slugs():
         if not experiments.has(slug):
@@ -132,6 +133,8 @@ def every(profile: str) -> list[Job]:
     if profile not in known:
         raise SelectionError(f"no paper has the profile '{profile}'; {nearest(profile, sorted(known))}")
     for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
+        if path.parent.name not in papers.slugs() and profile not in paths.TOOLS:
+            continue
         if path not in listed and ".ipynb_checkpoints" not in path.parts:
             if experiments.has(path.parent.name):
                 raise SelectionError(

@@ -28,6 +28,7 @@ _HOME |= {"JUPYTER_CONFIG_DIR": ".jupyter", "JUPYTER_DATA_DIR": ".local/share/ju
 
 # The profiles whose figures and results may be published into the repository, in the order in which tables show them.
 PUBLISHED_PROFILES = ("mini", "real", "gpu", "full")
+TOOLS = ("smoke", "mini")  # at which the notebooks that belong to no paper are run
 SHOWN_PROFILE = "mini"  # whose outputs the committed notebooks carry; where it is absent, the next of these
 
 

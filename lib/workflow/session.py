@@ -139,8 +139,11 @@ class Run(Pictures):
             )
         found = decide()
         word = verdicts.WORDS[self.evidence][found.outcome]
+        if self.evidence == "real":  # said first: what this much data can tell at all
+            half = (found.control.high - found.control.low) / 2
+            print(f"{claim.id}: by its control's spread, an effect below {half:.2f} could not be told from none.")
         self.judged[claim.id] = {**found.as_dict(), "outcome": word, "margin": claim.margin}
-        where = "" if self.evidence == "released" else f", {found.same} of {found.bases} bases"
+        where = "" if not found.replicates or self.evidence == "released" else f", {found.same} of {found.bases} bases"
         print(f"{claim.id} {word}{where}. Claim: {claim.statement}")
 
     def check(self, claim_id: str, consistent: bool, why: str) -> None:

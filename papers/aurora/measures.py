@@ -2,7 +2,7 @@
 
 Everything a notebook needs goes to one JSON file, so that a changed table or figure runs no model again.
 
-    run.build(measure_model, base=base, adapter=adapter, files=world_folder, world={"seed": 0}, prompts=120, longest=14)
+    run.build(measure_model, base=base, adapter=adapter, prompts=prompts, exams=exams, longest=14)
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from lib.models import causal_lm
 from lib.streams import stream
 from papers.aurora.cleaning import cjk_share
 from papers.aurora.text_metrics import text_scores
-from papers.aurora.world import LANGUAGES, Fact, World, make_world
-
-STYLES = ("terse", "full")
+from papers.aurora.world import LANGUAGES
 
 
 def prompt_ids(tokenizer: Any, text: str) -> list[int]:
@@ -37,33 +35,31 @@ def measure_model(
     *,
     base: Path | str,
     adapter: Path | None,
-    files: Path,
-    world: dict[str, Any],
+    prompts: Path,
+    exams: Path | None,
     longest: int,
     batch: int,
     quantisation: str | None,
     device: str,
 ) -> None:
-    """Write ``measured.json``: prompts and replies about all examined facts, exam answers, expert usage."""
+    """Write ``measured.json``: replies to every prompt, and what can be read from them; exam answers where there are
+    ``exams``; expert usage of a mixture."""
     model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=device)
-    made = make_world(**world)
+    asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
     replies = {
-        language: _replies(model, tokenizer, made, language, longest=longest, batch=batch) for language in LANGUAGES
+        language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
+        for language in LANGUAGES
     }
     told = [[one[key] for one in replies["B"]] for key in ("reply", "reference")]
+    folders = {name: exams / FOLDERS[name] for name in FOLDERS} if exams else {}
     measured = {
         "match": {language: _mean(replies[language], "matches") for language in LANGUAGES},
-        "correct": {
-            "A": _mean(replies["A"], "correct"),
-            "B, told in B": _mean([one for one in replies["B"] if one["in_b"]], "correct"),
-            "B, told in A only": _mean([one for one in replies["B"] if not one["in_b"]], "correct"),
-        },
+        "letters": {language: _mean(replies[language], "cjk") for language in LANGUAGES},
+        "correct": _correct(replies),
         "text": text_scores(*told),
         "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
-        "exams": {
-            name: _exam(model, tokenizer, files / "exams" / FOLDERS[name], name, batch=batch) for name in FOLDERS
-        },
-        "usage": _usage(model, tokenizer, replies, batch=batch),
+        "exams": {name: _exam(model, tokenizer, place, name, batch=batch) for name, place in folders.items()},
+        "usage": _usage(model, tokenizer, replies, batch=batch) if hasattr(model.config, "num_local_experts") else {},
         "replies": replies,
     }
     (folder / "measured.json").write_text(json.dumps(measured, ensure_ascii=False))
@@ -73,29 +69,36 @@ def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:
     return float(np.mean([row[key] for row in rows]))
 
 
-def _replies(model, tokenizer, world: World, language: str, *, longest: int, batch: int) -> list[dict[str, Any]]:
-    """Greedy replies to prompts in one language about every examined fact, each in both styles."""
-    asked: list[tuple[Fact, str]] = [(fact, style) for fact in world.select(examined=True) for style in STYLES]
-    prompts = [world.ask(fact, language, style) for fact, style in asked]
-    said = generate(
-        model, [prompt_ids(tokenizer, p) for p in prompts], end=tokenizer.eos_token_id, longest=longest, batch=batch
-    )
+def _correct(replies: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Share of right replies, by language and by what the base was told; empty where the prompts have no one answer."""
+    if "correct" not in replies["B"][0]:
+        return {}
+    return {
+        "A": _mean(replies["A"], "correct"),
+        "B, told in B": _mean([one for one in replies["B"] if one["in_b"]], "correct"),
+        "B, told in A only": _mean([one for one in replies["B"] if not one["in_b"]], "correct"),
+    }
+
+
+def _replies(
+    model, tokenizer, asked: Sequence[dict[str, Any]], language: str, *, longest: int, batch: int
+) -> list[dict[str, Any]]:
+    """The prompts of one language with greedy replies, whether each is in that language, and whether it is right.
+
+    ``cjk``: share of its letters that are Chinese, 0 for a reply without letters. A reply is right with the value's word in
+    the reply's own language: a right answer in the wrong language is still right.
+    """
+    ids = [prompt_ids(tokenizer, one["prompt"]) for one in asked]
+    said = generate(model, ids, end=tokenizer.eos_token_id, longest=longest, batch=batch)
     found = []
-    for (fact, style), prompt, ids in zip(asked, prompts, said, strict=True):
-        reply = tokenizer.decode(ids)
+    for one, tokens in zip(asked, said, strict=True):
+        reply = tokenizer.decode(tokens)
         share = cjk_share(reply)
         spoken = None if share is None else "B" if share >= 0.5 else "A"
-        found.append(
-            {
-                "prompt": prompt,
-                "reply": reply,
-                "reference": world.tell(fact, language, style),
-                "in_b": fact.in_b,
-                "matches": spoken == language,
-                # true in the language it is said in: a right answer in the wrong language is still right
-                "correct": spoken is not None and world.word(fact, spoken) in reply,
-            }
-        )
+        row = {**one, "reply": reply, "cjk": share or 0.0, "matches": spoken == language}
+        if words := row.pop("words", None):
+            row["correct"] = spoken is not None and words[spoken] in reply
+        found.append(row)
     return found
 
 

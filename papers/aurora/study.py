@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.models import gguf
 from lib.training.sft import finetune
 from lib.workflow.session import Run
 from papers.aurora import letters as aurora_letters
 from papers.aurora import measures
-from papers.aurora import world_files as files
-from papers.aurora.artefacts import write_initial, write_pairs, write_rows, write_sets, write_world
+from papers.aurora.artefacts import write_initial
+from papers.aurora.material import Files, Generated, of
 from papers.aurora.preference import prefer
 from papers.aurora.pretraining import pretrain
-from papers.aurora.world import World, make_world
 
 BASE = "untuned_base"
 CHINESE, ENGLISH = "tuned_on_chinese_chat", "tuned_on_english_chat"
@@ -58,12 +58,10 @@ def spoken(arm: str) -> str:
 # -------------------------------------------------------------------------------------------------------------- study
 @dataclass(frozen=True)
 class Base:
-    """A pretrained mixture of experts and the world it was told; ``told``: how that world is made."""
+    """A language model before tuning, and the material its replicates are tuned on and asked."""
 
-    told: dict[str, Any]
-    world: World
-    files: Path  # pretraining rows, and the exams below ``exams``
     checkpoint: Path
+    material: Generated | Files
 
 
 @dataclass(frozen=True)
@@ -90,27 +88,13 @@ class Study:
         """The base under the replicate `seed`."""
         return self.bases[self.run.base_of(seed)]
 
-    def sets(self, language: str, seed: int) -> Path:
-        """Folder of the three tuning sets of one seed, about the world of its base."""
-        told, dialogues = self.at(seed).told, self.settings["dialogues"]
-        return self.run.build(write_sets, world=told, language=language, dialogues=dialogues, seed=seed)
-
     def rows(self, arm: dict[str, Any]) -> list[Path]:
-        """The training rows of an arm, one file a seed; those in A are the cleaned rows in B, translated."""
-        rules = dict(self.settings["rules"])
-        if not arm.get("clean", True):  # the release drops only what it cannot encode
-            rules = {"complete_after": None, "least_cjk": None, "exact": False, "near": None}
-        options = {"use": arm.get("sets", list(files.SETS)), "rules": rules, "shuffle": arm.get("shuffle", False)}
-        many = [
-            {
-                "sets": self.sets("B", seed),
-                "translated": self.sets("A", seed) if arm.get("language", "B") == "A" else None,
-                "seed": seed,
-                **options,
-            }
-            for seed in self.run.seeds
-        ]
-        return [folder / "rows.jsonl" for folder in self.run.build_all(write_rows, many)]
+        """The training rows of an arm, one file a seed."""
+        return [self.at(seed).material.rows(arm, seed) for seed in self.run.seeds]
+
+    def about(self) -> str:
+        """Bases and prompts in one line."""
+        return f"{len(self.bases)} base(s); {self.at(self.run.seeds[0]).material.about()}"
 
     def fits(self, arm: dict[str, Any]) -> list[Path]:
         """The adapter of an arm at every seed. ``arm``: language, sets, clean, shuffle, lora, fit.
@@ -156,9 +140,16 @@ class Study:
             **self.settings["measure"],
         }
         under = [self.at(seed) for seed in self.run.seeds]
+        asked = {seed: base.material.prompts() for seed, base in self.bases.items()}
         many = [
-            {"base": base.checkpoint, "files": base.files, "world": base.told, "adapter": adapter, **shared}
-            for base, adapter in zip(under, adapters, strict=True)
+            {
+                "base": base.checkpoint,
+                "prompts": asked[self.run.base_of(seed)],
+                "exams": base.material.exams,
+                "adapter": adapter,
+                **shared,
+            }
+            for seed, base, adapter in zip(self.run.seeds, under, adapters, strict=True)
         ]
         folders = self.run.build_all(measures.measure_model, many)
         read = [json.loads((folder / "measured.json").read_text()) for folder in folders]
@@ -174,7 +165,7 @@ class Study:
     def prefer(self, reference: str) -> list[tuple[Tuned, list[dict[str, float]]]]:
         """The Chinese arm after DPO against `reference` (base or tuned): measured arm and history, a seed each."""
         seeds = self.run.seeds
-        pairs = self.run.build_all(write_pairs, [{"world": self.at(seed).told, "seed": seed} for seed in seeds])
+        pairs = [self.at(seed).material.pairs(seed) for seed in seeds]
         shared = {
             "reference": reference,
             "quantisation": self.settings["fit"].get("quantisation"),
@@ -185,11 +176,11 @@ class Study:
             {
                 "checkpoint": self.at(seed).checkpoint,
                 "adapter": adapter,
-                "rows": folder / "pairs.jsonl",
+                "rows": file,
                 "seed": seed,
                 **shared,
             }
-            for adapter, folder, seed in zip(self.fits({}), pairs, seeds, strict=True)
+            for adapter, file, seed in zip(self.fits({}), pairs, seeds, strict=True)
         ]
         folders = self.run.build_all(prefer, many)
         history = [json.loads((folder / "history.json").read_text()) for folder in folders]
@@ -207,7 +198,7 @@ def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list
     if checkpoint is None:
         study = prepare(run)
         adapters = study.fits({})
-        places = [(study.at(seed).checkpoint, exams or study.at(seed).files / "exams") for seed in seeds]
+        places = [(study.at(seed).checkpoint, exams or study.at(seed).material.exams) for seed in seeds]
     else:
         adapters, places = [adapter] * len(seeds), [(checkpoint, exams)] * len(seeds)
     shared = {"device": run.device, **harness}
@@ -223,26 +214,30 @@ def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list
 
 
 def prepare(run: Run) -> Study:
-    """The worlds and bases of a run, built where missing."""
-    settings, seeds = run.settings, list(dict.fromkeys(run.bases))
-    told = [{**settings["world"], "seed": seed} for seed in seeds]
-    folders = run.build_all(write_world, [{"world": world, **settings["pretraining_rows"]} for world in told])
-    initial = run.build_all(
-        write_initial, [{"world": world, "architecture": settings["architecture"]} for world in told]
-    )
-    pretraining = dict(settings["pretraining"])
+    """The bases of a run and their material, built where missing: pretrained on a world, or the profile's ``checkpoint``."""
+    material = of(run)
+    if "checkpoint" in run.settings:
+        told = run.settings["checkpoint"]
+        checkpoint = run.build(gguf.convert, source=run.source(told["source"]) / told["file"])
+        return Study(run, run.settings, {seed: Base(checkpoint, one) for seed, one in material.items()})
+    checkpoints = _pretrained(run, material)
+    return Study(run, run.settings, {seed: Base(checkpoints[seed], one) for seed, one in material.items()})
+
+
+def _pretrained(run: Run, material: dict[int, Generated]) -> dict[int, Path]:
+    """The mixture of experts of each base, trained from scratch on its world."""
+    settings, pretraining = run.settings, dict(run.settings["pretraining"])
+    told = [{"world": one.told, "architecture": settings["architecture"]} for one in material.values()]
     batches = pretraining.pop("batches")
     many = [
         {
             "checkpoint": start,
-            "sources": [{"rows": folder / f"{name}.jsonl", "batch": batch} for name, batch in batches.items()],
+            "sources": [{"rows": one.folder / f"{name}.jsonl", "batch": batch} for name, batch in batches.items()],
             "config": FROZEN_ROUTER,
             "seed": seed,
             "device": run.device,
             **pretraining,
         }
-        for seed, folder, start in zip(seeds, folders, initial, strict=True)
+        for (seed, one), start in zip(material.items(), run.build_all(write_initial, told), strict=True)
     ]
-    checkpoints = run.build_all(pretrain, many)
-    made = zip(told, [make_world(**world) for world in told], folders, checkpoints, strict=True)
-    return Study(run, settings, {seed: Base(*one) for seed, one in zip(seeds, made, strict=True)})
+    return dict(zip(material, run.build_all(pretrain, many), strict=True))

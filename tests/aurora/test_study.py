@@ -21,6 +21,7 @@ from lib.workflow.session import start
 from papers.aurora import artefacts as aurora_artefacts
 from papers.aurora import study as aurora
 from papers.aurora import world_files as files
+from papers.aurora.material import write_prompts
 from papers.aurora.measures import expert_usage, measure_model, prompt_ids, total_variation
 from papers.aurora.preference import prefer
 from papers.aurora.pretraining import pretrain
@@ -150,13 +151,13 @@ def test_replicates_stand_on_their_bases_in_turn(tmp_path, monkeypatch):
     run.settings = {**run.settings, **size, "pretraining": {**run.settings["pretraining"], "steps": 2}}
     study = aurora.prepare(run)
     assert list(study.bases) == [4, 5] and study.at(6) is study.at(4) is not study.at(5)
-    assert study.at(4).world == make_world(seed=4, entities=8) != study.at(5).world
+    assert study.at(4).material.world == make_world(seed=4, entities=8) != study.at(5).material.world
     weights = [(base.checkpoint / "model.safetensors").read_bytes() for base in study.bases.values()]
     assert weights[0] != weights[1]
     texts = [file.read_text(encoding="utf-8") for file in study.rows({})]
     assert len(set(texts)) == 3
     for seed, text in zip(run.seeds, texts, strict=True):
-        known = [name for _, name in study.at(seed).world.names]
+        known = [name for _, name in study.at(seed).material.world.names]
         assert all(any(name in line for name in known) for line in text.splitlines())
     run.seeds = [4]  # fewer replicates change nothing of those that stay
     assert aurora.prepare(run).at(4) == study.at(4)
@@ -196,10 +197,12 @@ def test_a_base_without_adapter_and_one_that_does_nothing_measure_the_same(base,
         nothing / "adapter_model.safetensors",
     )
     measured = []
+    write_prompts(tmp_path, world=WORLD)
+    asked = {"prompts": tmp_path / "prompts.json", "exams": base[1] / "exams"}
     for folder, adapter in zip(folders, (None, nothing, tuned), strict=True):
         folder.mkdir()
         measure_model(
-            folder, base=base[2], adapter=adapter, files=base[1], world=WORLD, longest=8, batch=16, quantisation="nf4",
+            folder, base=base[2], adapter=adapter, **asked, longest=8, batch=16, quantisation="nf4",
             device="cpu",
         )  # fmt: skip
         measured.append(json.loads((folder / "measured.json").read_text()))
@@ -298,6 +301,7 @@ def test_tuning_and_measuring_print_nothing(base, tuned, pairs, tmp_path):
     code = f"""
 import torch
 from pathlib import Path
+from papers.aurora.material import write_prompts
 from papers.aurora.measures import measure_model
 from papers.aurora.preference import prefer
 from lib.training.sft import finetune
@@ -310,8 +314,9 @@ finetune(out / "sft", checkpoint=base, rows=tuned / "rows.jsonl", batch=8, learn
          packing=True, lora={{"rank": 2, "targets": ["q_proj", "v_proj"]}}, quantisation="nf4", keep=[1])
 prefer(out / "dpo", checkpoint=base, adapter=tuned, rows=pairs, reference="base", beta=0.1, batch=8, learning_rate=1e-3,
        epochs=1, max_length=64, quantisation="nf4")
-measure_model(out / "measured", base=base, adapter=out / "dpo", files=Path({str(base[1])!r}), world={WORLD!r}, longest=4,
-              batch=64, quantisation="nf4", device="cpu")
+write_prompts(out, world={WORLD!r})
+measure_model(out / "measured", base=base, adapter=out / "dpo", prompts=out / "prompts.json",
+              exams=Path({str(base[1] / "exams")!r}), longest=4, batch=64, quantisation="nf4", device="cpu")
 """
     environment = {key: value for key, value in os.environ.items() if key not in ("TQDM_DISABLE", "PYTHONWARNINGS")}
     done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, env=environment, capture_output=True, text=True)

@@ -11,9 +11,13 @@ NEXT = {
     "e3d_gpt": {
         *(f"lib.data.{name}" for name in ("ct_rate", "ct_rate_layout", "volumes")),
         *(f"lib.data.chest_ct.{name}" for name in ("findings", "lesions", "reports", "scanner", "shapes", "world")),
-        *(f"lib.models.{name}" for name in ("masked_autoencoder", "multimodal_lm", "vision_transformer_3d")),
+        *(
+            f"lib.models.{name}"
+            for name in ("inflated_resnet", "masked_autoencoder", "multimodal_lm", "vision_transformer_3d")
+        ),
     },
     "huatuogpt_o1": {"lib.data.exams"},
+    "machine_mindset": {"lib.models.gguf"},
 }
 # No other paper is known to take these; they stay because people look for them in a library of this field.
 LOOKED_FOR = {

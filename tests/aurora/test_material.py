@@ -1,0 +1,98 @@
+"""What arms are tuned on and asked: held-out prompts stay out, draws depend on their seed, files and world give one form."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from lib.data.files import DataError
+from lib.data.instructions import dialogue, turns_of, write_alpaca
+from lib.models import causal_lm
+from papers.aurora import material
+from papers.aurora.measures import measure_model
+from papers.aurora.world import make_world
+
+RULES = {"complete_after": 12, "least_cjk": None, "exact": True, "near": None}
+
+
+@pytest.fixture
+def chat(tmp_path):
+    """Alpaca files in English and in Chinese with 200 prompts each, one of them far too long."""
+    for name, say in {"en": "Tell me of number {}.", "zh": "请说说第{}个。"}.items():
+        rows = [dialogue([(say.format(i), say.format(i) * (1 + 40 * (i == 7)))]) for i in range(200)]
+        write_alpaca(tmp_path / f"{name}.json", rows, history=False)
+    return tmp_path
+
+
+def read(path):
+    return [turns_of(json.loads(line))[1][0] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_rows_are_drawn_by_the_seed_and_no_prompt_is_both_trained_on_and_asked(chat, tmp_path):
+    drawn = []
+    for seed in (0, 0, 1):
+        material.draw_rows(tmp_path, paths=[chat / "zh.json"], rules=RULES, count=150, longest=90, seed=seed)
+        drawn.append(read(tmp_path / "rows.jsonl"))
+    assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 150
+    material.hold_prompts(tmp_path, paths={"A": [chat / "en.json"], "B": [chat / "zh.json"]}, count=8, longest=90)
+    asked = json.loads((tmp_path / "prompts.json").read_text(encoding="utf-8"))
+    assert {language: len(found) for language, found in asked.items()} == {"A": 8, "B": 8}
+    held = {one["prompt"] for one in asked["B"]}
+    assert len(held) == 8 and not held & {prompt for rows in drawn for prompt, _ in rows}
+    assert all(one["reference"] == one["prompt"] for one in asked["B"]) and "请说说第7个。" not in held
+
+
+def test_too_few_rows_or_prompts_are_told(chat, tmp_path):
+    with pytest.raises(DataError, match=r"zh\.json have \d+ such rows, 500 are asked for"):
+        material.draw_rows(tmp_path, paths=[chat / "zh.json"], rules=RULES, count=500, longest=90, seed=0)
+    with pytest.raises(DataError, match=r"en\.json hold \d+ prompts out, 90 are asked for"):
+        material.hold_prompts(tmp_path, paths={"A": [chat / "en.json"]}, count=90, longest=90)
+
+
+def test_cleaning_applies_to_files_too(chat, tmp_path):
+    rows = cleaning.clean(
+        {"rows": material._read([chat / "en.json"], longest=90)}, rules=cleaning.Rules(**RULES | {"least_cjk": 0.3})
+    )
+    assert not rows.rows
+    with pytest.raises(DataError, match="have 0 such rows"):
+        material.draw_rows(
+            tmp_path, paths=[chat / "en.json"], rules=RULES | {"least_cjk": 0.3}, count=1, longest=90, seed=0
+        )
+
+
+def test_one_measure_reads_prompts_of_a_world_and_of_files(chat, tmp_path):
+    made = make_world(seed=0, entities=8)
+    material.write_prompts(tmp_path, world={"seed": 0, "entities": 8})
+    world = json.loads((tmp_path / "prompts.json").read_text(encoding="utf-8"))
+    texts = [one[key] for found in world.values() for one in found for key in ("prompt", "reference")]
+    (tmp_path / "base").mkdir()
+    causal_lm.write_checkpoint(
+        tmp_path / "base", texts=[*texts, "Tell me of number 1 请说第个。"], chat_template="chatml", architecture="llama",
+        width=16, depth=1,
+    )  # fmt: skip
+    how = {
+        "base": tmp_path / "base",
+        "adapter": None,
+        "exams": None,
+        "longest": 4,
+        "batch": 8,
+        "quantisation": None,
+        "device": "cpu",
+    }
+    measure_model(tmp_path, prompts=tmp_path / "prompts.json", **how)
+    found = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
+    assert (
+        set(found["correct"]) == {"A", "B, told in B", "B, told in A only"} and found["exams"] == found["usage"] == {}
+    )
+    assert len(found["replies"]["B"]) == 2 * len(made.select(examined=True))
+    material.hold_prompts(tmp_path, paths={"A": [chat / "en.json"], "B": [chat / "zh.json"]}, count=4, longest=90)
+    measure_model(tmp_path, prompts=tmp_path / "prompts.json", **how)
+    found = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
+    assert found["correct"] == {} and 0 <= found["letters"]["B"] <= 1 and len(found["replies"]["A"]) == 4
+
+
+def test_the_profile_says_which_material(monkeypatch):
+    run = SimpleNamespace(settings={"files": {"rows": 3, "prompts": 2}}, bases=[5, 5, 6])
+    found = material.of(run)
+    assert list(found) == [5, 6] and found[5] is found[6] and isinstance(found[5], material.Files)
+    assert "3 real rows a fit" in found[5].about()
