@@ -1,7 +1,8 @@
 # Two commands do everything on a machine with Python >= 3.11 and make:
 #   make run     installs, runs every notebook that is not up to date, prints the claims table
+#   make real    the same with small real weights on real data, fetched once (420 MB)
 #   make test    installs, runs all tests
-# P=<paper> N=<notebook> PROFILE=<smoke|mini|gpu|full> narrow `make run`; JOBS=<n> notebooks at a time; CLUSTER=slurm.
+# P=<paper> N=<notebook> PROFILE=<smoke|mini|real|gpu|full> narrow `make run`; JOBS=<n> notebooks at a time; CLUSTER=slurm.
 # A run writes below runs/ alone; `make publish` (same P, N, PROFILE) copies it into the repository.
 PYTHON ?= python3
 PROFILE ?= mini
@@ -12,16 +13,20 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run publish compare arithmetic test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run real publish compare arithmetic test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
 	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
+
+real: .venv/.installed
+	@$(W) fetch --profile real $(if $(P),--paper "$(P)")
+	@$(MAKE) --no-print-directory run PROFILE=real
 
 publish compare: .venv/.installed
 	@$(W) $@ $(CHOICE)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
 	@echo 'other targets: publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
