@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import compare, papers, paths, verdicts
+from lib.workflow import compare, experiments, papers, paths, verdicts
 from lib.workflow.jobs import Job
 from lib.workflow.papers import Claim, Paper
 
@@ -197,9 +197,32 @@ def readme_tables() -> str:
 
 
 def page_table(slug: str) -> str:
+    """What stands between a page's markers: its claims, then its data and weights."""
     columns = {"claim": "claim", "statement": "statement", "compared": "compared here", "published": "published"}
     columns |= {"effect": "effect [95 %]", "excess": "effect − control", "bases": "same on bases"}
-    return _markdown(rows(slug), {**columns, "outcome": "outcome", "command": "command"})
+    claims = _markdown(rows(slug), {**columns, "outcome": "outcome", "command": "command"})
+    found = sources_of(slug)
+    if not found:
+        return claims
+    heads = {"name": "source", "origin": "from", "licence": "licence", "note": "what is known of it"}
+    return f"{claims}\n\n### Data and weights\n\n{_markdown(found, heads)}"
+
+
+def sources_of(slug: str) -> list[dict[str, str]]:
+    """One row a source of a paper: where it comes from, its licence, what is known of it."""
+    table = []
+    for name, source in experiments.load(slug).sources.items() if experiments.has(slug) else ():
+        origins = [source.github, source.hub, source.folder, ", ".join(source.packages or ()) or None]
+        origin = next(one for one in origins if one)
+        table.append(
+            {
+                "name": name,
+                "origin": f"{origin} at {source.revision[:8]}" if source.revision else origin,
+                "licence": source.licence or "not found",
+                "note": source.note or "–",
+            }
+        )
+    return table
 
 
 def update() -> list[Path]:

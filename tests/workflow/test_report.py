@@ -108,6 +108,22 @@ def test_the_committed_replications_are_those_of_the_committed_outcomes():
                 assert words[claim] == before, f"{slug} {claim}: run tests/helpers/replicate.py again"
 
 
+def test_a_page_lists_its_data_and_weights_with_their_licences(project):
+    facts = toy.experiment_facts()
+    files = {"a.bin": "0" * 64}
+    facts["sources"] = {
+        "weights": {"packages": {"toy-weights==0.1": "0" * 64}, "files": files, "licence": None, "note": "small"},
+        "rows": {"github": "group/code", "revision": "0123456789" * 4, "files": files, "licence": "MIT"},
+    }
+    toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
+    text = report.page_table("toy")
+    assert "| weights | toy-weights==0.1 | not found | small |" in text
+    assert "| rows | group/code at 01234567 | MIT | – |" in text
+    del facts["sources"]
+    toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
+    assert "Data and weights" not in report.page_table("toy")
+
+
 def test_results_of_another_exhibit_do_not_answer(project):
     toy.write_result(toy.result(exhibit="tab_b"), exhibit="tab_b")
     assert _row("C1")["outcome"] == "not run yet"
