@@ -139,7 +139,7 @@ class Run(Pictures):
             )
         found = decide()
         word = verdicts.WORDS[self.evidence][found.outcome]
-        if self.evidence == "real":  # said first: what this much data can tell at all
+        if self.evidence in verdicts.POWER_FIRST:
             half = (found.control.high - found.control.low) / 2
             print(f"{claim.id}: by its control's spread, an effect below {half:.2f} could not be told from none.")
         self.judged[claim.id] = {**found.as_dict(), "outcome": word, "margin": claim.margin}

@@ -42,6 +42,9 @@ WORDS = {
     "miniature": {**_REAL, SHOWN: "direction seen", OPPOSITE: "opposite seen"},
 }
 
+#: Of real data there is as much as there is: what it could tell at all is said before the outcome.
+POWER_FIRST = ("real",)
+
 
 @dataclass(frozen=True)
 class Verdict:
