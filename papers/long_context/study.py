@@ -95,7 +95,9 @@ class Study:
             recipe = self._recipe(arm)
             for name in arm.of:
                 if name not in self.files[seed]:
-                    raise SessionError(f"this profile's files name no '{name}' rows; give their path in experiments.yml")
+                    raise SessionError(
+                        f"this profile's files name no '{name}' rows; give their path in experiments.yml"
+                    )
             first, second = (self.files[seed][name] for name in arm.of)
             drawn = {"total": recipe["steps"] * recipe["batch"], "seed": seed, "number": arm.draw, "pool": arm.pool}
             plan.append({"first": first, "second": second, "shares": list(arm.shares), **drawn})

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from lib.evaluation import EvaluationError, finite
 
+
 def _grid(values: ArrayLike, *, points: int | None = None) -> np.ndarray:
     grid = finite(values, "values", ndim=2)
     if grid.shape[0] < 2 or grid.shape[1] < 1 or (points is not None and grid.shape[0] != points):
