@@ -199,7 +199,8 @@ def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tm
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
     files = {name: str(tmp_path / f"{name}.json") for name in ("general", "medical")}
     run = begin(
-        engine="trl", sizes=[1, 2], middle=2, files={**files, "questions": str(questions)}, checkpoints={"tiny": str(tmp_path / "qwen")},
+        engine="trl", sizes=[1, 2], middle=2, files={**files, "questions": str(questions)},
+        checkpoints={"tiny": str(tmp_path / "qwen")},
         exam={"distractors": 1}, long_exam={"distractors": 3}, asked={"options": True, "scoring": ["released", "strict"]},
         wording={**WORDING, "open": "知识 {knowledge}\n问题 {question}"}, replies={"longest": 3, "batch": 4},
         tuning={"batch": 2, "max_length": 64, "lora": {"rank": 2, "targets": ["q_proj", "v_proj"]}},
