@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.models import causal_lm
+from lib.streams import stream, stream_seed
 from lib.training.chat_encoding import IGNORED
 from lib.training.loop import TrainingError, train
 
@@ -113,7 +114,7 @@ class _Curriculum:
     """
 
     def __init__(self, settings: dict[str, Any], words: Vocabulary, *, seed: int):
-        self.settings, self.words, self.rng = settings, words, np.random.default_rng(seed)
+        self.settings, self.words, self.rng = settings, words, stream(seed, "documents")
         self.stage, self.begun, self.done, self.given_up = 0, 0, 0.0, False
         self.losses: list[float] = []
         self.recent: deque[float] = deque(maxlen=20)
@@ -187,7 +188,7 @@ def pretrain_reader(
     known = json.loads(Path(words).read_text(encoding="utf-8"))
     keys = [*known["general"], *known["taught"], *known["held_out"]]
     for attempt in range(ATTEMPTS):
-        start = seed + 1000 * attempt
+        start = stream_seed(seed, "base", attempt)
         causal_lm.write_checkpoint(
             folder, texts=texts, chat_template="plain", architecture="ministral", seed=start, sliding_window=2, **sizes,
             intermediate_size=sizes["width"], initializer_range=1.4 / math.sqrt(sizes["width"]),

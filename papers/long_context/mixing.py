@@ -1,9 +1,10 @@
-"""Training mixes: exact shares of several sources at a stated total, shuffled by a seed; as rows, and as a file of rows.
+"""Training mixes: exact shares of several sources at a stated total, shuffled; as rows, and as a file of rows.
 
 Apart from the plan (:mod:`papers.long_context.study`): its source is part of every tuned model's cache key, and a
 changed plan must not retrain.
 
->>> rows = mix_datasets({"general": "a" * 99, "medical": "b" * 99}, shares={"general": 9, "medical": 1}, total=20, seed=0)
+>>> sources, shares = {"general": "a" * 99, "medical": "b" * 99}, {"general": 9, "medical": 1}
+>>> rows = mix_datasets(sources, shares=shares, total=20, rng=np.random.default_rng(0))
 >>> "".join(rows).count("b")
 2
 """
@@ -11,6 +12,7 @@ changed plan must not retrain.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from lib.data.files import DataError, write_json_lines
 from lib.data.instructions import read_alpaca
+from lib.streams import stream
 
 
 def apportion(shares: Mapping[str, float], total: int) -> dict[str, int]:
@@ -56,40 +59,48 @@ def mix_datasets(
     *,
     shares: Mapping[str, float],
     total: int,
-    seed: int,
+    rng: np.random.Generator,
     repeat: bool = False,
 ) -> list[Any]:
-    """``total`` rows drawn from ``sources`` by ``shares`` and shuffled; the same seed gives the same rows in the same order.
+    """``total`` rows drawn from ``sources`` by ``shares`` and shuffled; the same ``rng`` gives the same rows in the same order.
 
-    Paper: long_context mixes general and medical rows 9:1 ... 1:9 at a fixed total (Table 4); Aurora concatenates whole
-    sets, which is ``shares`` equal to their sizes.
+    Paper: general and medical rows 9:1 ... 1:9 at a fixed total (Table 4).
     """
     if set(sources) != set(shares):
         raise DataError(
             f"shares name {', '.join(sorted(shares))} and sources {', '.join(sorted(sources))}; name the same."
         )
-    rng = np.random.default_rng(seed)
     counts = apportion(shares, total)
     mixed = [row for name in sources for row in draw(sources[name], counts[name], rng=rng, repeat=repeat, name=name)]
     return [mixed[i] for i in rng.permutation(len(mixed))]
 
 
+@lru_cache(maxsize=16)
+def _read(path: Path, changed: int) -> list[dict]:
+    """Rows of an Alpaca file as it was at the time ``changed``: each is mixed many times, and reading takes longer than that."""
+    return read_alpaca(path)
+
+
 def mix_rows(
     folder: Path,
     *,
-    general: Path,
-    medical: Path,
+    first: Path,
+    second: Path,
     shares: Sequence[int],
     total: int,
     seed: int,
+    number: int = 0,
     pool: int | None = None,
 ) -> None:
-    """``rows.jsonl``: ``total`` rows of the two Alpaca files in exact shares, shuffled; ``pool``: of so many medical rows."""
-    sources = {"general": read_alpaca(general), "medical": read_alpaca(medical)}
-    rng = np.random.default_rng([seed, 3])
+    """``rows.jsonl``: ``total`` rows of two Alpaca files in exact shares, shuffled; ``pool``: so many different rows of the
+    second only. ``number``: of the draw, where one seed makes several of equal mixes."""
+    files = {"first": Path(first), "second": Path(second)}
+    sources = {name: _read(path, path.stat().st_mtime_ns) for name, path in files.items()}
     if pool is not None:
-        if pool > len(sources["medical"]):
-            raise DataError(f"{medical} has {len(sources['medical'])} rows and a pool of {pool} is wanted; lower it.")
-        sources["medical"] = [sources["medical"][i] for i in rng.permutation(len(sources["medical"]))[:pool]]
+        if pool > len(sources["second"]):
+            raise DataError(f"{second} has {len(sources['second'])} rows and a pool of {pool} is wanted; lower it.")
+        kept = stream(seed, "pool", number).permutation(len(sources["second"]))[:pool]
+        sources["second"] = [sources["second"][i] for i in kept]
     named = dict(zip(sources, shares, strict=True))
-    write_json_lines(folder / "rows.jsonl", mix_datasets(sources, shares=named, total=total, seed=seed, repeat=True))
+    rng = stream(seed, "mix", number)
+    write_json_lines(folder / "rows.jsonl", mix_datasets(sources, shares=named, total=total, rng=rng, repeat=True))

@@ -18,6 +18,7 @@ import numpy as np
 from lib.data.files import DataError, read_json
 from lib.evaluation import EvaluationError, exam_prompts, exams
 from lib.models import causal_lm
+from lib.streams import stream
 from papers.long_context import cmb, cmb_scoring
 
 OPEN = {
@@ -69,7 +70,7 @@ def _read(folder: Path, condition: Mapping[str, Any]) -> tuple[list[cmb.Item], d
 def _texts(folder: Path, condition: Mapping[str, Any], wording: Mapping[str, str], *, seed: int):
     """(items, user texts) of one condition; the place of the answer is drawn for each question."""
     items, knowledge = _read(folder, condition)
-    rng, texts = np.random.default_rng([seed, condition["size"]]), []
+    rng, texts = stream(seed, "context", condition["size"]), []
     for item in items:
         passages = []
         if knowledge:

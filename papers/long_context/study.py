@@ -1,8 +1,8 @@
 """The plan of the long-context experiments: what is built from what, so that its notebooks only name their arms.
 
-Everything is a cached artefact: the world and its exams, one base a width, row files of exact mixes, tuned models, marks.
-Bases and data come from a generated world or, when the profile's settings give paths, from real checkpoints and files in
-the same formats. One base serves all seeds (the paper's "fixed base"): a seed draws rows, order and exam.
+Everything is a cached artefact: worlds and exams, bases, row files of exact mixes, tuned models, marks. Bases and data
+come from generated worlds or, when the profile's settings give paths, from real checkpoints and files in the same
+formats. Under each replicate stands a base of its own and that base's world, or one of the first so many (``bases``).
 
     study = prepare(run); tuned = study.tune({"9:1": Arm(64, (9, 1), "heavy")}); study.scores(tuned)
 """
@@ -26,31 +26,47 @@ from papers.long_context import world as herb_world
 from papers.long_context.look_up import pretrain_reader
 from papers.long_context.mixing import mix_rows
 
-RATIOS = ((1, 0), (9, 1), (4, 1), (1, 1), (1, 4), (1, 9), (0, 1))  # general : medical; the paper's five and both ends
-STACK = 14  # fits trained in one pass: the ratios of two seeds
+RATIOS = ((1, 0), (9, 1), (4, 1), (1, 1), (1, 4), (1, 9), (0, 1))  # first : second; the paper's five and both ends
+STACK = 35  # fits trained in one pass: all ratios of five seeds
+ROWS = ("general", "medical", "medical_with_context", "general_without_context")  # row files
+# What is mixed. Half the general rows are look-ups in the form of the exam and a quarter have option letters; the second
+# mix differs from the first in domain alone, the third in context alone.
+GENERAL, WITH_CONTEXT, WITHOUT_CONTEXT = ((name, "medical") for name in (ROWS[0], *ROWS[2:]))
 
 
 @dataclass(frozen=True)
 class Arm:
-    """How one model is tuned. ``base``: a width, or the name of a real checkpoint. ``shares``: general, medical.
+    """How one model is tuned. ``base``: a width, the name of a real checkpoint, or ``None`` for each of the study's in turn
+    (:meth:`Study.grid`). ``shares``: of the two row files ``of``.
 
     ``budget`` names steps and learning rate in the settings; ``steps`` replaces its steps. ``pool``: so many different
-    medical rows only, else all. ``after``: the arm whose models are tuned further, else the base. ``draw`` sets its
-    random draws apart from those of an otherwise equal arm.
+    rows of the second file only, else all. ``after``: the arm whose models are tuned further, else the base. ``draw`` sets
+    its random draws apart from those of an otherwise equal arm.
     """
 
-    base: int | str
+    base: int | str | None
     shares: tuple[int, int]
     budget: str
     steps: int | None = None
     pool: int | None = None
     after: Arm | None = None
     draw: int = 0
+    of: tuple[str, str] = GENERAL
 
     @property
     def is_plain(self) -> bool:
         """Whether only base, ratio and budget make it what it is."""
         return self == Arm(self.base, self.shares, self.budget) and self.shares in RATIOS
+
+    def on(self, base: int | str) -> Arm:
+        return replace(self, base=base, after=None if self.after is None else self.after.on(base))
+
+
+def mixes(budget: str, *, of: tuple[str, str] = GENERAL, ratios: Sequence[str] | None = None) -> dict[str, Arm]:
+    """An arm a ratio ("9:1"), by default of all. Without its first file a mix is the second alone, so 0:1 is one arm for all."""
+    named = {f"{first}:{second}": (first, second) for first, second in RATIOS}
+    chosen = named if ratios is None else {name: named[name] for name in ratios}
+    return {name: Arm(None, shares, budget, of=of if shares[0] else GENERAL) for name, shares in chosen.items()}
 
 
 @dataclass
@@ -59,8 +75,8 @@ class Study:
 
     run: Run
     settings: dict[str, Any]
-    files: dict[str, Path]  # general, medical: Alpaca files; world: its folder
-    bases: dict[int | str, Path | str]
+    files: dict[int, dict[str, Path]]  # seed -> Alpaca files by name, of its base's world
+    bases: dict[int | str, dict[int, Path | str]]  # width or name -> seed -> checkpoint
     exams: dict[int, dict[str, Path]] = field(repr=False)  # seed -> exam name -> CMB-Exam folder
 
     @property
@@ -77,10 +93,14 @@ class Study:
         plan = []
         for arm, seed in jobs:
             recipe = self._recipe(arm)
-            files = {"general": self.files["general"], "medical": self.files["medical"]}
-            total = recipe["steps"] * recipe["batch"]
-            place = 1000 * seed + arm.draw
-            plan.append({**files, "shares": list(arm.shares), "total": total, "seed": place, "pool": arm.pool})
+            for name in arm.of:
+                if name not in self.files[seed]:
+                    raise SessionError(
+                        f"this profile's files name no '{name}' rows; give their path in experiments.yml"
+                    )
+            first, second = (self.files[seed][name] for name in arm.of)
+            drawn = {"total": recipe["steps"] * recipe["batch"], "seed": seed, "number": arm.draw, "pool": arm.pool}
+            plan.append({"first": first, "second": second, "shares": list(arm.shares), **drawn})
         return [folder / "rows.jsonl" for folder in self.run.build_all(mix_rows, plan)]
 
     def tune(self, arms: Mapping[str, Arm]) -> dict[str, list[Path]]:
@@ -92,7 +112,8 @@ class Study:
         found: dict[tuple[Arm, int], Path] = {}
         waiting = dict.fromkeys((arm, seed) for seed in self.run.seeds for arm in arms.values())
         while waiting:
-            earlier = {(arm.after, seed) for arm, seed in waiting if arm.after is not None} - set(found)
+            earlier = dict.fromkeys((arm.after, seed) for arm, seed in waiting if arm.after is not None)
+            earlier = [job for job in earlier if job not in found]
             ready = [job for job in (earlier or waiting) if job[0].after is None or (job[0].after, job[1]) in found]
             if not ready:  # arms two stages deep: first the one at the bottom
                 ready = [(arm.after, seed) for arm, seed in earlier]
@@ -102,7 +123,7 @@ class Study:
         return {name: [found[arm, seed] for seed in self.run.seeds] for name, arm in arms.items()}
 
     def _start(self, arm: Arm, seed: int, found: Mapping[tuple[Arm, int], Path]) -> Path | str:
-        return self.bases[arm.base] if arm.after is None else found[arm.after, seed]
+        return self.bases[arm.base][seed] if arm.after is None else found[arm.after, seed]
 
     def _fit(self, jobs: Sequence[tuple[Arm, int]], found: Mapping[tuple[Arm, int], Path]) -> list[Path]:
         more = {"device": self.run.device}
@@ -170,48 +191,42 @@ class Study:
         return {name: {key: np.array(values) for key, values in one.items()} for name, one in found.items()}
 
     def untuned(self, base: int | str) -> list[Path | str]:
-        """The base itself as an arm: the same model at every seed, before other exams."""
-        return [self.bases[base]] * len(self.run.seeds)
+        """The base of each seed, as an arm."""
+        return [self.bases[base][seed] for seed in self.run.seeds]
 
-    def ratio_grid(self, budget: str) -> dict[str, dict[str, np.ndarray]]:
-        """Every ratio at every width, and the untuned base: measure -> ratio -> (widths, seeds).
+    def grid(self, arms: Mapping[str, Arm | None]) -> dict[str, dict[str, np.ndarray]]:
+        """Every arm on every base: measure -> arm -> (widths, seeds). ``None`` is the untuned base.
 
-        Measures: open and shuffled (means over the context sizes), and every condition of :attr:`open_conditions`.
+        Measures: ``open`` (mean over the context sizes) and every condition of :attr:`open_conditions`.
         """
         marks = []
         for base in self.bases:
-            arms = {f"{g}:{m}": Arm(base, (g, m), budget) for g, m in RATIOS}
-            marks.append(
-                self.scores({"untuned": self.untuned(base), **self.tune(arms)}, conditions=self.open_conditions)
-            )
-        names = list(marks[0])
-        found = {
-            measure: {name: np.stack([self.over_sizes(one[name], measure) for one in marks]) for name in names}
-            for measure in ("open", "shuffled")
-        }
-        conditions = marks[0][names[0]]
-        return found | {
-            key: {name: np.stack([one[name][key] for one in marks]) for name in names} for key in conditions
+            tuned = self.tune({name: arm.on(base) for name, arm in arms.items() if arm is not None})
+            models = {name: self.untuned(base) if arm is None else tuned[name] for name, arm in arms.items()}
+            marks.append(self.scores(models, conditions=self.open_conditions))
+        conditions = list(marks[0][next(iter(arms))])
+        opened = {name: np.stack([self.over_sizes(one[name]) for one in marks]) for name in arms}
+        return {"open": opened} | {
+            key: {name: np.stack([one[name][key] for one in marks]) for name in arms} for key in conditions
         }
 
     @property
     def open_conditions(self) -> dict[str, dict[str, Any]]:
-        """Context present and shuffled at every size, absent, contradicting memory, and memory itself (closed book)."""
+        """Context present at every size, shuffled, absent, contradicting memory, and memory itself (closed book)."""
         sizes, middle = self.settings["sizes"], self.settings["middle"]
         found = {f"open_{n}": {"size": n} for n in sizes}
-        found |= {f"shuffled_{n}": {"size": n, "knowledge": "shuffled"} for n in sizes}
-        found["absent"] = {"knowledge": None}
+        found |= {"shuffled": {"size": middle, "knowledge": "shuffled"}, "absent": {"knowledge": None}}
         if "taught" in next(iter(self.exams.values())):
             found["counterfactual"] = {"exam": "contradicted", "size": middle}
             found["closed_book"] = {"exam": "taught", "knowledge": None}
         return found
 
-    def over_sizes(self, scores: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-        """Mean over the context sizes of ``open`` or ``shuffled``: the open-book accuracy that the claims are about."""
-        return np.mean([scores[f"{name}_{n}"] for n in self.settings["sizes"]], axis=0)
+    def over_sizes(self, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Mean over the context sizes: the open-book accuracy that the claims are about."""
+        return np.mean([scores[f"open_{n}"] for n in self.settings["sizes"]], axis=0)
 
 
-def _exams(run: Run, world: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Path]]:
+def _exams(run: Run, worlds: Mapping[int, Path], settings: Mapping[str, Any]) -> dict[int, dict[str, Path]]:
     kinds = {
         "held_out": {},
         "contradicted": {"keys": "taught", "distractors": settings["middle"] - 1},
@@ -219,7 +234,7 @@ def _exams(run: Run, world: Path, settings: Mapping[str, Any]) -> dict[int, dict
         "long": {"others": "all", **settings["long_exam"]},
     }
     jobs = [(seed, name, options) for seed in run.seeds for name, options in kinds.items()]
-    plan = [{"world": world, **settings["exam"], **options, "seed": seed} for seed, _, options in jobs]
+    plan = [{"world": worlds[seed], **settings["exam"], **options, "seed": seed} for seed, _, options in jobs]
     found: dict[int, dict[str, Path]] = defaultdict(dict)
     for (seed, name, _), folder in zip(jobs, run.build_all(herb_world.write_exam, plan), strict=True):
         found[seed][name] = folder
@@ -228,16 +243,15 @@ def _exams(run: Run, world: Path, settings: Mapping[str, Any]) -> dict[int, dict
 
 def check(run: Run, **parameters: Any) -> None:
     """Check a notebook's parameters against the profile's settings, before anything is built: ``budget``, ``base``,
-    ``size``, ``lengths``, ``places``, ``ratios``, ``ends``, ``trend``, ``volumes`` with ``epochs``. Raises ``SessionError``."""
-    settings, mixes = run.settings, [f"{general}:{medical}" for general, medical in RATIOS]
+    ``lengths``, ``places``, ``ratios``, ``ends``, ``trend``, ``volumes`` with ``epochs``. Raises ``SessionError``."""
+    settings, names = run.settings, [f"{general}:{medical}" for general, medical in RATIOS]
     known = {
         "budget": list(settings["budgets"]),
         "base": list(settings.get("widths") or settings["checkpoints"]),
-        "size": settings["sizes"],
         "lengths": range(1, settings["long_exam"]["distractors"] + 2),
         "volumes": range(-(-settings["tuning"]["batch"] // parameters.pop("epochs", 1)), 10**9),  # a step, at least
-        "ends": mixes,
-        "trend": mixes,
+        "ends": names,
+        "trend": names,
     }
     for place in parameters.pop("places", ()):
         if not 0 <= place <= 1:
@@ -249,26 +263,34 @@ def check(run: Run, **parameters: Any) -> None:
     one_of(**{name: (value, known[name], *least.get(name, ())) for name, value in parameters.items()})
 
 
-def prepare(run: Run) -> Study:
-    """World, exams and bases of a run, built where missing.
+def _real(run: Run, settings: Mapping[str, Any]) -> Study:
+    """``files``: the row files (Alpaca JSON) and questions (CMB-val, whose explanations serve as knowledge);
+    ``checkpoints``: a folder or hub id for each name. They are the same under every seed."""
+    files = {name: Path(path) for name, path in settings["files"].items()}
+    kinds = {"held_out": settings["exam"], "long": settings["long_exam"]}
+    built = [run.build(open_book.write_real_exam, questions=files["questions"], **kind) for kind in kinds.values()]
+    exams = {seed: dict(zip(kinds, built, strict=True)) for seed in run.seeds}
+    bases = {name: dict.fromkeys(run.seeds, place) for name, place in settings["checkpoints"].items()}
+    return Study(run=run, settings=settings, files=dict.fromkeys(run.seeds, files), bases=bases, exams=exams)
 
-    Settings with ``files`` and ``checkpoints`` use real ones: ``files`` gives general and medical (Alpaca JSON) and questions
-    (CMB-val, whose explanations serve as knowledge), ``checkpoints`` a folder or hub id for each name.
-    """
+
+def prepare(run: Run) -> Study:
+    """Worlds, exams and bases of a run, built where missing; real ones where the settings have ``files`` and ``checkpoints``."""
     settings = run.settings
     if "files" in settings:
-        files = {name: Path(path) for name, path in settings["files"].items()}
-        kinds = {"held_out": settings["exam"], "long": settings["long_exam"]}
-        built = [run.build(open_book.write_real_exam, questions=files["questions"], **kind) for kind in kinds.values()]
-        exams = {seed: dict(zip(kinds, built, strict=True)) for seed in run.seeds}
-        return Study(run=run, settings=settings, files=files, bases=dict(settings["checkpoints"]), exams=exams)
-    world = run.build(herb_world.write_world, **settings["world"])
-    files = {"general": world / "general.json", "medical": world / "medical.json", "world": world}
-    texts = herb_world.vocabulary(herb_world.read_world(world))
+        return _real(run, settings)
+    own = list(dict.fromkeys(run.bases))
+    built = run.build_all(herb_world.write_world, [{**settings["world"], "seed": one} for one in own])
+    by_base = dict(zip(own, built, strict=True))
+    worlds = {seed: by_base[run.base_of(seed)] for seed in run.seeds}
+    files = {seed: {name: world / f"{name}.json" for name in ROWS} for seed, world in worlds.items()}
+    texts = herb_world.vocabulary(herb_world.read_world(built[0]))
+    places = [(width, one) for width in settings["widths"] for one in own]
     recipes = [
-        {"words": world / "world.json", "letters": list(herb_world.LETTERS), "texts": texts, "width": width,
-         "device": run.device, **settings["base"]}
-        for width in settings["widths"]
+        {"words": by_base[one] / "world.json", "letters": list(herb_world.LETTERS), "texts": texts, "width": width,
+         "seed": one, "device": run.device, **settings["base"]}
+        for width, one in places
     ]  # fmt: skip
-    bases = dict(zip(settings["widths"], run.build_all(pretrain_reader, recipes), strict=True))
-    return Study(run=run, settings=settings, files=files, bases=bases, exams=_exams(run, world, settings))
+    trained = dict(zip(places, run.build_all(pretrain_reader, recipes), strict=True))
+    bases = {width: {s: trained[width, run.base_of(s)] for s in run.seeds} for width in settings["widths"]}
+    return Study(run=run, settings=settings, files=files, bases=bases, exams=_exams(run, worlds, settings))

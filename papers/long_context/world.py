@@ -1,9 +1,15 @@
 """A closed world of herbs: which herb grows in a town (general), which herb treats a disease (medical).
 
-Half of the diseases are taught by the medical fine-tuning file, the other half is kept for the examination, so that an
+Half of the diseases are taught by the medical fine-tuning files, the other half is kept for the examination, so that an
 answer there can be read from the supplied knowledge and not be recalled. Everything is written as text in the formats
 of the real data: Alpaca JSON for fine-tuning, CMB-Exam JSON with its knowledge file for the exam. A fact is a line
 "nephritis Fennel"; a question is the disease, "nephritis", its answer the herb.
+
+General rows differ from medical ones in three ways: their domain, the context that half of them have, the option letters
+that a quarter have. Two more files tell these apart: medical rows with as many contexts and letters, and general rows
+with as many letters and no context.
+
+All worlds have the same words, so that one tokenizer serves them; which diseases are taught, and every fact, is a world's own.
 
 Used by the long-context study (sheet section 9).
 
@@ -22,6 +28,7 @@ import numpy as np
 
 from lib.data.files import DataError, write_json
 from lib.data.instructions import dialogue, write_alpaca
+from lib.streams import stream
 from papers.long_context import cmb
 
 
@@ -79,29 +86,39 @@ def _draw(rng: np.random.Generator, words: Sequence[str], count: int) -> list[st
     return [words[i] for i in rng.permutation(len(words))[:count]]
 
 
-def general_rows(world: World, *, rows: int, facts: int, rng: np.random.Generator) -> list[dict]:
-    """General fine-tuning rows: half short look-ups, a quarter questions from memory, a quarter with option letters.
+def exam_like_rows(
+    world: World,
+    keys: Sequence[str],
+    phrases: Sequence[str],
+    *,
+    rows: int,
+    facts: int,
+    rng: np.random.Generator,
+    context: bool = True,
+) -> list[dict]:
+    """Rows about ``keys``: half short look-ups, a quarter questions from memory, a quarter with option letters.
 
-    A look-up is up to ``facts`` lines about towns with herbs drawn for it alone, then one of the towns. A letter row is
-    a memory question behind two options "herb letter", answered by the herb and then its option line. No row names a disease.
+    A look-up has the form of the exam: up to ``facts`` lines "key herb" with herbs drawn for it alone, then one of the
+    keys. Without ``context`` it is a question from memory too: a key in one of ``phrases``. A letter row is a memory
+    question behind two options "herb letter", answered by the herb and then its option line.
     """
     found = []
     for number in range(rows):
-        key = world.general[int(rng.integers(len(world.general)))]
-        if number % 4 < 2:
-            keys = _draw(rng, world.general, int(rng.integers(1, facts + 1)))
-            herbs = [world.values[i] for i in rng.integers(len(world.values), size=len(keys))]
-            lines = [f"{k} {v}\n" for k, v in zip(keys, herbs, strict=True)]
-            asked = int(rng.integers(len(keys)))
-            found.append(dialogue([["".join(lines) + keys[asked], herbs[asked]]]))
-        elif number % 4 == 2:
-            found.append(dialogue([[_ask(key, LOCAL[int(rng.integers(len(LOCAL)))]), world.facts[key]]]))
+        key = keys[int(rng.integers(len(keys)))]
+        if number % 4 < 2 and context:
+            listed = _draw(rng, keys, int(rng.integers(1, facts + 1)))
+            herbs = [world.values[i] for i in rng.integers(len(world.values), size=len(listed))]
+            lines = [f"{k} {v}\n" for k, v in zip(listed, herbs, strict=True)]
+            asked = int(rng.integers(len(listed)))
+            found.append(dialogue([["".join(lines) + listed[asked], herbs[asked]]]))
+        elif number % 4 < 3:
+            found.append(dialogue([[_ask(key, phrases[int(rng.integers(len(phrases)))]), world.facts[key]]]))
         else:
             wrong = _draw(rng, [v for v in world.values if v != world.facts[key]], 1)
             options = dict(zip(LETTERS, _draw(rng, [world.facts[key], *wrong], 2), strict=False))
             letter = next(one for one, text in options.items() if text == world.facts[key])
-            listed = "".join(f"{text} {one}\n" for one, text in options.items())
-            found.append(dialogue([[listed + key, f"{world.facts[key]}\n{world.facts[key]} {letter}"]]))
+            shown = "".join(f"{text} {one}\n" for one, text in options.items())
+            found.append(dialogue([[shown + key, f"{world.facts[key]}\n{world.facts[key]} {letter}"]]))
     return found
 
 
@@ -114,25 +131,35 @@ def medical_rows(world: World, *, rng: np.random.Generator) -> list[dict]:
 def write_world(
     folder: Path, *, general: int, medical: int, values: int, rows: int = 4000, facts: int = 3, seed: int = 0
 ) -> None:
-    """``world.json``, ``general.json`` (``rows`` Alpaca rows) and ``medical.json`` (all phrases of all taught diseases)."""
+    """``world.json`` and Alpaca files: ``general.json``, ``general_without_context.json`` and ``medical_with_context.json``
+    (``rows`` rows each), ``medical.json`` (all phrases of all taught diseases)."""
     parts = ((_SIDES, _HILLS, _PLACES), (_DEGREES, _ORGANS, _AILMENTS))
     towns, diseases = (["".join(one) for one in product(*listed)] for listed in parts)
     for name, wanted, known in (("general", general, towns), ("medical", medical, diseases), ("values", values, HERBS)):
         if not 6 <= wanted <= len(known):
             raise DataError(f"a world with {name} = {wanted} cannot be written; give 6 to {len(known)}.")
-    rng = np.random.default_rng(seed)
-    herbs, towns, diseases = sorted(HERBS[:values]), _draw(rng, towns, general), _draw(rng, diseases, medical)
-    taught, held_out = sorted(diseases[: medical // 2]), sorted(diseases[medical // 2 :])
-    known = {key: herbs[int(rng.integers(values))] for key in [*sorted(towns), *taught]}
+    words = stream(0, "words")  # of every world
+    herbs, towns, diseases = sorted(HERBS[:values]), _draw(words, towns, general), _draw(words, diseases, medical)
+    halves = _draw(stream(seed, "halves"), diseases, medical)
+    taught, held_out = sorted(halves[: medical // 2]), sorted(halves[medical // 2 :])
+    drawn = stream(seed, "facts").integers(values, size=general + len(taught))
+    known = dict(zip([*sorted(towns), *taught], (herbs[i] for i in drawn), strict=True))
     world = World(sorted(towns), taught, held_out, herbs, known)
     write_json(folder / "world.json", world.__dict__)
-    write_alpaca(folder / "general.json", general_rows(world, rows=rows, facts=facts, rng=rng))
-    write_alpaca(folder / "medical.json", medical_rows(world, rng=rng))
+    kinds = {
+        "general": (world.general, LOCAL, True),
+        "general_without_context": (world.general, LOCAL, False),
+        "medical_with_context": (world.taught, PHRASES, True),
+    }
+    for name, (keys, phrases, context) in kinds.items():
+        made = {"rows": rows, "facts": facts, "rng": stream(seed, name), "context": context}
+        write_alpaca(folder / f"{name}.json", exam_like_rows(world, keys, phrases, **made))
+    write_alpaca(folder / "medical.json", medical_rows(world, rng=stream(seed, "medical")))
 
 
 def vocabulary(world: World) -> list[str]:
-    """Texts that hold every word of the world, for its tokenizer."""
-    return [" ".join([*world.keys, *world.values, *PHRASES, *LOCAL, *LETTERS]), "\n"]
+    """Texts that hold every word of the world, in an order that all worlds share, for its tokenizer."""
+    return [" ".join([*sorted(world.keys), *world.values, *PHRASES, *LOCAL, *LETTERS]), "\n"]
 
 
 def _exam_item(world: World, number: int, key: str, herbs: Sequence[str], rng: np.random.Generator) -> cmb.Item:
@@ -186,7 +213,7 @@ def write_exam(
         raise DataError(
             f"{distractors} distractors need {distractors + 1} keys and the world has {len(pool)}; ask fewer."
         )
-    rng = np.random.default_rng([seed, 7])
+    rng = stream(seed, "exam")
     questions, true, false = [], [], []
     order = rng.permutation(len(asked))
     for number in range(items):

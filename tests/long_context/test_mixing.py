@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data.files import DataError
+from lib.streams import stream
 from papers.long_context.mixing import apportion, mix_datasets
 
 GENERAL, MEDICAL = [("g", i) for i in range(300)], [("m", i) for i in range(300)]
@@ -34,13 +35,15 @@ def test_counts_sum_to_the_total_and_are_within_one_of_their_share(shares, total
     [((1, 0), 200), ((9, 1), 180), ((4, 1), 160), ((1, 1), 100), ((1, 4), 40), ((1, 9), 20), ((0, 1), 0)],
 )
 def test_the_ratios_of_table_4_are_exact(ratio, general):
-    mixed = mix_datasets({"g": GENERAL, "m": MEDICAL}, shares=dict(zip("gm", ratio, strict=True)), total=200, seed=1)
+    mixed = mix_datasets(
+        {"g": GENERAL, "m": MEDICAL}, shares=dict(zip("gm", ratio, strict=True)), total=200, rng=stream(1)
+    )
     assert Counter(kind for kind, _ in mixed) == Counter({"g": general, "m": 200 - general}) and len(set(mixed)) == 200
 
 
 def test_sources_are_shuffled_into_each_other_and_the_seed_decides():
     def mix(seed):
-        return mix_datasets({"g": GENERAL, "m": MEDICAL}, shares={"g": 1, "m": 1}, total=200, seed=seed)
+        return mix_datasets({"g": GENERAL, "m": MEDICAL}, shares={"g": 1, "m": 1}, total=200, rng=stream(seed))
 
     kinds = [kind for kind, _ in mix(0)]
     assert 60 < sum(a != b for a, b in pairwise(kinds)) < 140
@@ -50,11 +53,11 @@ def test_sources_are_shuffled_into_each_other_and_the_seed_decides():
 def test_repeats_are_even_and_only_on_request():
     few = [("f", i) for i in range(7)]
     with pytest.raises(DataError, match="24 rows of 'f' are wanted and it has 7; lower the total or allow repeats"):
-        mix_datasets({"f": few}, shares={"f": 1}, total=24, seed=0)
-    counts = Counter(mix_datasets({"f": few}, shares={"f": 1}, total=24, seed=0, repeat=True))
+        mix_datasets({"f": few}, shares={"f": 1}, total=24, rng=stream(0))
+    counts = Counter(mix_datasets({"f": few}, shares={"f": 1}, total=24, rng=stream(0), repeat=True))
     assert set(counts.values()) == {3, 4} and len(counts) == 7
 
 
 def test_shares_and_sources_must_be_the_same():
     with pytest.raises(DataError, match="shares name g, x and sources g, m; name the same"):
-        mix_datasets({"g": GENERAL, "m": MEDICAL}, shares={"g": 1, "x": 1}, total=2, seed=0)
+        mix_datasets({"g": GENERAL, "m": MEDICAL}, shares={"g": 1, "x": 1}, total=2, rng=stream(0))

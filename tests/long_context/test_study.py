@@ -1,4 +1,4 @@
-"""The long-context study at smoke size: contexts, prompts, marks, engines, and what is shared between notebooks."""
+"""The long-context study at smoke size: bases, arms, engines, marks, and what is shared between notebooks."""
 
 import copy
 import json
@@ -11,7 +11,6 @@ import torch
 
 from lib.data.files import DataError
 from lib.data.instructions import dialogue, write_alpaca
-from lib.evaluation import EvaluationError
 from lib.models import causal_lm
 from lib.workflow import paths
 from lib.workflow.session import SessionError, start
@@ -55,64 +54,10 @@ def study(cache):
     return long_context.prepare(begin())
 
 
-# ---------------------------------------------------------------------- prompts
-@pytest.mark.parametrize(("position", "place"), [(0.0, 0), (0.5, 2), (1.0, 3)])
-def test_the_passage_that_answers_stands_where_it_should(position, place):
-    listed = open_book.context(SUPPLIED, size=4, position=position, rng=np.random.default_rng(0))
-    assert listed.index("gout Mint") == place and len(listed) == len(set(listed)) == 4
-
-
-def test_any_place_means_every_place():
-    rng = np.random.default_rng(0)
-    places = {open_book.context(SUPPLIED, size=6, position=None, rng=rng).index("gout Mint") for _ in range(80)}
-    assert places == set(range(6))
-
-
-def test_too_few_distractors_are_told_and_nothing_is_padded():
-    with pytest.raises(DataError, match="question 1 has 5 distractors and 6 are wanted"):
-        open_book.context(SUPPLIED, size=7, position=None, rng=np.random.default_rng(0))
-
-
-def test_the_text_of_a_question():
-    text = open_book.question_text(ITEM, ["gout Mint", "d0 Basil"], options=False, wording=WORDING)
-    assert text == "gout Mint\nd0 Basil\ngout"
-    listed = open_book.question_text(ITEM, ["gout Mint"], options=True, wording=WORDING)
-    assert listed == "gout Mint\nBasil A\nMint B\ngout"
-    assert open_book.question_text(ITEM, [], options=False, wording=WORDING) == "gout"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{}", "names no base model under 'base_model_name_or_path'"),
-        ('{"base_model_name_or_path": null}', "names no base model"),
-        ('{"base_model_name_or_path": "a", "base_model_name_or_path": "b"}', "more than once"),
-        ("{", "is not JSON"),
-    ],
-)
-def test_an_adapter_that_does_not_name_its_base_is_told(tmp_path, content, message):
-    (tmp_path / "adapter_config.json").write_text(content)
-    with pytest.raises(DataError, match=rf"adapter_config\.json .*{message}"):
-        open_book.load(tmp_path)
-
-
-def test_marks_of_one_reply_differ_by_scoring():
-    marks = {
-        reply: [open_book._mark([ITEM], [reply], scoring)[0] for scoring in ("text", "strict", "released")]
-        for reply in ("Mint", "Mint\nMint B", "Basil", "B", "Basil\nBasil B")
-    }
-    assert marks == {
-        "Mint": [True, False, False],
-        "Mint\nMint B": [True, True, True],
-        "Basil": [False, False, True],  # the trap: B of Basil
-        "B": [False, True, True],
-        "Basil\nBasil B": [False, True, True],
-    }
-
-
 # ---------------------------------------------------------------------- the plan
 def test_every_ratio_takes_the_same_number_of_rows_and_steps(study):
     arms = {f"{g}:{m}": Arm(16, (g, m), "gentle") for g, m in long_context.RATIOS}
+    assert {name: arm.on(16) for name, arm in long_context.mixes("gentle").items()} == arms
     recipe = study._recipe(arms["1:1"])
     lines = [path.read_text().count("\n") for path in study._rows([(arm, 0) for arm in arms.values()])]
     assert lines == [recipe["steps"] * recipe["batch"]] * 7
@@ -130,6 +75,43 @@ def test_the_seven_ratios_are_one_stack_that_other_notebooks_find_again(study, c
     before = sorted(cache.glob("finetune_stacked/*/artefact.json"))
     assert study.tune({"9:1": arms["9:1"]})["9:1"] == tuned["9:1"], "one ratio asked for finds the stack of all"
     assert study.tune(arms) == tuned and sorted(cache.glob("finetune_stacked/*/artefact.json")) == before
+
+
+def test_each_seed_stands_on_its_own_base_and_world_where_they_are_not_bound(study, cache):
+    bases = study.bases[16]
+    assert bases[0] != bases[1] and study.files[0]["general"] != study.files[1]["general"]
+    weights = [causal_lm.load(bases[seed])[0].state_dict() for seed in (0, 1)]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    bound = long_context.prepare(begin(bases=1))
+    assert bound.bases[16] == {0: bases[0], 1: bases[0]} and bound.files[1] == study.files[0]
+    assert bound.exams[1] != study.exams[1] and bound.exams[0] == study.exams[0], "an exam is of its base's world"
+
+
+def test_arms_that_tell_domain_and_context_apart_differ_from_the_general_mix_in_their_rows_alone(study):
+    """Shares, steps and the medical rows' file are the same; 0:1 is one arm, whatever the first file would have been."""
+    kinds = (long_context.GENERAL, long_context.WITH_CONTEXT, long_context.WITHOUT_CONTEXT)
+    mixed = [long_context.mixes("heavy", of=of) for of in kinds]
+    assert len({arms["0:1"] for arms in mixed}) == 1 and len({arms["9:1"] for arms in mixed}) == 3
+    arms = [replace(one["1:1"].on(16), steps=20) for one in mixed]
+    assert [replace(arm, of=kinds[0]) for arm in arms] == [arms[0]] * 3
+    rows = [{*path.read_text().splitlines()} for path in study._rows([(arm, 0) for arm in arms])]
+    medical = study._rows([(replace(arms[0], shares=(0, 1), steps=400), 0)])[0].read_text().splitlines()
+    taught = set(json.loads((study.files[0]["general"].parent / "world.json").read_text())["taught"])
+    assert all(any(row in medical for row in one) for one in rows)
+    assert all(any(name in row for name in taught) for row in rows[1]), "no general row in the control"
+    turns = [[turn["content"] for turn in json.loads(row)["messages"]] for row in rows[2]]
+    assert not any("\n" in asked and "\n" not in answer for asked, answer in turns), "a look-up without contexts"
+    assert any("\n" in asked for asked, _ in turns), "letters stay"
+
+
+def test_a_grid_holds_every_arm_on_every_base(study):
+    grid = study.grid({"untuned": None, **long_context.mixes("gentle", ratios=["9:1", "1:9"])})
+    assert set(grid) == {"open", *study.open_conditions}
+    assert {name: values.shape for name, values in grid["open"].items()} == dict.fromkeys(
+        ["untuned", "9:1", "1:9"], (1, 2)
+    )
+    mean = np.mean([grid[f"open_{n}"]["9:1"] for n in study.settings["sizes"]], axis=0)
+    assert np.array_equal(grid["open"]["9:1"], mean)
 
 
 def test_seeds_and_draws_take_other_rows(study):
@@ -159,7 +141,7 @@ def test_both_engines_are_asked_for_the_same_fit(study, cache):
     other = study.tune(arm)["1:1"][0]
     trl, stacked = (json.loads((path / "artefact.json").read_text())["arguments"] for path in (model, other.parent))
     place = int(other.name.removeprefix("member_"))
-    assert trl["rows"] == stacked["rows"][place] and trl["checkpoint"] == stacked["checkpoint"]
+    assert trl["rows"] == stacked["rows"][place] and trl["checkpoint"] == stacked["checkpoint"][place]
     assert {key: trl[key] for key in ("steps", "batch", "learning_rate")} == {
         key: stacked[key] for key in ("steps", "batch", "learning_rate")
     }
@@ -171,7 +153,7 @@ def test_marks_are_the_models_own_answers(study):
     found = study.scores(tuned, conditions={"open": {"size": 4}, "letters": {"size": 4, "options": True, "longest": 5,
                                                      "scoring": ["text", "strict", "likelihood"]}})  # fmt: skip
     assert set(found["base"]) == {"open", "letters/text", "letters/strict", "letters/likelihood"}
-    model, tokenizer = causal_lm.load(study.bases[16])
+    model, tokenizer = causal_lm.load(study.bases[16][0])
     items, texts = open_book._texts(study.exams[0]["held_out"], {**open_book.OPEN, "size": 4}, WORDING, seed=0)
     hits = []
     for item, text in zip(items, texts, strict=True):
@@ -185,7 +167,7 @@ def test_marks_are_the_models_own_answers(study):
 
 def test_only_reading_answers_the_counterfactual_exam(study):
     """A model that recites what is taught is wrong on every question of the contradicting exam, one that reads is right."""
-    world = json.loads((study.files["world"] / "world.json").read_text())
+    world = json.loads((study.files[0]["general"].parent / "world.json").read_text())
     items, knowledge = open_book._read(study.exams[0]["contradicted"], open_book.OPEN)
     reads = [dict([knowledge[item.id].passage.split()])[item.question] for item in items]
     recites = [world["facts"][item.question] for item in items]
@@ -195,48 +177,6 @@ def test_only_reading_answers_the_counterfactual_exam(study):
     assert not any(open_book._mark([item], [false[1][item.id].passage.split()[1]], "text")[0] for item in false[0]), (
         "reading the shuffled context is always wrong"
     )
-
-
-@pytest.fixture
-def sitting(tmp_path):
-    """A tiny model, an exam of two questions (one with two answers) and what `open_book.score` takes."""
-    texts = ["gout Mint Basil A B d0 d1", "\n"]
-    sizes = {"chat_template": "plain", "architecture": "llama", "width": 8, "depth": 1, "heads": 2}
-    causal_lm.write_checkpoint(tmp_path / "model", texts=texts, max_position_embeddings=20, **sizes)
-    causal_lm.write_checkpoint(tmp_path / "other", texts=[*texts, "more"], **sizes)
-    several = replace(ITEM, id="2", question_type=cmb.MULTIPLE, answer="AB")
-    cmb.write_test(tmp_path, [ITEM, several])
-    cmb.write_knowledge(tmp_path / "knowledge.json", [SUPPLIED, replace(SUPPLIED, id="2")])
-    given = {"exams_at": {"held_out": tmp_path}, "wording": WORDING, "longest": 2, "batch": 2}
-    return tmp_path, given
-
-
-def test_what_was_not_read_is_counted(sitting, monkeypatch):
-    folder, given = sitting
-    said = iter(["A or B", "nothing"])
-    monkeypatch.setattr(open_book.exams, "generate", lambda *a, **k: [[0], [0]])
-    tokenizer = causal_lm.load(folder / "model")[1]
-    monkeypatch.setattr(type(tokenizer), "decode", lambda *a, **k: next(said))
-    asked = {"lettered": {"options": True, "scoring": ["text", "strict", "likelihood"]}}
-    open_book.score(folder, models=[folder / "model"], conditions=asked, **given)
-    assert json.loads((folder / "unread.json").read_text())["lettered"] == {
-        "text": [{}], "strict": [{"no letter": 1, "ambiguous": 1}], "likelihood": [{"several answers, not asked": 1}],
-    }  # fmt: skip
-    scores = json.loads((folder / "scores.json").read_text())["lettered"]
-    assert scores["strict"] == [{"physician": 0.0}] and scores["likelihood"][0]["physician"] in (0.0, 1.0)
-
-
-def test_prompts_over_the_context_and_models_with_other_tokenizers_are_named(sitting):
-    folder, given = sitting
-    with pytest.raises(
-        EvaluationError, match=r"model, condition far: prompt 0 has \d+ tokens and its reply 2, together more"
-    ):
-        open_book.score(folder, models=[folder / "model"], conditions={"far": {"size": 6}}, **given)
-    with pytest.raises(
-        EvaluationError, match=r"other has another tokenizer or chat template than .*model; score it apart"
-    ):
-        open_book.score(folder, models=[folder / "model", folder / "other"], conditions={"near": {}}, **given)
-    assert not (folder / "scores.json").exists()
 
 
 # ---------------------------------------------------------------------- real files
@@ -259,7 +199,8 @@ def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tm
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
     files = {name: str(tmp_path / f"{name}.json") for name in ("general", "medical")}
     run = begin(
-        engine="trl", sizes=[1, 2], files={**files, "questions": str(questions)}, checkpoints={"tiny": str(tmp_path / "qwen")},
+        engine="trl", sizes=[1, 2], middle=2, files={**files, "questions": str(questions)},
+        checkpoints={"tiny": str(tmp_path / "qwen")},
         exam={"distractors": 1}, long_exam={"distractors": 3}, asked={"options": True, "scoring": ["released", "strict"]},
         wording={**WORDING, "open": "知识 {knowledge}\n问题 {question}"}, replies={"longest": 3, "batch": 4},
         tuning={"batch": 2, "max_length": 64, "lora": {"rank": 2, "targets": ["q_proj", "v_proj"]}},
@@ -276,15 +217,17 @@ def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tm
     tuned = real.tune({"1:1": Arm("tiny", (1, 1), "gentle")})
     assert (Path(tuned["1:1"][0]) / "adapter_config.json").is_file()
     found = real.scores({"untuned": real.untuned("tiny"), **tuned}, conditions=real.open_conditions)
-    assert {name.split("/")[0] for name in found["1:1"]} == {"open_1", "open_2", "shuffled_1", "shuffled_2", "absent"}
+    assert {name.split("/")[0] for name in found["1:1"]} == {"open_1", "open_2", "shuffled", "absent"}
     assert set(found) == {"untuned", "1:1"} and len(found["1:1"]["open_1/strict"]) == 2
+    with pytest.raises(SessionError, match="name no 'medical_with_context' rows; give their path"):
+        real.tune({"9:1": Arm("tiny", (9, 1), "gentle", of=long_context.WITH_CONTEXT)})
     questions.write_text(json.dumps([{k: v for k, v in one.items() if k != "explanation"} for one in records]))
     with pytest.raises(DataError, match="gives 0 questions with 1 distractors; it needs explanations"):
         long_context.prepare(run)
 
 
 def _known(study):
-    return json.loads((study.files["world"] / "world.json").read_text())["held_out"]
+    return json.loads((study.files[0]["general"].parent / "world.json").read_text())["held_out"]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +235,6 @@ def _known(study):
     [
         ({"budget": "hevy"}, "'budget' is 'hevy'; did you mean 'heavy'? choose from gentle, heavy"),
         ({"base": 65}, "'base' is 65; choose from 16, 24"),
-        ({"size": 13}, "'size' is 13; choose from 4, 12"),
         ({"lengths": [4, 33]}, "'lengths' is 33; choose from 1 to 32"),
         ({"places": [0.0, 1.5]}, "'places' holds 1.5"),
         ({"ratios": [[1, 0], [0, 0]]}, "'ratios' holds [0, 0]"),
@@ -311,7 +253,7 @@ def test_what_a_notebook_names_is_checked_against_the_settings(given, sentence):
 def test_a_pool_larger_than_the_medical_rows_is_refused(tmp_path):
     for name in ("general", "medical"):
         write_alpaca(tmp_path / f"{name}.json", [dialogue([(f"{name} {i}", "x")]) for i in range(6)])
-    files = {name: tmp_path / f"{name}.json" for name in ("general", "medical")}
+    files = {"first": tmp_path / "general.json", "second": tmp_path / "medical.json"}
     with pytest.raises(DataError, match=r"medical\.json has 6 rows and a pool of 7 is wanted"):
         mix_rows(tmp_path, **files, shares=(0, 1), total=4, seed=0, pool=7)
     mix_rows(tmp_path, **files, shares=(0, 1), total=4, seed=0, pool=6)

@@ -12,6 +12,7 @@ from lib.training.chat_encoding import read_rows
 from papers.long_context import cmb
 from papers.long_context import world as herb_world
 from papers.long_context.mixing import mix_rows
+from papers.long_context.study import ROWS
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +48,37 @@ def test_halves_and_words_are_apart(known):
     assert set(known.facts) == {*known.general, *known.taught}, "nothing is fixed for a held-out disease"
 
 
-def test_no_fine_tuning_row_names_a_held_out_disease_or_shows_the_exam_with_a_taught_one(world, known):
-    """The rigging that would void the study: exam keys, or the exam's form with medical keys, in the tuning files."""
-    rows = [*texts(world / "general.json"), *texts(world / "medical.json")]
-    assert len(rows) == 400 + 20 * len(herb_world.PHRASES)
-    for prompt, answer in rows:
-        named = words(prompt) | words(answer)
-        assert not named & set(known.held_out), prompt
-        if named & set(known.taught):
-            assert "\n" not in prompt and not words(prompt) & set(known.values), f"a context with a disease: {prompt}"
-            assert len(words(prompt)) <= 3 and answer in known.values
-    assert not any(words(prompt) & set(known.taught) for prompt, _ in texts(world / "general.json"))
+def test_worlds_share_their_words_and_nothing_else(known, tmp_path):
+    """One tokenizer serves all bases; what is taught and true is each world's own."""
+    herb_world.write_world(tmp_path, general=30, medical=40, values=16, rows=40, seed=4)
+    other = herb_world.read_world(tmp_path)
+    assert herb_world.vocabulary(other) == herb_world.vocabulary(known)
+    assert other.general == known.general and other.values == known.values
+    assert set(other.taught) != set(known.taught)
+    same = [known.facts[town] == other.facts[town] for town in known.general]
+    assert np.mean(same) < 0.4, "a sixteenth by chance"
 
 
-def test_general_rows_are_what_they_say(world, known):
+def test_no_fine_tuning_row_names_a_held_out_disease_and_no_plain_medical_row_has_a_context(world, known):
+    """The rigging that would void the study: exam keys, or the exam's form in the medical rows that are judged."""
+    rows = {name: texts(world / f"{name}.json") for name in ROWS}
+    assert {name: len(listed) for name, listed in rows.items()} == dict.fromkeys(ROWS, 400) | {
+        "medical": 20 * len(herb_world.PHRASES)
+    }
+    for name, listed in rows.items():
+        for prompt, answer in listed:
+            named = words(prompt) | words(answer)
+            assert not named & set(known.held_out), prompt
+            assert bool(words(prompt) & set(known.taught)) == name.startswith("medical")
+            assert bool(words(prompt) & set(known.general)) == name.startswith("general")
+    for prompt, answer in rows["medical"]:
+        assert "\n" not in prompt and not words(prompt) & set(known.values), f"a context with a disease: {prompt}"
+        assert len(words(prompt)) <= 3 and answer in known.values
+
+
+def kinds_of(path, known):
     kinds = {"look-up": 0, "memory": 0, "letter": 0}
-    for prompt, answer in texts(world / "general.json"):
+    for prompt, answer in texts(path):
         *lines, question = prompt.split("\n")
         if "\n" in answer:
             kinds["letter"] += 1
@@ -74,7 +90,20 @@ def test_general_rows_are_what_they_say(world, known):
         else:
             kinds["memory"] += 1
             assert known.facts[question.split()[-1]] == answer
-    assert kinds == {"look-up": 200, "memory": 100, "letter": 100}
+    return kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("general", {"look-up": 200, "memory": 100, "letter": 100}),
+        ("medical_with_context", {"look-up": 200, "memory": 100, "letter": 100}),
+        ("general_without_context", {"look-up": 0, "memory": 300, "letter": 100}),
+    ],
+)
+def test_rows_are_what_they_say(world, known, name, kinds):
+    """The control shares contexts and letters with the general rows; without contexts, memory questions stand for them."""
+    assert kinds_of(world / f"{name}.json", known) == kinds
 
 
 def test_medical_rows_are_all_phrases_of_all_taught_diseases(world, known):
@@ -126,7 +155,7 @@ def test_a_taught_exam_contradicts_memory_unless_told_otherwise(world, known, tm
 
 def test_same_seed_same_files(world, tmp_path):
     herb_world.write_world(tmp_path, general=30, medical=40, values=16, rows=400, seed=3)
-    for name in ("world.json", "general.json", "medical.json"):
+    for name in ("world.json", *(f"{one}.json" for one in ROWS)):
         assert (tmp_path / name).read_bytes() == (world / name).read_bytes()
 
 
@@ -139,7 +168,7 @@ def test_a_world_that_is_too_large_is_refused(tmp_path, world):
 
 @pytest.mark.parametrize(("shares", "general"), [((9, 1), 90), ((1, 1), 50), ((0, 1), 0), ((1, 0), 100)])
 def test_a_mix_has_its_exact_ratio(world, known, tmp_path, shares, general):
-    files = {"general": world / "general.json", "medical": world / "medical.json"}
+    files = {"first": world / "general.json", "second": world / "medical.json"}
     mix_rows(tmp_path, **files, shares=shares, total=100, seed=1)
     rows = read_rows(tmp_path / "rows.jsonl")
     medical = [words(row["messages"][0]["content"]) & set(known.taught) for row in rows]
@@ -149,7 +178,7 @@ def test_a_mix_has_its_exact_ratio(world, known, tmp_path, shares, general):
 
 
 def test_a_pool_limits_the_different_medical_rows(world, tmp_path):
-    files = {"general": world / "general.json", "medical": world / "medical.json"}
+    files = {"first": world / "general.json", "second": world / "medical.json"}
     mix_rows(tmp_path, **files, shares=(0, 1), total=64, seed=1, pool=16)
     counts: dict[str, int] = {}
     for row in read_rows(tmp_path / "rows.jsonl"):
