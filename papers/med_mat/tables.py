@@ -18,7 +18,7 @@ from papers.med_mat.data.selection import Subset
 from papers.med_mat.scores import accuracies
 from papers.med_mat.study import Pair, Study
 
-ARMS = ("baseline", "baseline_plus", "related_pair", "permuted_partner", "task_only")
+ARMS = ("baseline", "baseline_plus", "related_pair", "broken_pair", "task_only")
 
 
 def targets_of(pairs: Sequence[Pair]) -> list[Subset]:
@@ -34,8 +34,7 @@ def combination_arms(study: Study, pairs: Sequence[Pair], *, arms: Sequence[str]
         "baseline_plus": lambda seed: [study.condition_job("baseline_plus", t, seed=seed) for t in targets],
         "task_only": lambda seed: [study.condition_job("task_only", t, seed=seed) for t in targets],
         "related_pair": lambda seed: [study.member_job(pair, seed=seed) for pair in pairs],
-        "permuted_partner": lambda seed: [study.member_job(pair, seed=seed, permuted="one") for pair in pairs],
-        "permuted": lambda seed: [study.member_job(pair, seed=seed, permuted="all") for pair in pairs],
+        "broken_pair": lambda seed: [study.broken_job(pair, seed=seed) for pair in pairs],
     }
     return study.fit({name: jobs[name] for name in arms}, **fitting)
 

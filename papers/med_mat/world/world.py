@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.streams import stream
 from papers.med_mat.data.files import record, write_records
 from papers.med_mat.data.questions import ask
 from papers.med_mat.data.registry import read_registry
@@ -172,7 +173,7 @@ def write_world(folder: Path, *, table: str, images: int, seed: int) -> None:
     (folder / "datasets.csv").write_text(table, encoding="utf-8")
     registry = read_registry(folder / "datasets.csv")
     for subset in cells(registry.classification):
-        rng, task = np.random.default_rng([seed, int(subset.no)]), TASKS[rule(subset)]
+        rng, task = stream(seed, "pictures", subset.no), TASKS[rule(subset)]
         truth = rng.permutation(np.arange(images) % len(task.labels))
         pictures, _ = render(subset.modality, subset.area, rule(subset), truth, rng)
         source, asked = registry.members[subset.no][0], replace(subset, task=rule(subset))
