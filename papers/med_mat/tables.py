@@ -80,3 +80,23 @@ def by_target(rows: pd.DataFrame) -> tuple[pd.Series, float]:
     """Mean gain of each target's pairs and the exact sign-flip p-value over targets: rows that share one count once."""
     gains = rows.groupby("target", sort=False)["gain"].mean()
     return gains, sign_flip_test(gains.to_numpy())
+
+
+def gains_by_row(
+    pairs: Sequence[Pair], arms: Mapping[str, np.ndarray], printed: Mapping[str, Sequence[float]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Gains over the better baseline (fractions) by direction type and row: printed, ours and the broken pair's (seeds).
+
+    ``printed``: Baseline, Baseline+ and Trained of each row, in percent.
+    """
+    better = np.maximum(arms["baseline"], arms["baseline_plus"])
+    found: dict[str, dict[str, dict[str, Any]]] = {pair.direction_type: {} for pair in pairs}
+    for i, pair in enumerate(pairs):
+        *baselines, trained = printed[pair.row]
+        ours = {name: (arms[arm] - better)[:, i] for name, arm in _SHOWN.items()}
+        label = f"{pair.row[:2]} {pair.row.rpartition('-> ')[2]}"
+        found[pair.direction_type][label] = {"printed": (trained - max(baselines)) / 100, **ours}
+    return found
+
+
+_SHOWN = {"here": "related_pair", "here, broken pair": "broken_pair"}

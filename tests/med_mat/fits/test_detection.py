@@ -69,11 +69,11 @@ PAIR = {"located": {"38": 20}, "classified": {"13": 20}}
 
 
 def _tuned(ready, jobs, kind):
-    """The models of ``jobs`` after 20 steps side by side, and the prepared rows."""
+    """The models of ``jobs`` after 30 steps side by side, and the prepared rows."""
     located, rows = LocatedRows(ready["located"]), Rows(ready["rows"])
     models = [with_all_words(ready["base"], seed=job["seed"]).model for job in jobs]
     parts = _parts([located] * len(jobs), [rows] * len(jobs), jobs, kind)
-    _tune(models, parts, [job["seed"] for job in jobs], steps=20, batch=8, learning_rate=2e-2)
+    _tune(models, parts, [job["seed"] for job in jobs], steps=30, batch=8, learning_rate=2e-2)
     return models, located
 
 

@@ -45,9 +45,7 @@ def test_stacked_fits_end_where_single_ones_do():
 def test_fits_of_different_bases_side_by_side_end_where_single_ones_do():
     """Other first weights, other pictures and prompts of another length: losses and weights are those of single fits."""
     material, bases = [], []
-    for seed, words in enumerate(
-        ("lung A normal B abnormal", "lung brain cyst A normal B abnormal lung brain cyst lung")
-    ):
+    for seed, words in enumerate(("lung A normal B abnormal", "A normal B abnormal " + 4 * "lung brain cyst ")):
         torch.manual_seed(seed)
         bases.append(TinyCheckpoint(MultimodalLM(**SETTINGS), WORDS, SETTINGS))
         images = np.random.default_rng(seed).integers(0, 256, (24, 32, 32), dtype=np.uint8)
