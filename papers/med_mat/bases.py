@@ -64,8 +64,11 @@ def prepare_grounds(
         others = [{**told, "seed": stream_seed(seed, "another world's test images")} for seed in seeds]
         tested, parts = run.build_all(mat_world.write_world, others), {**parts, "test": tests["test"]}
     made = [
-        {"world": world, "tests_of": other, "base": model, "blind": blind, **parts}
+        {"world": world, "tests_of": other, "base": model, **parts}
         for world, other, model in zip(worlds, tested, models, strict=True)
     ]
     rows = run.build_all(med_mat_fits.prepare_rows, made)
+    if blind:
+        seeing = [{"rows": one, "seed": seed} for one, seed in zip(rows, seeds, strict=True)]
+        rows = run.build_all(med_mat_fits.blind_rows, seeing)
     return {seed: Ground(*one) for seed, one in zip(seeds, zip(worlds, models, rows, strict=True), strict=True)}

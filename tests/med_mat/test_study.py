@@ -269,10 +269,9 @@ def test_scores_of_a_group_and_the_untrained_model(study):
 
 
 def test_a_model_that_cannot_see_has_other_features(study, tmp_path):
-    first, other = study.grounds.values()
-    source = {"world": first.world, "tests_of": other.world, "base": first.model}
-    med_mat_fits.prepare_rows(tmp_path, **source, **ROWS, blind=True)
-    blind, seeing = med_mat_fits.Rows(tmp_path), med_mat_fits.Rows(first.rows)
+    med_mat_fits.blind_rows(tmp_path, rows=_first(study).rows, seed=0)
+    blind, seeing = med_mat_fits.Rows(tmp_path), med_mat_fits.Rows(_first(study).rows)
+    assert blind.subsets == seeing.subsets and torch.equal(blind.questions.ids, seeing.questions.ids)
     assert blind.features.shape == seeing.features.shape and abs(float(blind.features.mean())) < 0.01
     assert not torch.allclose(blind.features, seeing.features)
 

@@ -10,6 +10,7 @@ and one stacked pass. Used by :mod:`papers.med_mat.study`, which names the arms.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -29,15 +30,12 @@ from papers.med_mat.fits.tuning import Questions, equally_long, letter_scores, p
 from papers.med_mat.world import world as mat_world
 
 
-def prepare_rows(
-    folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path, blind: bool = False
-) -> None:
+def prepare_rows(folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path) -> None:
     """Rows, visual features and prompts of every subset of a world, for one base model.
 
     Of each subset ``test`` label-balanced images are tested, ``pool`` others only show the model's preference for
     letters, up to ``train`` are trained on. ``tests_of``: the world whose test images are used, another one for a new
-    test set. ``blind``: every image is given random features instead of its own, a model that cannot see. Writes
-    ``features.npy``, ``prompts.npz`` and ``rows.json``.
+    test set. Writes ``features.npy``, ``prompts.npz`` and ``rows.json``.
     """
     checkpoint = with_world_words(base, seed=0)
     registry = read_registry(world / "datasets.csv")
@@ -66,12 +64,17 @@ def prepare_rows(
             "options": len(read_options(mine.train[0].question_choice)),
         }
     ids, mask, wanted = checkpoint.with_answers(texts, answers)
-    features = checkpoint.see(np.stack(images)).numpy()
-    if blind:
-        features = stream(0, "blind features").standard_normal(features.shape, dtype=np.float32)
-    np.save(folder / "features.npy", features)
+    np.save(folder / "features.npy", checkpoint.see(np.stack(images)).numpy())
     np.savez(folder / "prompts.npz", ids=ids.numpy(), mask=mask.numpy(), wanted=wanted.numpy())
     (folder / "rows.json").write_text(json.dumps(listed))
+
+
+def blind_rows(folder: Path, *, rows: Path, seed: int) -> None:
+    """The same rows, every image with random features instead of its own: what a model has that cannot see."""
+    shape = np.load(rows / "features.npy", mmap_mode="r").shape
+    np.save(folder / "features.npy", stream(seed, "blind features").standard_normal(shape, dtype=np.float32))
+    for name in ("prompts.npz", "rows.json"):
+        shutil.copy(rows / name, folder / name)
 
 
 def with_world_words(base: Path, *, seed: int) -> TinyCheckpoint:
