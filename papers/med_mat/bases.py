@@ -51,7 +51,7 @@ def pretrained(run: Run, seeds: Sequence[int], encoder: str = "convolution") -> 
 
 
 def prepare_grounds(
-    run: Run, *, encoder: str = "convolution", blind: bool = False, tests: dict[str, int] | None = None
+    run: Run, *, encoder: str = "convolution", blind: bool = False, tests: dict[str, Any] | None = None
 ) -> dict[int, Ground]:
     """The grounds of a run by the seed of their base, built where missing (see :func:`papers.med_mat.study.prepare`)."""
     settings, seeds = run.settings, bases_of(run)
@@ -60,9 +60,12 @@ def prepare_grounds(
     worlds = run.build_all(mat_world.write_world, [{"table": table, **settings["world"], "seed": s} for s in seeds])
     tested, parts = worlds, dict(settings["rows"])
     if tests is not None:
-        told = {"table": table, "images": tests["images"]}
+        told = {"table": table, "images": tests["images"], "only": tests["only"]}
         others = [{**told, "seed": stream_seed(seed, "another world's test images")} for seed in seeds]
-        tested, parts = run.build_all(mat_world.write_world, others), {**parts, "test": tests["test"]}
+        tested, parts = (
+            run.build_all(mat_world.write_world, others),
+            {**parts, "test": tests["test"], "only": tests["only"]},
+        )
     made = [
         {"world": world, "tests_of": other, "base": model, **parts}
         for world, other, model in zip(worlds, tested, models, strict=True)

@@ -232,22 +232,23 @@ def prepare(
     *,
     encoder: str = "convolution",
     blind: bool = False,
-    tests: dict[str, int] | None = None,
+    tests: dict[str, Any] | None = None,
 ) -> Study:
     """Worlds, base models and rows of a run, built where missing.
 
     ``encoder``: the image encoder of the base models. ``blind``: random features instead of the encoder's. ``tests``
-    (``images``, ``test``): another world for each base, from which so many test images a subset are taken instead.
+    (``images``, ``test``, ``only``): another world for each base, from which so many test images are taken instead, of
+    the subsets numbered ``only``.
     """
     settings, registry = run.settings, read_registry(run.facts / "datasets.csv")
     published = read_combinations(run.facts / "combinations.csv", registry)
     if "released" in settings:
         return _released(run, registry, published, encoder=encoder, blind=blind, tests=tests)
-    cells, tested = mat_world.cells(registry.classification), (tests or settings["rows"])["test"]
+    cells, parts = mat_world.cells(registry.classification), {"only": (), **(tests or settings["rows"])}
     return Study(
         run, settings, registry, published, cells,
         available={subset.no: settings["rows"]["train"] for subset in cells},
-        tests={subset.no: tested for subset in cells},
+        tests={one.no: parts["test"] for one in cells if not parts["only"] or one.no in parts["only"]},
         options={subset.no: len(mat_world.TASKS[rule(subset)].labels) for subset in cells},
         fitter=med_mat_fits.fit_group, source={"device": run.device},
         grounds=prepare_grounds(run, encoder=encoder, blind=blind, tests=tests),
@@ -272,7 +273,7 @@ def _released(run: Run, registry: Registry, published: list[PublishedRow], **how
     return study
 
 
-def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, int] | None) -> dict[str, Any]:
+def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, Any] | None) -> dict[str, Any]:
     """What every fit of a run is told besides jobs and steps, from the profile's settings ``released``.
 
     A relative ``root`` is one below the repository. A second ``encoder`` is a second model, ``second_source``; ``tests``:

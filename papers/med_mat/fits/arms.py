@@ -30,12 +30,14 @@ from papers.med_mat.fits.tuning import Questions, equally_long, letter_scores, p
 from papers.med_mat.world import world as mat_world
 
 
-def prepare_rows(folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path) -> None:
+def prepare_rows(
+    folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path, only: Sequence[str] = ()
+) -> None:
     """Rows, visual features and prompts of every subset of a world, for one base model.
 
     Of each subset ``test`` label-balanced images are tested, ``pool`` others only show the model's preference for
     letters, up to ``train`` are trained on. ``tests_of``: the world whose test images are used, another one for a new
-    test set. Writes ``features.npy``, ``prompts.npz`` and ``rows.json``.
+    test set; ``only``: numbers of the subsets it holds. Writes ``features.npy``, ``prompts.npz`` and ``rows.json``.
     """
     checkpoint = with_world_words(base, seed=0)
     registry = read_registry(world / "datasets.csv")
@@ -54,12 +56,13 @@ def prepare_rows(folder: Path, *, world: Path, base: Path, train: int, test: int
     for subset in mat_world.cells(registry.classification):
         share = {"test_share": 0.5, "most_tests": test, "cap": train + pool}
         mine = mat_prepared.prepare(world, subset, registry=registry, **share)
-        other = mat_prepared.prepare(tests_of, subset, registry=registry, **share)
+        tested = not only or subset.no in only
+        other = mat_prepared.prepare(tests_of, subset, registry=registry, **share).test if tested else []
         held = stream(0, "pool", subset.no).permutation(len(mine.train))
         listed[subset.no] = {
             "train": keep(world, [mine.train[i] for i in sorted(held[pool:])], turned=False),
             "pool": keep(world, [mine.train[i] for i in sorted(held[:pool])], turned=True),
-            "test": keep(tests_of, other.test, turned=True),
+            "test": keep(tests_of, other, turned=True),
             "labels": [mat_prepared.label(mine.train[i]) for i in sorted(held[pool:])],
             "options": len(read_options(mine.train[0].question_choice)),
         }
