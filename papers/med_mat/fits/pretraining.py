@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -147,6 +149,17 @@ def vocabulary() -> tuple[list[str], list[str]]:
     return [PAD, *LETTERS[:OPTIONS], *steps, "quote", *names], names
 
 
+@dataclass(frozen=True, kw_only=True)
+class LanguageFit:
+    """How long language models are trained: ``text_steps`` without pictures, then ``steps`` with, ``batch`` questions each."""
+
+    text_steps: int
+    steps: int
+    batch: int
+    learning_rate: float
+    device: str = "cpu"
+
+
 class _Course:
     """What one base is taught, step by step: ``text`` without pictures, ``joint`` with them. Its encoder is frozen."""
 
@@ -204,36 +217,31 @@ def pretrain_languages(
     seeds: Sequence[int],
     width: int,
     depth: int,
-    text_steps: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
     start: Sequence[Path] = (),
-    device: str = "cpu",
+    **fit: Any,
 ) -> None:
     """Train projectors and language models around the frozen encoders of ``weights``; write a checkpoint a base.
 
-    First ``text_steps`` without pictures, quoting the letter of a named option; then ``steps`` with pictures, ``batch``
-    questions each. With ``start`` the language models are those checkpoints' (another image encoder is joined to them),
-    and they do without the first part. All bases go through one stacked pass, each with its own pictures, encoder, first
-    weights and order (``seeds``).
+    First without pictures, quoting the letter of a named option; then with pictures. With ``start`` the language models
+    are those checkpoints' (another image encoder is joined to them), and they do without the first part. All bases go
+    through one stacked pass, each with its own pictures, encoder, first weights and order (``seeds``). ``fit``: of
+    :class:`LanguageFit`.
     """
-    begun = list(start) or [None] * len(seeds)
+    how, begun = LanguageFit(**fit), list(start) or [None] * len(seeds)
     told = {"width": width, "depth": depth}
     checkpoints = [
         _untaught(encoder, mine, known, seed=seed, **told)
         for mine, known, seed in zip(weights, begun, seeds, strict=True)
     ]
     courses = [
-        _Course(checkpoint, data, seed=seed, batch=batch, steps=steps)
+        _Course(checkpoint, data, seed=seed, batch=how.batch, steps=how.steps)
         for checkpoint, data, seed in zip(checkpoints, general, seeds, strict=True)
     ]
-    models = [checkpoint.model.to(device) for checkpoint in checkpoints]
-    for lesson, count in ((_Course.text, 0 if start else text_steps), (_Course.joint, steps)):
+    models = [checkpoint.model.to(how.device) for checkpoint in checkpoints]
+    for lesson, count in ((_Course.text, 0 if start else how.text_steps), (_Course.joint, how.steps)):
         if count:
-            schedule = warmup_cosine(count, warmup=WARMUP)
-            batches = _together(courses, lesson, device)
-            fit_stacked(models, batches, answer_loss, steps=count, learning_rate=learning_rate, schedule=schedule)
+            told = {"learning_rate": how.learning_rate, "schedule": warmup_cosine(count, warmup=WARMUP)}
+            fit_stacked(models, _together(courses, lesson, how.device), answer_loss, steps=count, **told)
     for number, checkpoint in enumerate(checkpoints):
         checkpoint.model.cpu()
         base(folder, number).mkdir()
