@@ -119,9 +119,8 @@ def profile_parameters(path: Path, profile: str) -> dict[str, Any]:
     if path.is_relative_to(paths.NOTEBOOKS) and experiments.has(slug):
         paper = experiments.load(slug)
         if profile not in paper.profiles:
-            raise NotebookError(
-                f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {', '.join(paper.profiles)}"
-            )
+            has = ", ".join(paper.profiles)
+            raise NotebookError(f"papers/{slug}/experiments.yml has no profile '{profile}'; it has {has}")
         if reason := paper.why_absent(exhibit, profile):
             raise NotebookError(f"{slug}/{exhibit} is absent at the profile '{profile}': {reason}")
         if exhibit in paper.experiments:
