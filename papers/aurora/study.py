@@ -118,9 +118,10 @@ class Study:
 
     def _marks(self, rows: Path) -> list[int]:
         """Steps of the kept checkpoints: at 6, 8, 10 and 12 fourteenths of the fit."""
-        fit = self.settings["fit"]
-        an_epoch = -(-len(rows.read_text(encoding="utf-8").splitlines()) // fit["batch"])
-        return [max(1, round(an_epoch * fit["epochs"] * mark / 14)) for mark in CHECKPOINTS]
+        fit, batch = self.settings["fit"], self.settings["fit"]["batch"]
+        an_epoch = -(-len(rows.read_text(encoding="utf-8").splitlines()) // batch)
+        steps = fit["steps"] if "steps" in fit else an_epoch * fit["epochs"]
+        return [max(1, round(steps * mark / 14)) for mark in CHECKPOINTS]
 
     def checkpoints(self) -> dict[str, list[Tuned]]:
         """The Chinese arm along its tuning: name -> tuned models in seed order; the last is the whole fit."""
