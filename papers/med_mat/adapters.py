@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models import ModelError
+from lib.streams import stream_seed
 from lib.training.chat_encoding import IGNORED
 from lib.training.loop import epoch_order, train, warmup_cosine
 from papers.med_mat.checkpoints import ReleasedCheckpoint
@@ -32,7 +33,7 @@ def with_adapters(checkpoint: ReleasedCheckpoint, *, rank: int, seed: int) -> Re
     """
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(seed)
+    torch.manual_seed(stream_seed(seed, "adapters"))
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=_LANGUAGE)
     try:
         return ReleasedCheckpoint(get_peft_model(checkpoint.model, config), checkpoint.processor)

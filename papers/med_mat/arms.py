@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 
 from lib.data.files import DataError
+from lib.streams import stream, stream_seed
 from papers.med_mat.data.selection import DIRECTION_TYPES, ELEMENTS, Subset, related, select, shared, unrelated
-from papers.med_mat.data.volumes import equalise
+from papers.med_mat.data.volumes import allocate, equalise
 from papers.med_mat.fits import few_shot as med_mat_few_shot
 from papers.med_mat.scores import accuracies
-from papers.med_mat.study import Pair, Study
+from papers.med_mat.study import Job, Pair, Study, by_seeds
 
 WITHOUT = tuple(f"without_{element}" for element in ELEMENTS)
-CONDITIONS = ("all_related", "all_unrelated", *WITHOUT, "without_random", "all_data")
+RANDOM = {f"random_like_{element}": f"without_{element}" for element in ELEMENTS}
+CONDITIONS = ("all_related", "all_unrelated", *WITHOUT, *RANDOM, "all_data", "target_itself")
 CHOICE_SEED = 42  # the paper's seed for choosing combinations
 
 
@@ -30,45 +32,46 @@ CHOICE_SEED = 42  # the paper's seed for choosing combinations
 def multitask_arms(study: Study, *, tested: Sequence[Subset], equal_steps: int) -> dict[str, pd.DataFrame]:
     """Accuracy (rows: seeds, columns: subset numbers) of the arms of Tables 1 and 2.
 
-    ``multi_task`` and ``multi_task_permuted_answers`` are tested on every subset of the world, ``single_task`` (one fit
-    a subset) on ``tested``, all for the settings' number of epochs. The arms at equal steps take ``equal_steps`` each:
-    ``multi_task_equal_steps``, ``single_task_equal_steps`` and ``multi_task_permuted_partners``, in which every subset
-    but the tested one has its images exchanged.
+    ``multi_task``, ``multi_task_permuted_answers`` and ``baseline`` are tested on every subset of the world, the others
+    on ``tested``. ``single_task``: one fit a subset. ``unrelated_partners``: the tested subset's rows and, for those of
+    the other in-distribution subsets, as many rows of subsets that share no element with it, for as many steps as
+    ``multi_task``. The same three at ``equal_steps`` steps each.
     """
     learnt = study.role("ID")
     everything = {subset.no: study.available[subset.no] for subset in learnt}
-    each = max(everything.values())
-    numbers = list(everything)
+    each, every = max(everything.values()), sum(everything.values())
 
-    def multi(seed: int, permuted: Sequence[str] = (), tests: Sequence[Subset] | None = None) -> dict:
-        return study.job(everything, study.cells if tests is None else tests, seed=seed, permuted=permuted)
+    def multi(tests: Sequence[Subset], permuted: Sequence[str] = ()):
+        return lambda seed: [study.job(everything, tests, seed=seed, permuted=permuted)]
 
-    def single(seed: int) -> list[dict]:
+    def single(seed: int) -> list[Job]:
         return [study.job({one.no: everything[one.no]}, [one], seed=seed) for one in tested]
 
-    def partners(seed: int) -> list[dict]:
-        return [multi(seed, [no for no in numbers if no != one.no], [one]) for one in tested]
+    def partners(seed: int) -> list[Job]:
+        return [study.job(_unrelated_partners(study, one, everything, seed=seed), [one], seed=seed) for one in tested]
 
-    seeds = study.run.seeds
-    together = {
-        "multi_task": lambda _: [multi(seed) for seed in seeds],
-        "multi_task_permuted_answers": lambda _: [multi(seed, numbers) for seed in seeds],
-    }
-    found = study.fit(together, seeds=[0], volume=sum(everything.values()))  # all seeds in one stacked pass
-    found |= study.fit({"baseline": lambda _: [study.job({}, study.cells, seed=seed) for seed in seeds]}, seeds=[0])
-    apart = study.fit({"single_task": single}, volume=each)
-    every = sum(everything.values())
-    apart |= study.fit({"single_task_equal_steps": single}, steps=equal_steps, volume=each)
-    apart |= study.fit({"multi_task_permuted_partners": partners}, steps=equal_steps, volume=every)
-    short = {"multi_task_equal_steps": lambda _: [multi(seed, (), tested) for seed in seeds]}
-    found |= study.fit(short, seeds=[0], steps=equal_steps, volume=every)
-    frames = {name: _frame(values[0]) for name, values in found.items()}
-    columns = [one.no for one in tested]
-    return frames | {name: pd.DataFrame(accuracies(values), columns=columns) for name, values in apart.items()}
+    together = {"multi_task": multi(study.cells), "multi_task_permuted_answers": multi(study.cells, list(everything))}
+    found = study.fit(together | {"unrelated_partners": partners}, volume=every)
+    found |= study.fit({"baseline": lambda seed: [study.job({}, study.cells, seed=seed)]})
+    found |= study.fit({"single_task": single}, volume=each)
+    short = {"multi_task": multi(tested), "single_task": single, "unrelated_partners": partners}
+    found |= study.fit({f"{name}_equal_steps": jobs for name, jobs in short.items()}, steps=equal_steps, volume=every)
+    return {name: _frame(values) for name, values in found.items()}
 
 
-def _frame(jobs: list) -> pd.DataFrame:
-    return pd.DataFrame([{no: scored.accuracy() for no, scored in job.items()} for job in jobs])
+def _unrelated_partners(study: Study, one: Subset, everything: dict[str, int], *, seed: int) -> dict[str, int]:
+    """Rows of ``one`` as in ``everything``, and as many others as it has, of subsets that share no element with ``one``.
+
+    There are fewer such subsets, so their rows are gone through more often.
+    """
+    rest = sum(everything.values()) - everything[one.no]
+    far = study.some(unrelated(one, study.cells), f"multi-task control of subset {one.no}")
+    return {one.no: everything[one.no], **allocate(far, {s.no: rest for s in far}, total=rest, seed=seed)}
+
+
+def _frame(scores: list[list[dict]]) -> pd.DataFrame:
+    """Accuracies by seed (rows) and subset (columns) of an arm, in however many fits a seed."""
+    return pd.DataFrame([{no: one.accuracy() for job in jobs for no, one in job.items()} for jobs in scores])
 
 
 def chance(study: Study, table: pd.DataFrame) -> pd.DataFrame:
@@ -101,15 +104,20 @@ def balanced_targets(study: Study, count: int) -> list[Subset]:
 def breaking_arms(study: Study, targets: Sequence[Subset], *, examples: int) -> dict[str, np.ndarray]:
     """Accuracy (seeds, targets) of Figure 4's conditions, each with exactly the same number of examples.
 
-    ``without_random`` leaves out as many related subsets as the removal of the modality, the area or the task does, in
-    turn by seed.
+    ``random_like_E`` leaves out as many related subsets as the removal of E does, drawn at random; ``target_itself``
+    trains on the target.
     """
     pool = study.role("ID")
 
+    def chosen(name: str, target: Subset, seed: int) -> list[Subset]:
+        if name == "target_itself":
+            return [target]
+        like = RANDOM.get(name, "")
+        return select("without_random" if like else name, target, pool, like=like, seed=seed)
+
     def amounts(target: Subset, seed: int) -> dict[str, dict[str, int]]:
-        like = WITHOUT[seed % len(WITHOUT)]
-        chosen = {name: select(name, target, pool, like=like, seed=seed) for name in CONDITIONS}
-        return equalise(chosen, study.available, total=examples, seed=seed)
+        conditions = {name: chosen(name, target, seed) for name in CONDITIONS}
+        return equalise(conditions, study.available, total=examples, seed=seed)
 
     def jobs(name: str):
         return lambda seed: [study.job(amounts(t, seed)[name], [t], seed=seed) for t in targets]
@@ -122,7 +130,7 @@ def breaking_arms(study: Study, targets: Sequence[Subset], *, examples: int) -> 
 # ---------------------------------------------------------------------- Figures 5 and 6
 def one_a_type(pairs: Sequence[Pair]) -> list[Pair]:
     """One pair of each direction type, drawn with the paper's seed and never by what it scores here."""
-    rng = np.random.default_rng(CHOICE_SEED)
+    rng = stream(CHOICE_SEED, "one combination a type")
     groups = [[pair for pair in pairs if pair.direction_type == kind] for kind in DIRECTION_TYPES]
     return [group[rng.integers(len(group))] for group in groups if group]
 
@@ -134,17 +142,14 @@ def failing_in_the_paper(study: Study) -> list[Pair]:
 
 
 def amount_arms(study: Study, pairs: Sequence[Pair], *, sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """Accuracy (sizes, seeds, pairs) with that many examples of the related pair, of unrelated subsets, and of the pair
-    with exchanged images (``permuted_related``); no example of the target."""
+    """Accuracy (sizes, seeds, pairs) with that many examples of the related pair and of unrelated subsets; no example of
+    the target."""
     found: dict[str, list[np.ndarray]] = {}
     for size in sizes:
         arms = {
             "related": lambda seed, n=size: [study.member_job(p, seed=seed, total=n) for p in pairs],
             "unrelated": lambda seed, n=size: [
                 study.condition_job("baseline_plus", p.target, seed=seed, total=n) for p in pairs
-            ],
-            "permuted_related": lambda seed, n=size: [
-                study.member_job(p, seed=seed, total=n, permuted="all") for p in pairs
             ],
         }
         for name, values in study.fit(arms, volume=size).items():
@@ -153,22 +158,22 @@ def amount_arms(study: Study, pairs: Sequence[Pair], *, sizes: Sequence[int]) ->
 
 
 def target_arms(study: Study, pairs: Sequence[Pair], *, sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """Accuracy (sizes, seeds, pairs) with that many target examples, alone, with the related pair, and with the pair's
-    images exchanged. All arms of a size take the same number of steps, so that more steps cannot be the gain."""
+    """Accuracy (sizes, seeds, pairs) with that many target examples, alone, with the related pair, and with as many
+    examples of a pair that shares no element with the target. All arms of a size take the same number of steps."""
     found: dict[str, list[np.ndarray]] = {}
+    more = {
+        "target_only": lambda pair, seed: {},
+        "target_plus_related": lambda pair, seed: study.member_job(pair, seed=seed)["amounts"],
+        "target_plus_unrelated": lambda pair, seed: study.broken_job(pair, seed=seed)["amounts"],
+    }
 
-    def job(pair: Pair, seed: int, target: int, related_examples: int, permuted: bool) -> dict:
-        kin = study.share(pair.members, total=related_examples, seed=seed) if related_examples else {}
-        return study.job({**kin, pair.target.no: target}, [pair.target], seed=seed, permuted=list(kin) * permuted)
+    def job(pair: Pair, seed: int, target: int, others: dict[str, int]) -> Job:
+        return study.job({**others, pair.target.no: target}, [pair.target], seed=seed)
 
     for size in sizes:
-        options = {
-            "target_only": (0, False),
-            "target_plus_related": (study.volume, False),
-            "target_plus_permuted_related": (study.volume, True),
-        }
         arms = {
-            name: lambda seed, n=size, how=how: [job(p, seed, n, *how) for p in pairs] for name, how in options.items()
+            name: lambda seed, n=size, others=others: [job(p, seed, n, others(p, seed)) for p in pairs]
+            for name, others in more.items()
         }
         for name, values in study.fit(arms, volume=study.volume + size).items():
             found.setdefault(name, []).append(accuracies(values))
@@ -186,21 +191,20 @@ def repeat_arms(study: Study, pairs: Sequence[Pair], *, repeats: int, test: int)
                 f"Subset {pair.target.no} has {there} test images, not {repeats} times {test}; give the notebook "
                 f"test={there // repeats} or fewer."
             )
-    runs = [seed * repeats + run for seed in study.run.seeds for run in range(repeats)]
-    found = study.fit({"run": lambda run: [study.member_job(pair, seed=run) for pair in pairs]}, seeds=runs)["run"]
-    order = np.random.default_rng(CHOICE_SEED).permutation(repeats * test)  # the rows are sorted by label
-    right = np.array([[_right(next(iter(job.values())))[order] for job in jobs] for jobs in found])
-    right = right.reshape(
-        len(study.run.seeds), repeats, len(pairs), repeats, test
-    )  # (seed, run, pair, test set, image)
-    accuracy = right.mean(-1)
-    same, own = accuracy[..., 0], np.einsum("srpr->srp", accuracy)
-    error = np.sqrt(same * (1 - same) / test).mean(axis=1)
+
+    def run(number: int):
+        return lambda seed: [study.member_job(pair, seed=stream_seed(seed, "repeat", number)) for pair in pairs]
+
+    found = study.fit({f"run_{number}": run(number) for number in range(repeats)}).values()
+    order = stream(CHOICE_SEED, "test sets").permutation(repeats * test)  # the rows are sorted by label
+    right = [[[_right(next(iter(job.values())))[order] for job in jobs] for jobs in by_seed] for by_seed in found]
+    accuracy = np.array(right).reshape(repeats, len(study.run.seeds), len(pairs), repeats, test).mean(-1)
+    same, own = accuracy[..., 0], np.einsum("rspr->rsp", accuracy)  # (run, seed, pair); last axis: test set
     return {
-        "accuracy": same.mean(1),
-        "repeats_same_test": same.std(axis=1, ddof=1),
-        "repeats_new_test": own.std(axis=1, ddof=1),
-        "binomial_standard_error": error,
+        "accuracy": same.mean(0),
+        "repeats_same_test": same.std(axis=0, ddof=1),
+        "repeats_new_test": own.std(axis=0, ddof=1),
+        "binomial_standard_error": np.sqrt(same * (1 - same) / test).mean(axis=0),
     }
 
 
@@ -215,16 +219,16 @@ def few_shot_arms(study: Study, pairs: Sequence[Pair], *, shots: Sequence[int], 
     arms = {
         "baseline": lambda seed: [study.job({}, [pair.target], seed=seed) for pair in pairs],
         "related_pair": lambda seed: [study.member_job(pair, seed=seed) for pair in pairs],
-        "permuted_pair": lambda seed: [study.member_job(pair, seed=seed, permuted="all") for pair in pairs],
+        "permuted_pair": lambda seed: [study.member_job(pair, seed=seed, permuted=True) for pair in pairs],
     }
-    if study.rows is None:
+    if not study.grounds:
         raise DataError(
             "Few-shot prompting is written for the generated world only; run tab16_few_shot at mini or gpu."
         )
-    shared = study.recipe() | {"shots": list(shots), "images": images}
-    groups = [(name, jobs(seed)) for name, jobs in arms.items() for seed in study.run.seeds]
-    folders = study.run.build_all(med_mat_few_shot.fit_few_shot, [{**shared, "jobs": jobs} for _, jobs in groups])
-    found: dict[str, list] = {name: [] for name in arms}
-    for (name, _), folder in zip(groups, folders, strict=True):
-        found[name].append(json.loads((folder / "accuracy.json").read_text()))
+    groups = {name: [jobs(seed) for seed in study.run.seeds] for name, jobs in arms.items()}
+    told = {"shots": list(shots), "images": images}
+    folders = study.build(med_mat_few_shot.fit_few_shot, groups.values(), **told)
+    found = {}
+    for (name, by_seed), folder in zip(groups.items(), folders, strict=True):
+        found[name] = by_seeds(json.loads((folder / "accuracy.json").read_text()), by_seed)
     return {name: np.moveaxis(np.array(values), -1, 0) for name, values in found.items()}

@@ -21,6 +21,7 @@ from torch import Tensor
 from lib.data.files import read_json
 from lib.models import ModelError
 from lib.models.multimodal_lm import GRID, SIDE, MultimodalLM
+from lib.streams import stream_seed
 
 CONFIG = "reprise_multimodal.json"
 PAD = "<pad>"
@@ -77,7 +78,9 @@ class TinyCheckpoint:
         """Give new words vectors drawn like those of the words known so far (their mean and spread), in place."""
         new = sorted(set(words) - set(self.words))
         known = self.model.words.weight.detach()[1:]
-        noise = torch.randn(len(new), known.shape[1], generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(
+            len(new), known.shape[1], generator=torch.Generator().manual_seed(stream_seed(seed, "new words"))
+        )
         grown = torch.cat([self.model.words.weight.detach(), known.mean(0) + known.std(0) * noise])
         self.model.words = torch.nn.Embedding.from_pretrained(grown, freeze=False)
         self.__init__(self.model, [*self.words, *new], {**self.settings, "vocabulary": len(grown)})

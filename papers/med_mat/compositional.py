@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lib.evaluation import EvaluationError, finite
+from lib.streams import stream
 
 
 def _percentages(values: ArrayLike, name: str) -> np.ndarray:
@@ -78,7 +79,7 @@ def shuffled_successes(arms: ArrayLike, *, seed: int = 0) -> np.ndarray:
     ``arms`` (N, K): one row a combination, one column an arm. Success is strict, so ties fail, as in the rule.
     """
     values = finite(arms, "arms", ndim=2)
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "arms at random")
     best = values.max(axis=1, keepdims=True)
     alone = (values == best) & ((values == best).sum(axis=1, keepdims=True) == 1)  # wins when called Trained
     return rng.binomial(1, alone.mean(axis=1), size=(10_000, len(values))).sum(axis=1)

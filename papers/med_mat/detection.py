@@ -18,6 +18,7 @@ import numpy as np
 
 from lib.data.files import DataError
 from lib.evaluation.localisation import cumulative_iou, cumulative_mask_iou
+from lib.streams import stream
 from papers.med_mat.data.boxes import (
     Located,
     ask_where,
@@ -72,7 +73,7 @@ def _drawn(folder: Path, subset: Subset, registry: Registry, *, count: int, seed
     """Draw the images of one subset into ``folder``; two rows an image."""
     from PIL import Image
 
-    rng = np.random.default_rng([seed, int(subset.no), 38])
+    rng = stream(seed, "detection pictures", subset.no)
     labels = rng.choice(LARGE, count)
     images, masks = render(subset.modality, subset.area, SHOWN, labels, rng)
     (folder / "med-mat" / subset.no).mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,7 @@ def load_located(
     images = sorted({one.image for one in rows})
     if len(images) < 2:
         raise DataError(f"{path} has {len(images)} images with a {'mask' if mask else 'box'}; a split needs two.")
-    drawn = np.random.default_rng([seed, len(images)]).permutation(images)
+    drawn = stream(seed, "detection split", subset.no).permutation(images)
     tested = set(drawn[: min(max(1, round(test_share * len(images))), len(images) - 1)])
     return LocatedSet(
         subset, [one for one in rows if one.image not in tested], [one for one in rows if one.image in tested]

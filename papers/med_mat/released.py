@@ -10,7 +10,6 @@ likelihood of the option letters under every rotation of the options, and its ad
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +20,7 @@ import numpy as np
 
 from lib.data.files import DataError
 from lib.models import ModelError
+from lib.streams import stream
 from papers.med_mat.adapters import tune, with_adapters, without_adapters
 from papers.med_mat.checkpoints import ReleasedCheckpoint, load
 from papers.med_mat.data.files import AbsentError, Record, read_image
@@ -87,7 +87,7 @@ def _with_pool(rows: Prepared, pool: int) -> Ready:
     usual = len(rows.test[0].options)
     fitting = [i for i, row in enumerate(rows.train) if len(row.options) == usual]
     size = max(1, min(pool, len(fitting) // 4))
-    held = set(np.random.default_rng(int(rows.subset.no)).permutation(fitting)[:size].tolist())
+    held = set(stream(0, "pool", rows.subset.no).permutation(fitting)[:size].tolist())
     kept = [row for i, row in enumerate(rows.train) if i not in held]
     return Ready(replace(rows, train=kept), [rows.train[i] for i in sorted(held)])
 
@@ -128,7 +128,7 @@ def _train(
 
 def _noise(one: Record) -> np.ndarray:
     """A picture (32, 32, 3) that has to do with the image's name only."""
-    return np.random.default_rng(zlib.crc32(one.image.encode())).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    return stream(0, "blind", one.image).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
 # ---------------------------------------------------------------------- all jobs

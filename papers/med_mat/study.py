@@ -1,7 +1,7 @@
-"""The plan of the Med-MAT experiments: one generated world, one pre-trained base, and the fits of every notebook.
+"""The plan of the Med-MAT experiments: the bases replicates stand on, and the fits of every notebook.
 
 Everything is a cached artefact; two notebooks that need the same fits train them once. A *job* is one fit (what it is
-trained on, what it is tested on, its seed); an arm at one seed is a group of jobs and one artefact.
+trained on, what it is tested on, its seed); an arm is one artefact, the jobs of all its seeds on all their bases.
 
     study = prepare(run); pairs = study.pairs()
     scores = study.fit({"related_pair": lambda seed: [study.pair_job(pair, seed=seed) for pair in pairs]})
@@ -10,24 +10,23 @@ trained on, what it is tested on, its seed); an arm at one seed is a group of jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lib.data.files import DataError
+from lib.streams import stream
 from lib.workflow.session import Run
 from papers.med_mat import released as med_mat_released
+from papers.med_mat.bases import Ground, prepare_grounds
 from papers.med_mat.data.published import PublishedRow, read_combinations
 from papers.med_mat.data.registry import Registry, read_registry
-from papers.med_mat.data.selection import Subset, select
+from papers.med_mat.data.selection import Subset, select, unrelated
 from papers.med_mat.data.volumes import allocate
 from papers.med_mat.fits import arms as med_mat_fits
-from papers.med_mat.fits import pretraining as mat_pretraining
 from papers.med_mat.scores import Scored, read_scores
-from papers.med_mat.world import general as mat_general
 from papers.med_mat.world import world as mat_world
 from papers.med_mat.world.world import rule
 
@@ -46,11 +45,11 @@ class Pair:
 
 @dataclass
 class Study:
-    """Subsets, base model and how it is fitted, for one run. ``settings`` is the profile's section of ``experiments.yml``.
+    """Subsets, bases and how they are fitted, for one run. ``settings`` is the profile's section of ``experiments.yml``.
 
     ``cells``: the subsets there are (of released ones those that were fetched); ``available``: training examples of
     each, ``tests``: test images, ``options``: of its questions. ``fitter`` is told ``source`` besides its jobs.
-    ``world``, ``base`` and ``rows``: artefacts of a generated world, else ``None``.
+    ``grounds``: by the seed of their base; none with a released model, whose fits all start from it.
     """
 
     run: Run
@@ -63,9 +62,7 @@ class Study:
     options: dict[str, int]
     fitter: Callable
     source: dict[str, Any]
-    world: Path | None = None
-    base: Path | None = None
-    rows: Path | None = None
+    grounds: dict[int, Ground] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ structure
     def role(self, role: str) -> list[Subset]:
@@ -89,7 +86,7 @@ class Study:
         """
         if subset in self.cells:
             return subset
-        if self.world is None:
+        if not self.grounds:
             return None
         same = (subset.modality, subset.area, rule(subset))
         return next(c for c in self.cells if (c.modality, c.area, rule(c)) == same)
@@ -121,7 +118,7 @@ class Study:
 
     def _runs(self, members: Sequence[Subset], target: Subset) -> bool:
         """Whether members, target and what the combination is compared with are there; always in a generated world."""
-        if self.world is not None:
+        if self.grounds:
             return True
         if not all(self.cell(subset) for subset in (*members, target)):
             return False
@@ -155,12 +152,23 @@ class Study:
         """Training examples of a related combination and of what it is compared with."""
         return self.settings["volume"]
 
-    def member_job(self, pair: Pair, *, seed: int, permuted: str = "", total: int | None = None) -> Job:
-        """Training on the members of a combination. ``permuted``: ``all``, or ``one`` of them, drawn by seed and row."""
+    def member_job(self, pair: Pair, *, seed: int, permuted: bool = False, total: int | None = None) -> Job:
+        """Training on the members of a combination; ``permuted``: their images exchanged inside each."""
         amounts = self.share(pair.members, total=total or self.volume, seed=seed)
-        drawn = np.random.default_rng([seed, *map(int, amounts)]).integers(len(pair.members))
-        exchanged = {"": [], "all": [m.no for m in pair.members], "one": [pair.members[drawn].no]}[permuted]
-        return self.job(amounts, [pair.target], seed=seed, permuted=exchanged)
+        return self.job(amounts, [pair.target], seed=seed, permuted=list(amounts) if permuted else [])
+
+    def broken_job(self, pair: Pair, *, seed: int) -> Job:
+        """As many examples of as many subsets as the combination has, none of which shares an element with the target.
+
+        Drawn by seed and row, each with as many options as the member it stands for where there is such a subset. (Of
+        released ones there may be fewer subsets than members, but one at least.)
+        """
+        rng, chosen = stream(seed, "broken pair", pair.row), []
+        for member in pair.members:
+            left = [subset for subset in unrelated(pair.target, self.cells) if subset not in chosen]
+            alike = [subset for subset in left if self.options[subset.no] == self.options[member.no]] or left
+            chosen += [alike[rng.integers(len(alike))]] if alike else []
+        return self.job(self.share(chosen, total=self.volume, seed=seed), [pair.target], seed=seed)
 
     def condition_job(
         self, condition: str, target: Subset, *, seed: int, total: int | None = None, like: str = "", pool=None
@@ -171,26 +179,39 @@ class Study:
 
     # ------------------------------------------------------------------ fitting
     def fit(
-        self,
-        arms: Mapping[str, Callable[[int], list[Job]]],
-        *,
-        seeds: Sequence[int] | None = None,
-        volume: int | None = None,
-        steps: int | None = None,
+        self, arms: Mapping[str, Callable[[int], list[Job]]], *, volume: int | None = None, steps: int | None = None
     ) -> dict[str, list[list[dict[str, Scored]]]]:
         """Scores of every arm: name -> seed -> job -> tested subset -> :class:`Scored`; trained where missing.
 
         Every fit sees its examples ``epochs`` times (the settings' number); ``volume`` is their number where an arm's
         jobs do not have the study's usual one. ``steps`` overrides it.
         """
-        seeds = list(self.run.seeds if seeds is None else seeds)
-        groups = [(name, jobs(seed)) for name, jobs in arms.items() for seed in seeds]
-        shared = self.recipe(volume=volume, steps=steps)
-        folders = self.run.build_all(self.fitter, [{**shared, "jobs": jobs} for _, jobs in groups])
-        found: dict[str, list] = {name: [] for name in arms}
-        for (name, jobs), folder in zip(groups, folders, strict=True):
-            found[name].append(read_scores(folder, jobs))
+        groups = {name: [jobs(seed) for seed in self.run.seeds] for name, jobs in arms.items()}
+        folders = self.build(self.fitter, groups.values(), volume=volume, steps=steps)
+        found = {}
+        for (name, by_seed), folder in zip(groups.items(), folders, strict=True):
+            found[name] = by_seeds(read_scores(folder, list(chain.from_iterable(by_seed))), by_seed)
         return found
+
+    def build(
+        self, fitter: Callable, groups: Iterable[list[list[Job]]], *, volume: int | None = None, steps: int | None = None,
+        **more: Any,
+    ) -> list[Path]:  # fmt: skip
+        """The artefact of each group: all jobs of all seeds, seed after seed; ``more``: what ``fitter`` is told besides."""
+        shared = {**self.recipe(volume=volume, steps=steps), **more}
+        return self.run.build_all(
+            fitter, [{**shared, **self.stand(group), "jobs": list(chain.from_iterable(group))} for group in groups]
+        )
+
+    def stand(self, by_seed: Sequence[Sequence[Job]]) -> dict[str, list]:
+        """Rows and models of the bases, and on which of them each job of a group stands, seed after seed."""
+        if not self.grounds:
+            return {}
+        places = {seed: place for place, seed in enumerate(self.grounds)}
+        under = [places[self.run.base_of(seed)] for seed in self.run.seeds]
+        grounds = [place for place, jobs in zip(under, by_seed, strict=True) for _ in jobs]
+        known = self.grounds.values()
+        return {"rows": [one.rows for one in known], "models": [one.model for one in known], "grounds": grounds}
 
     def recipe(self, *, volume: int | None = None, steps: int | None = None) -> dict[str, Any]:
         """What every fit of this study is told besides its jobs; ``volume``: examples it sees ``epochs`` times."""
@@ -200,37 +221,37 @@ class Study:
         return {**self.source, "steps": steps, **tuning}
 
 
+def by_seeds(values: Sequence, groups: Sequence[Sequence[Job]]) -> list[list]:
+    """What was found for all jobs, one after the other, by seed again."""
+    ends = [0, *accumulate(map(len, groups))]
+    return [list(values[start:end]) for start, end in pairwise(ends)]
+
+
 def prepare(
     run: Run,
     *,
     encoder: str = "convolution",
     blind: bool = False,
-    tests: dict[str, int] | None = None,
+    tests: dict[str, Any] | None = None,
 ) -> Study:
-    """World, base model and rows of a run, built where missing.
+    """Worlds, base models and rows of a run, built where missing.
 
-    ``encoder``: the image encoder of the base model. ``blind``: random features instead of the encoder's. ``tests``
-    (``seed``, ``images``, ``test``): another world from which so many test images a subset are taken instead.
+    ``encoder``: the image encoder of the base models. ``blind``: random features instead of the encoder's. ``tests``
+    (``images``, ``test``, ``only``): another world for each base, from which so many test images are taken instead, of
+    the subsets numbered ``only``.
     """
     settings, registry = run.settings, read_registry(run.facts / "datasets.csv")
     published = read_combinations(run.facts / "combinations.csv", registry)
     if "released" in settings:
         return _released(run, registry, published, encoder=encoder, blind=blind, tests=tests)
-    table = (run.facts / "datasets.csv").read_text(encoding="utf-8")
-    base = pretrained(run, encoder)
-    wanted = [settings["world"]] + ([] if tests is None else [{key: tests[key] for key in ("seed", "images")}])
-    worlds = run.build_all(mat_world.write_world, [{"table": table, **world} for world in wanted])
-    parts = settings["rows"] if tests is None else {**settings["rows"], "test": tests["test"]}
-    made = {"world": worlds[0], "tests_of": worlds[-1], "base": base, "blind": blind}
-    rows = run.build(med_mat_fits.prepare_rows, **made, **parts)
-    cells = mat_world.cells(registry.classification)
+    cells, parts = mat_world.cells(registry.classification), {"only": (), **(tests or settings["rows"])}
     return Study(
         run, settings, registry, published, cells,
         available={subset.no: settings["rows"]["train"] for subset in cells},
-        tests={subset.no: parts["test"] for subset in cells},
+        tests={one.no: parts["test"] for one in cells if not parts["only"] or one.no in parts["only"]},
         options={subset.no: len(mat_world.TASKS[rule(subset)].labels) for subset in cells},
-        fitter=med_mat_fits.fit_group, source={"rows": rows, "base": base, "device": run.device},
-        world=worlds[0], base=base, rows=rows,
+        fitter=med_mat_fits.fit_group, source={"device": run.device},
+        grounds=prepare_grounds(run, encoder=encoder, blind=blind, tests=tests),
     )  # fmt: skip
 
 
@@ -252,7 +273,7 @@ def _released(run: Run, registry: Registry, published: list[PublishedRow], **how
     return study
 
 
-def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, int] | None) -> dict[str, Any]:
+def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, Any] | None) -> dict[str, Any]:
     """What every fit of a run is told besides jobs and steps, from the profile's settings ``released``.
 
     A relative ``root`` is one below the repository. A second ``encoder`` is a second model, ``second_source``; ``tests``:
@@ -270,16 +291,3 @@ def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, int] | None
     if tests:
         given["tests"] = tests["test"]
     return {"root": root, "table": run.facts / "datasets.csv", "device": run.device, "blind": blind, **given}
-
-
-def pretrained(run: Run, encoder: str = "convolution") -> Path:
-    """The base model after the general stage; a second encoder is joined to the first one's language model."""
-    settings, device = run.settings, {"device": run.device}
-    general = run.build(mat_general.write_general, **settings["general"])
-    weights = run.build(
-        mat_pretraining.pretrain_encoder, general=general, encoder=encoder, **settings["encoders"][encoder], **device
-    )
-    source = {"general": general, "encoder": encoder, "weights": weights, **settings["language"], **device}
-    if encoder != "convolution":
-        source |= {"start": pretrained(run), "steps": settings["join_steps"]}
-    return run.build(mat_pretraining.pretrain_language, **source)

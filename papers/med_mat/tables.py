@@ -18,7 +18,7 @@ from papers.med_mat.data.selection import Subset
 from papers.med_mat.scores import accuracies
 from papers.med_mat.study import Pair, Study
 
-ARMS = ("baseline", "baseline_plus", "related_pair", "permuted_partner", "task_only")
+ARMS = ("baseline", "baseline_plus", "related_pair", "broken_pair", "task_only")
 
 
 def targets_of(pairs: Sequence[Pair]) -> list[Subset]:
@@ -34,8 +34,7 @@ def combination_arms(study: Study, pairs: Sequence[Pair], *, arms: Sequence[str]
         "baseline_plus": lambda seed: [study.condition_job("baseline_plus", t, seed=seed) for t in targets],
         "task_only": lambda seed: [study.condition_job("task_only", t, seed=seed) for t in targets],
         "related_pair": lambda seed: [study.member_job(pair, seed=seed) for pair in pairs],
-        "permuted_partner": lambda seed: [study.member_job(pair, seed=seed, permuted="one") for pair in pairs],
-        "permuted": lambda seed: [study.member_job(pair, seed=seed, permuted="all") for pair in pairs],
+        "broken_pair": lambda seed: [study.broken_job(pair, seed=seed) for pair in pairs],
     }
     return study.fit({name: jobs[name] for name in arms}, **fitting)
 
@@ -81,3 +80,23 @@ def by_target(rows: pd.DataFrame) -> tuple[pd.Series, float]:
     """Mean gain of each target's pairs and the exact sign-flip p-value over targets: rows that share one count once."""
     gains = rows.groupby("target", sort=False)["gain"].mean()
     return gains, sign_flip_test(gains.to_numpy())
+
+
+def gains_by_row(
+    pairs: Sequence[Pair], arms: Mapping[str, np.ndarray], printed: Mapping[str, Sequence[float]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Gains over the better baseline (fractions) by direction type and row: printed, ours and the broken pair's (seeds).
+
+    ``printed``: Baseline, Baseline+ and Trained of each row, in percent.
+    """
+    better = np.maximum(arms["baseline"], arms["baseline_plus"])
+    found: dict[str, dict[str, dict[str, Any]]] = {pair.direction_type: {} for pair in pairs}
+    for i, pair in enumerate(pairs):
+        *baselines, trained = printed[pair.row]
+        ours = {name: (arms[arm] - better)[:, i] for name, arm in _SHOWN.items()}
+        label = f"{pair.row[:2]} {pair.row.rpartition('-> ')[2]}"
+        found[pair.direction_type][label] = {"printed": (trained - max(baselines)) / 100, **ours}
+    return found
+
+
+_SHOWN = {"here": "related_pair", "here, broken pair": "broken_pair"}

@@ -10,6 +10,7 @@ from lib.models.multimodal_lm import MultimodalLM
 from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms
 from papers.med_mat import tables as med_mat_tables
+from papers.med_mat.bases import Ground, bases_of
 from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.data.published import read_combinations
 from papers.med_mat.data.registry import read_registry
@@ -25,22 +26,24 @@ FACTS = paths.paper("med_mat")
 ROWS = {"train": 16, "test": 8, "pool": 4}
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A study whose fits are not cached: world, rows and an untrained base model in temporary folders."""
-    root = tmp_path_factory.mktemp("study")
-    folders = {name: root / name for name in ("world", "other", "base", "rows")}
-    for folder in folders.values():
-        folder.mkdir()
-    table = (FACTS / "datasets.csv").read_text()
-    for seed, name in enumerate(("world", "other")):
-        mat_world.write_world(folders[name], table=table, images=40, seed=seed)
-    torch.manual_seed(0)
+def _ground(root, seed) -> Ground:
+    folders = [root / name for name in ("world", "model", "rows")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    mat_world.write_world(folders[0], table=(FACTS / "datasets.csv").read_text(), images=40, seed=seed)
+    torch.manual_seed(seed)
     settings = {"encoder": "convolution", "vocabulary": 12, "width": 24, "depth": 2}
     words = ["<pad>", "A", "B", "C", "D", "quote", *(f"<{i}>" for i in range(6))]
-    TinyCheckpoint(MultimodalLM(**settings), words, settings).save(folders["base"])
-    source = {"world": folders["world"], "tests_of": folders["world"], "base": folders["base"]}
-    med_mat_fits.prepare_rows(folders["rows"], **source, **ROWS)
+    TinyCheckpoint(MultimodalLM(**settings), words, settings).save(folders[1])
+    med_mat_fits.prepare_rows(folders[2], world=folders[0], tests_of=folders[0], base=folders[1], **ROWS)
+    return Ground(*folders)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study whose fits are not cached: two bases, each with world, rows and an untrained model in temporary folders."""
+    root = tmp_path_factory.mktemp("study")
+    grounds = {seed: _ground(root / f"base-{seed}", seed) for seed in (0, 1)}
     registry = read_registry(FACTS / "datasets.csv")
     cells = mat_world.cells(registry.classification)
     made = []
@@ -53,14 +56,17 @@ def study(tmp_path_factory):
             made.append(folder)
         return made[len(made) - len(many) :]
 
-    run = SimpleNamespace(seeds=[0, 1], device="cpu", build_all=build_all)
+    run = SimpleNamespace(seeds=[0, 1], device="cpu", build_all=build_all, base_of=lambda seed: seed % 2)
     return Study(
         run, {"volume": 16, "tuning": {"batch": 8, "epochs": 1, "learning_rate": 1e-3}}, registry,
         read_combinations(FACTS / "combinations.csv", registry), cells, available={c.no: ROWS["train"] for c in cells},
         tests={c.no: ROWS["test"] for c in cells}, options={c.no: len(mat_world.TASKS[mat_world.rule(c)].labels) for c in cells},
-        fitter=med_mat_fits.fit_group, source={"rows": folders["rows"], "base": folders["base"], "device": "cpu"},
-        world=folders["world"], base=folders["base"], rows=folders["rows"],
+        fitter=med_mat_fits.fit_group, source={"device": "cpu"}, grounds=grounds,
     )  # fmt: skip
+
+
+def _first(study) -> Ground:
+    return study.grounds[0]
 
 
 # ---------------------------------------------------------------------- structure
@@ -98,18 +104,30 @@ def test_equal_triplets_are_one_subset(study):
 # ---------------------------------------------------------------------- jobs
 def test_no_job_is_trained_on_its_target_and_all_have_the_same_volume(study):
     for pair in study.pairs():
-        jobs = [study.member_job(pair, seed=1), study.member_job(pair, seed=1, permuted="one")]
+        jobs = [study.member_job(pair, seed=1), study.member_job(pair, seed=1, permuted=True)]
+        jobs += [study.broken_job(pair, seed=1)]
         jobs += [study.condition_job(name, pair.target, seed=1) for name in ("baseline_plus", "task_only")]
         for job in jobs:
             assert job["tests"] == [pair.target.no] and pair.target.no not in job["amounts"]
             assert sum(job["amounts"].values()) == study.volume and min(job["amounts"].values()) > 0
-        assert len(jobs[1]["permuted"]) == 1 and jobs[1]["permuted"][0] in jobs[1]["amounts"]
+        assert jobs[1]["permuted"] == list(jobs[1]["amounts"]) and jobs[1]["amounts"] == jobs[0]["amounts"]
 
 
-def test_either_partner_may_be_the_permuted_one(study):
-    pair = study.pairs()[0]
-    drawn = {study.member_job(pair, seed=seed, permuted="one")["permuted"][0] for seed in range(12)}
-    assert drawn == {member.no for member in pair.members}
+def test_a_broken_pair_shares_everything_with_the_pair_but_the_targets_elements(study):
+    """As many subsets, examples and options; no modality, area or task of the target; another draw at another seed."""
+    for pair in [*study.pairs(), *study.pairs("tab10_triples")]:
+        draws = [study.broken_job(pair, seed=seed) for seed in range(4)]
+        for job in draws:
+            chosen = [study.registry.subsets[no] for no in job["amounts"]]
+            assert len(chosen) == len(pair.members) and not any(shared(one, pair.target) for one in chosen)
+            far = [one for one in study.cells if one.no != pair.target.no and not shared(one, pair.target)]
+            for count in (2, 4):  # as many options as the members have, as far as there are such subsets
+                wanted, there, held = (
+                    sum(study.options[no] == count for no in numbers)
+                    for numbers in ([m.no for m in pair.members], [one.no for one in far], job["amounts"])
+                )
+                assert held >= min(wanted, there), pair.row
+        assert len({tuple(job["amounts"]) for job in draws}) > 1
 
 
 def test_breaking_conditions_are_of_equal_volume_without_the_target(study, monkeypatch):
@@ -121,7 +139,17 @@ def test_breaking_conditions_are_of_equal_volume_without_the_target(study, monke
     for name in med_mat_arms.CONDITIONS:
         for target, job in zip(targets, seen[name], strict=True):
             volume = sum(seen["all_related"][targets.index(target)]["amounts"].values())
-            assert 0 < volume <= 24 and sum(job["amounts"].values()) == volume and target.no not in job["amounts"]
+            assert 0 < volume <= 24 and sum(job["amounts"].values()) == volume
+            assert (target.no in job["amounts"]) == (name == "target_itself")
+    pool = study.role("ID")
+    for at_random, removal in med_mat_arms.RANDOM.items():  # as many subsets left, whatever the element
+        for target in targets:
+            left = [
+                med_mat_arms.select(name, target, pool, like=removal, seed=2) for name in ("without_random", removal)
+            ]
+            assert len(left[0]) == len(left[1]) and set(seen[at_random][targets.index(target)]["amounts"]) <= {
+                one.no for one in left[0]
+            }
     for target, job in zip(targets, seen["without_modality"], strict=True):
         assert all(study.registry.subsets[no].modality != target.modality for no in job["amounts"])
 
@@ -135,9 +163,31 @@ def test_target_arms_take_equal_steps(study, monkeypatch):
     med_mat_arms.target_arms(study, pairs, sizes=[4, 8])
     assert [kept["volume"] for kept, _ in told] == [20, 24]
     for kept, arms in told:
-        for pair, only, more in zip(pairs, arms["target_only"], arms["target_plus_permuted_related"], strict=True):
-            assert only["amounts"] == {pair.target.no: kept["volume"] - 16} and only["permuted"] == []
-            assert set(more["permuted"]) == set(more["amounts"]) - {pair.target.no}
+        few = kept["volume"] - 16
+        for pair, *jobs in zip(pairs, *arms.values(), strict=True):
+            only, related, unrelated = (job["amounts"] for job in jobs)
+            assert only == {pair.target.no: few} and related[pair.target.no] == unrelated[pair.target.no] == few
+            assert sum(related.values()) == sum(unrelated.values()) == kept["volume"]
+            far = [study.registry.subsets[no] for no in unrelated if no != pair.target.no]
+            assert len(far) == 2 and not any(shared(one, pair.target) for one in far)
+
+
+def test_the_control_of_multi_task_training_has_its_rows_its_steps_and_nothing_related(study, monkeypatch):
+    told = {}
+    monkeypatch.setattr(
+        Study, "fit", lambda self, arms, **kept: {told.setdefault(k, (kept, v(1))) and k: [] for k, v in arms.items()}
+    )
+    tested = study.role("ID")[::7]
+    med_mat_arms.multitask_arms(study, tested=tested, equal_steps=9)
+    for name in ("multi_task", "multi_task_equal_steps"):
+        control = name.replace("multi_task", "unrelated_partners")
+        assert told[name][0] == told[control][0]  # the same number of steps
+        (whole,) = (job["amounts"] for job in told[name][1])
+        for one, job in zip(tested, told[control][1], strict=True):
+            assert sum(job["amounts"].values()) == sum(whole.values()) and job["amounts"][one.no] == whole[one.no]
+            others = [study.registry.subsets[no] for no in job["amounts"] if no != one.no]
+            assert others and not any(shared(other, one) for other in others)
+    assert told["single_task_equal_steps"][0]["steps"] == 9 and "steps" not in told["single_task"][0]
 
 
 def test_choices_are_drawn_and_not_picked(study):
@@ -149,9 +199,33 @@ def test_choices_are_drawn_and_not_picked(study):
     assert failed and not any(marks[pair.row] for pair in failed)
 
 
+# ---------------------------------------------------------------------- bases
+def test_the_bases_of_a_run_are_its_different_ones_in_order():
+    assert bases_of(SimpleNamespace(bases=[4, 7, 9, 4, 7])) == [4, 7, 9]
+
+
+def test_fits_of_different_bases_in_one_pass_are_what_each_would_be_alone(study):
+    """The scores of every seed, on its own base, with the jobs of both seeds in one stacked pass."""
+    pair = study.pairs()[0]
+    (by_seed,) = study.fit({"pair": lambda seed: [study.member_job(pair, seed=seed)]}).values()
+    bases = list(study.grounds.values())
+    for seed, ((job,), ground) in enumerate(zip(by_seed, bases, strict=True)):
+        alone = next(
+            med_mat_fits.fitted(
+                [study.member_job(pair, seed=seed)], rows=[ground.rows], models=[ground.model], grounds=[0],
+                steps=2, batch=8, learning_rate=1e-3,
+            )
+        )  # fmt: skip
+        _, checkpoint, rows, _ = alone
+        scores = med_mat_fits.score(checkpoint, rows, pair.target.no)
+        np.testing.assert_allclose(job[pair.target.no].test, scores["test"], atol=0.01)  # kept in half precision
+        other = med_mat_fits.score(checkpoint, med_mat_fits.Rows(bases[1 - seed].rows), pair.target.no)
+        assert np.abs(job[pair.target.no].test - other["test"]).max() > 0.02  # another base's pictures
+
+
 # ---------------------------------------------------------------------- rows
 def test_drawn_rows_pair_pictures_with_their_questions_and_exchanged_ones_do_not(study):
-    rows = med_mat_fits.Rows(study.rows)
+    rows = med_mat_fits.Rows(_first(study).rows)
     amounts = {"02": 12, "13": 12}
     pictures, asked = rows.draw(amounts, permuted=[], seed=0)
     own = {q: row["picture"] for no in amounts for row in rows.subsets[no]["train"] for q in row["questions"]}
@@ -161,8 +235,14 @@ def test_drawn_rows_pair_pictures_with_their_questions_and_exchanged_ones_do_not
     assert sorted(mixed[12:]) == sorted(pictures[12:]) and list(mixed[12:]) != list(pictures[12:])
 
 
+def test_more_rows_than_there_are_go_through_all_of_them_again(study):
+    rows = med_mat_fits.Rows(_first(study).rows)
+    pictures, asked = rows.draw({"02": 40}, permuted=[], seed=0)
+    assert len(pictures) == len(asked) == 40 and set(np.unique(asked, return_counts=True)[1]) == {2, 3}
+
+
 def test_parts_of_a_subset_have_no_picture_in_common(study):
-    rows = med_mat_fits.Rows(study.rows)
+    rows = med_mat_fits.Rows(_first(study).rows)
     for no, subset in rows.subsets.items():
         parts = [{row["picture"] for row in subset[part]} for part in ("train", "test", "pool")]
         assert [len(part) for part in parts] == [16, 8, 4] and len(set().union(*parts)) == 28
@@ -178,9 +258,9 @@ def test_scores_of_a_group_and_the_untrained_model(study):
     first = scores["related_pair"][0][0][pairs[0].target.no]
     options = study.options[pairs[0].target.no]
     assert first.test.shape == (8, options, options) and first.pool.shape == (4, options, options)
-    checkpoint = med_mat_fits.with_world_words(study.base, seed=0)
+    checkpoint = med_mat_fits.with_world_words(_first(study).model, seed=0)
     untrained = scores["baseline"][0][0][pairs[0].target.no]
-    rows = med_mat_fits.Rows(study.rows)
+    rows = med_mat_fits.Rows(_first(study).rows)
     features, questions, _ = rows.of(pairs[0].target.no, "test")
     letters = [checkpoint.index[letter] for letter in "ABCD"[:options]]
     alone = letter_scores(checkpoint.model, features, questions, letters=letters)
@@ -189,9 +269,9 @@ def test_scores_of_a_group_and_the_untrained_model(study):
 
 
 def test_a_model_that_cannot_see_has_other_features(study, tmp_path):
-    source = {"world": study.world, "tests_of": study.world.parent / "other", "base": study.base}
-    med_mat_fits.prepare_rows(tmp_path, **source, **ROWS, blind=True)
-    blind, seeing = med_mat_fits.Rows(tmp_path), med_mat_fits.Rows(study.rows)
+    med_mat_fits.blind_rows(tmp_path, rows=_first(study).rows, seed=0)
+    blind, seeing = med_mat_fits.Rows(tmp_path), med_mat_fits.Rows(_first(study).rows)
+    assert blind.subsets == seeing.subsets and torch.equal(blind.questions.ids, seeing.questions.ids)
     assert blind.features.shape == seeing.features.shape and abs(float(blind.features.mean())) < 0.01
     assert not torch.allclose(blind.features, seeing.features)
 
@@ -225,7 +305,7 @@ def test_accuracies_are_seeds_by_jobs():
 def test_the_rule_and_its_share(study):
     pairs = study.pairs()[:3]
     arms = {"baseline": [[0.5, 0.5, 0.5]], "baseline_plus": [[0.4, 0.6, 0.5]], "related_pair": [[0.6, 0.6, 0.7]]}
-    arms |= {"permuted_partner": [[0.5] * 3], "task_only": [[0.7, 0.1, 0.6]]}
+    arms |= {"broken_pair": [[0.5] * 3], "task_only": [[0.7, 0.1, 0.6]]}
     table = med_mat_tables.table(pairs, {name: np.array(values) for name, values in arms.items()})
     assert table["passes"].tolist() == [True, False, True]  # strictly above both
     assert table["passes with task-only"].tolist() == [False, False, True]
@@ -254,7 +334,7 @@ def test_contexts_hold_so_many_of_each_label():
 
 
 def test_a_prompt_without_examples_is_an_ordinary_one_and_examples_are_read(study):
-    checkpoint, rows = med_mat_fits.with_world_words(study.base, seed=0), med_mat_fits.Rows(study.rows)
+    checkpoint, rows = med_mat_fits.with_world_words(_first(study).model, seed=0), med_mat_fits.Rows(_first(study).rows)
     features, q, options = rows.of("03", "test")
     letters = [checkpoint.index[letter] for letter in "AB"]
     ids, mask, none = q.ids[:, None], q.mask[:, None], torch.zeros(len(q.ids), 0, dtype=torch.long)

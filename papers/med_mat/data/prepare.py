@@ -14,9 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from lib.data.files import DataError
+from lib.streams import stream
 from papers.med_mat.data.files import AbsentError, Record, load_subset
 from papers.med_mat.data.registry import Registry
 from papers.med_mat.data.selection import Subset
@@ -99,7 +98,7 @@ def permute_images(rows: Sequence[Record], *, seed: int = 0) -> list[Record]:
 
     The null of every training condition: format, labels and images are the same.
     """
-    order = np.random.default_rng([seed, len(rows)]).permutation(len(rows))
+    order = stream(seed, "exchanged images").permutation(len(rows))
     return [replace(one, image=rows[i].image, data_no=rows[i].data_no) for one, i in zip(rows, order, strict=True)]
 
 
@@ -121,4 +120,4 @@ def draw(
             raise DataError(f"Subset {no} has {len(have)} training rows, not {amount}; ask equalise() for the amounts.")
         mine = [have[i] for i in balanced_cap([label(one) for one in have], cap=amount, seed=seed)]
         rows += permute_images(mine, seed=seed) if no in permuted else mine
-    return [rows[i] for i in np.random.default_rng([seed, len(rows)]).permutation(len(rows))]
+    return [rows[i] for i in stream(seed, "order of rows").permutation(len(rows))]

@@ -10,7 +10,6 @@ changes no other question. Used by the writer of generated data and by whoever r
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from lib.data.files import DataError
+from lib.streams import stream
 from papers.med_mat.data.selection import Subset
 
 LETTERS = "ABCD"
@@ -55,7 +55,7 @@ def instructions(subset: Subset) -> tuple[str, ...]:
 
 
 def _draw(seed: int, image: str) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(image.encode())])
+    return stream(seed, "question", image)
 
 
 def _clean(labels: Iterable[str]) -> dict[str, str]:

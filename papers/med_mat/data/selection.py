@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from lib.data.files import DataError
+from lib.streams import stream
 
 ELEMENTS = ("modality", "area", "task")
 DIRECTION_TYPES = ("fixed modality", "fixed area", "fixed task", "modality-area pair")
@@ -141,7 +140,7 @@ def _without_random(target: Subset, kin: list[Subset], *, remove: int, seed: int
 
     A draw that lost an element would be a breaking condition itself and no null of one.
     """
-    rng = np.random.default_rng([seed, remove])
+    rng = stream(seed, "left out at random", target.no, remove)
     best: list[Subset] = []
     for _ in range(1_000):
         kept = [kin[i] for i in sorted(rng.choice(len(kin), size=len(kin) - remove, replace=False))]
@@ -186,7 +185,7 @@ def select(
         chosen = _without_random(target, kin, remove=remove, seed=seed)
     elif condition == "task_only":
         only = [subset for subset in kin if shared(subset, target) == {"task"}]
-        draw = np.random.default_rng(seed).permutation(len(only))[:2]
+        draw = stream(seed, "task only", target.no).permutation(len(only))[:2]
         chosen = [only[i] for i in sorted(draw)]
         if len(chosen) < 2:
             raise DataError(f"Subset {target.no}: {len(only)} subsets share only its task; a pair needs two.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.data.files import DataError
+from lib.streams import stream
 from papers.med_mat.data.selection import Subset
 
 SUBSET_CAP = 3_000  # training examples of one subset (section 2.1)
@@ -52,7 +53,7 @@ def allocate(members: Sequence[Subset], available: Mapping[str, int], *, total: 
     for subset in members:
         if subset.no not in available:
             raise DataError(f"Subset {subset.no} has no number of available examples; load it or take it out.")
-    rng = np.random.default_rng([seed, total])
+    rng = stream(seed, "remainder", total)
     amounts = share_out([available[subset.no] for subset in members], total, rng=rng)
     return {subset.no: amount for subset, amount in zip(members, amounts, strict=True)}
 
@@ -84,7 +85,7 @@ def balanced_cap(labels: Sequence[str], *, cap: int = SUBSET_CAP, seed: int = 0)
 
     A label with fewer examples than its share gives all it has (section 2.1: "label-balanced as far as possible").
     """
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "balanced rows")
     places = _places(labels)
     amounts = share_out([len(where) for where in places.values()], min(cap, len(labels)), rng=rng)
     kept = [rng.permutation(where)[:amount] for where, amount in zip(places.values(), amounts, strict=True)]
@@ -137,7 +138,7 @@ def balanced_split(
         )
     rarest = min(len(pool) for pool in tested.values())
     each = min(max(1, round(test_share * len(rows) / len(tested))), rarest // 2)
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "test images")
     drawn = {image for pool in tested.values() for image in rng.permutation(sorted(pool))[:each]}
     test = sorted(rows[image][0] for image in drawn)
     train = [i for i, image in enumerate(images) if image not in drawn]

@@ -2,17 +2,18 @@
 
 A step of a fit looks at three batches: rows of the target (where it has some), located rows of related subsets, and
 lettered questions of related subsets. The target's rows are seen equally often in every arm; related rows come on top, as
-in the paper, and the null has as many. All jobs of a group take the same steps in one stacked pass. Used by
-``tab5_tab6_detection``.
+in the paper, and the control has as many. All jobs of a group take the same steps in one stacked pass, whatever bases they
+start from. Used by ``tab5_tab6_detection``.
 
-    prepare_located(folder, root=detection, base=base, numbers=["38", "39"], train=256, test=96)
-    fit_located(folder, located=located, rows=rows, base=base, jobs=[...], steps=120, batch=16, learning_rate=3e-3)
+    prepare_located(folder, root=detection, base=model, numbers=["38", "39"], train=256, test=96)
+    fit_located(folder, located=[located], rows=[rows], models=[model], grounds=[0], jobs=[...], kind="box", **tuning)
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.models.multimodal_lm import MultimodalLM
+from lib.streams import stream
 from lib.training.loop import epoch_order, warmup_cosine
 from lib.training.stacked import fit_stacked
 from papers.med_mat.checkpoints import TinyCheckpoint
@@ -31,7 +33,7 @@ from papers.med_mat.data.registry import read_registry
 from papers.med_mat.detection import WHAT, load_located, score
 from papers.med_mat.fits.arms import Rows, read_rows, with_world_words
 from papers.med_mat.fits.arms import score as score_letters
-from papers.med_mat.fits.tuning import WARMUP, Questions, passes
+from papers.med_mat.fits.tuning import WARMUP, Questions, equally_long, passes
 
 WORDS = ("Where", "Outline", WHAT)
 KINDS = ("box", "mask")
@@ -100,7 +102,7 @@ class LocatedRows:
         parts = []
         for no, amount in amounts.items():
             rows = np.array(self.subsets[no][kind]["train"])
-            rng = np.random.default_rng([seed, int(no)])
+            rng = stream(seed, "located rows", no, kind)
             rows = rows[rng.permutation(len(rows))[:amount]]
             parts.append(np.column_stack([rng.permutation(rows[:, 0]), rows[:, 1]]) if no in permuted else rows)
         return np.concatenate(parts) if parts else np.zeros((0, 2), int)
@@ -119,67 +121,61 @@ def _loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def _slices(
-    part: str,
-    features: Tensor,
-    questions: Questions,
-    draws: Sequence[np.ndarray],
-    *,
-    batch: int,
-    seeds: Sequence[int],
-    step: int,
-) -> dict[str, Tensor]:
-    """One batch a member of one part; a member without rows gets row 0 of everything, which its weight leaves out."""
-    chosen = []
-    for rows, seed in zip(draws, seeds, strict=True):
-        rows = rows if len(rows) else np.zeros((1, 2), int)
-        order = epoch_order(count=len(rows), batch=min(batch, len(rows)), seed=seed, step=step)
-        chosen.append(rows[np.resize(order, batch)])
-    picked = torch.from_numpy(np.stack(chosen))  # (K, batch, 2)
-    pictures, asked = picked[..., 0], picked[..., 1]
-    return {
-        f"{part}_features": features[pictures],
-        f"{part}_ids": questions.ids[asked],
-        f"{part}_mask": questions.mask[asked],
-        f"{part}_wanted": questions.wanted[asked],
-    }
+@dataclass(frozen=True)
+class _Part:
+    """What one part of a step is drawn from: features and questions of each member's base, and each member's rows."""
+
+    features: list[Tensor]
+    questions: list[Questions]
+    draws: list[np.ndarray]
+
+    def slices(self, name: str, *, batch: int, seeds: Sequence[int], step: int) -> dict[str, Tensor]:
+        """One batch a member; a member without rows gets row 0 of everything, which its weight leaves out."""
+        made: dict[str, list[Tensor]] = {"features": [], "ids": [], "mask": [], "wanted": []}
+        for features, questions, rows, seed in zip(self.features, self.questions, self.draws, seeds, strict=True):
+            rows = rows if len(rows) else np.zeros((1, 2), int)
+            order = epoch_order(count=len(rows), batch=min(batch, len(rows)), seed=seed, step=step)
+            pictures, asked = torch.from_numpy(rows[np.resize(order, batch)]).T
+            made["features"].append(features[pictures])
+            for what in ("ids", "mask", "wanted"):
+                made[what].append(getattr(questions, what)[asked])
+        return {f"{name}_{what}": torch.stack(parts) for what, parts in made.items()}
+
+
+def _parts(
+    located: Sequence[LocatedRows], rows: Sequence[Rows], jobs: Sequence[dict[str, Any]], kind: str
+) -> dict[str, _Part]:
+    """The parts of a step; ``located`` and ``rows``: of each job's base."""
+    nothing = np.zeros((0, 2), int)
+    draws: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+    for places, letters, job in zip(located, rows, jobs, strict=True):
+        seed, permuted = job["seed"], job["permuted"]
+        own = {job["target"]: job["target_rows"]} if job["target_rows"] else {}
+        draws["target"].append(places.draw(own, kind, permuted=[], seed=seed))
+        draws["place"].append(places.draw(job["located"], kind, permuted=permuted, seed=seed))
+        lettered = letters.draw(job["classified"], permuted=permuted, seed=seed) if job["classified"] else None
+        draws["letter"].append(nothing if lettered is None else np.column_stack(lettered))
+    asked = equally_long([one.questions[kind] for one in located])
+    placed = {part: _Part([one.features for one in located], asked, draws[part]) for part in ("target", "place")}
+    lettered = equally_long([one.questions for one in rows])
+    return {**placed, "letter": _Part([one.features for one in rows], lettered, draws["letter"])}
 
 
 def _tune(
-    models: Sequence[MultimodalLM],
-    located: LocatedRows,
-    rows: Rows,
-    jobs: Sequence[dict[str, Any]],
-    *,
-    kind: str,
-    steps: int,
-    batch: int,
+    models: Sequence[MultimodalLM], parts: dict[str, _Part], seeds: Sequence[int], *, steps: int, batch: int,
     learning_rate: float,
-) -> None:
-    """Train the models in place, each on its job's rows."""
-    seeds, nothing = [job["seed"] for job in jobs], np.zeros((0, 2), int)
-    draws: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
-    for job in jobs:
-        seed, permuted = job["seed"], job["permuted"]
-        own = {job["target"]: job["target_rows"]} if job["target_rows"] else {}
-        draws["target"].append(located.draw(own, kind, permuted=[], seed=seed))
-        draws["place"].append(located.draw(job["located"], kind, permuted=permuted, seed=seed))
-        lettered = rows.draw(job["classified"], permuted=permuted, seed=seed) if job["classified"] else None
-        draws["letter"].append(nothing if lettered is None else np.column_stack(lettered))
-    sizes = {part: np.array([len(drawn) for drawn in draws[part]]) for part in PARTS}
+) -> None:  # fmt: skip
+    """Train the models in place, each on its rows of each part."""
+    sizes = {name: np.array([len(rows) for rows in part.draws]) for name, part in parts.items()}
     kin = np.maximum(sizes["place"] + sizes["letter"], 1)
     weights = {"target": sizes["target"] > 0, "place": sizes["place"] / kin, "letter": sizes["letter"] / kin}
-    source = {"target": located, "place": located, "letter": rows}
-    asked = {"target": located.questions[kind], "place": located.questions[kind], "letter": rows.questions}
-
     present = [part for part in PARTS if weights[part].any()]
 
     def batch_of_step(step: int) -> dict[str, Tensor]:
         made: dict[str, Tensor] = {}
-        for part in present:
-            told = {"batch": batch, "seeds": seeds, "step": step}
-            made |= _slices(part, source[part].features, asked[part], draws[part], **told)
-            made[f"{part}_weight"] = torch.as_tensor(weights[part], dtype=torch.float32)
+        for name in present:
+            made |= parts[name].slices(name, batch=batch, seeds=seeds, step=step)
+            made[f"{name}_weight"] = torch.as_tensor(weights[name], dtype=torch.float32)
         return made
 
     for model in models:
@@ -199,41 +195,38 @@ def _overlap(checkpoint: TinyCheckpoint, located: LocatedRows, no: str, kind: st
 def fit_located(
     folder: Path,
     *,
-    located: Path,
-    rows: Path,
-    base: Path,
+    located: list[Path],
+    rows: list[Path],
+    models: list[Path],
+    grounds: list[int],
     kind: str,
     jobs: list[dict[str, Any]],
-    steps: int,
-    batch: int,
-    learning_rate: float,
+    **tuning: Any,
 ) -> None:
     """Train one model a job and write what it scores on its target.
 
     A job: ``target`` (a detection subset: cIoU; any other: letter scores), ``target_rows`` (its examples trained on),
     ``located`` and ``classified`` (related subset -> examples; nothing at all: the untrained model), ``permuted`` (related
-    subsets whose images are exchanged), ``seed``. ``kind``: box or mask. ``batch``: rows of each part in a step. Writes
-    ``overlap.json`` (job -> cIoU) and ``scores.npz`` (``<job>/<subset>/<what>``).
+    subsets whose images are exchanged), ``seed``. ``located``, ``rows`` and ``models``: of each base; ``grounds``: on
+    which of them each job stands. ``kind``: box or mask. ``tuning``: ``steps``, ``batch`` (rows of each part in a step),
+    ``learning_rate``. Writes ``overlap.json`` (job -> cIoU) and ``scores.npz`` (``<job>/<subset>/<what>``).
     """
-    places, asked = LocatedRows(located), read_rows(rows)
+    places, asked = [LocatedRows(one) for one in located], [read_rows(one) for one in rows]
     overlap: dict[str, float] = {}
     scores: dict[str, np.ndarray] = {}
     for numbers in passes(len(jobs)):
-        part = [jobs[number] for number in numbers]
-        checkpoints = [with_all_words(base, seed=job["seed"]) for job in part]
-        trained = [
-            (c, j)
-            for c, j in zip(checkpoints, part, strict=True)
-            if j["target_rows"] or j["located"] or j["classified"]
-        ]
+        made = {i: with_all_words(models[grounds[i]], seed=jobs[i]["seed"]) for i in numbers}
+        trained = [i for i in numbers if jobs[i]["target_rows"] or jobs[i]["located"] or jobs[i]["classified"]]
         if trained:
-            models, theirs = [c.model for c, _ in trained], [j for _, j in trained]
-            _tune(models, places, asked, theirs, kind=kind, steps=steps, batch=batch, learning_rate=learning_rate)
-        for number, checkpoint, job in zip(numbers, checkpoints, part, strict=True):
-            if job["target"] in places.subsets:
-                overlap[str(number)] = _overlap(checkpoint, places, job["target"], kind)
+            theirs = [jobs[i] for i in trained]
+            parts = _parts(*([many[grounds[i]] for i in trained] for many in (places, asked)), theirs, kind)
+            _tune([made[i].model for i in trained], parts, [job["seed"] for job in theirs], **tuning)
+        for i, checkpoint in made.items():
+            target, on = jobs[i]["target"], grounds[i]
+            if target in places[on].subsets:
+                overlap[str(i)] = _overlap(checkpoint, places[on], target, kind)
             else:
-                for what, values in score_letters(checkpoint, asked, job["target"]).items():
-                    scores[f"{number}/{job['target']}/{what}"] = values
+                for what, values in score_letters(checkpoint, asked[on], target).items():
+                    scores[f"{i}/{target}/{what}"] = values
     (folder / "overlap.json").write_text(json.dumps(overlap))
     np.savez(folder / "scores.npz", **scores)

@@ -4,7 +4,7 @@ A prompt is ``[image; question; letter]`` for n images of each label, in random 
 miniature's language model reads such interleaved prompts through its rotary positions, but like LLaVA-1.5 it was never
 trained with more than one image. Used by the notebook ``tab16_few_shot``.
 
-    fit_few_shot(folder, rows=rows, base=base, jobs=jobs, shots=[0, 4], images=48, steps=60, batch=16, learning_rate=2e-3)
+    fit_few_shot(folder, rows=[rows], models=[model], grounds=[0], jobs=[job], shots=[0, 4], images=48, **tuning)
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from lib.evaluation.exam_prompts import LETTERS
+from lib.streams import stream
 from papers.med_mat.checkpoints import TinyCheckpoint
-from papers.med_mat.fits.arms import Rows, read_rows, with_world_words
-from papers.med_mat.fits.tuning import passes, tune
+from papers.med_mat.fits.arms import Rows, fitted
 
 
 def contexts(labels: list[str], *, shots: int, count: int, seed: int) -> np.ndarray:
     """Rows of the examples before each of ``count`` questions: (count, shots x labels), ``shots`` of each label, shuffled."""
-    rng = np.random.default_rng([seed, shots])
+    rng = stream(seed, "examples in the prompt", shots)
     places = [np.flatnonzero(np.array(labels) == label) for label in sorted(set(labels))]
     drawn = [np.concatenate([rng.choice(where, shots, replace=False) for where in places]) for _ in range(count)]
     return np.array([rng.permutation(row) for row in drawn]).reshape(count, -1)
@@ -58,7 +58,7 @@ def shot_accuracy(checkpoint: TinyCheckpoint, rows: Rows, no: str, *, shots: int
     """Accuracy on the first ``images`` test images of a subset with ``shots`` labelled images a label in the prompt."""
     subset, q = rows.subsets[no], rows.questions
     letters = [checkpoint.index[letter] for letter in LETTERS[: subset["options"]]]
-    order = np.random.default_rng(seed).permutation(len(subset["test"]))[:images]
+    order = stream(seed, "few-shot tests", no).permutation(len(subset["test"]))[:images]
     tests = [subset["test"][i] for i in order]
     drawn = contexts(subset["labels"], shots=shots, count=len(tests), seed=seed)
     shown = [[subset["train"][i] for i in row] + [test] for row, test in zip(drawn, tests, strict=True)]
@@ -70,32 +70,13 @@ def shot_accuracy(checkpoint: TinyCheckpoint, rows: Rows, no: str, *, shots: int
     return float((scores.argmax(-1) == right).mean())
 
 
-def fit_few_shot(
-    folder: Path,
-    *,
-    rows: Path,
-    base: Path,
-    jobs: list[dict[str, Any]],
-    shots: list[int],
-    images: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    device: str = "cpu",
-) -> None:
-    """Train one model a job (see :func:`papers.med_mat.fits.arms.fit_group`) and write its accuracy at each number of
-    shots: ``accuracy.json``, one list a job."""
-    data, found = read_rows(rows), []
-    for numbers in passes(len(jobs)):
-        part = [jobs[number] for number in numbers]
-        checkpoints = [with_world_words(base, seed=job["seed"]) for job in part]
-        trained = [(c, job) for c, job in zip(checkpoints, part, strict=True) if job["amounts"]]
-        if trained:
-            draws = [data.draw(j["amounts"], permuted=j["permuted"], seed=j["seed"]) for _, j in trained]
-            seeds = [job["seed"] for _, job in trained]
-            kept = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "seeds": seeds, "device": device}
-            tune([c.model for c, _ in trained], data.features, data.questions, draws, **kept)
-        for checkpoint, job in zip(checkpoints, part, strict=True):
-            ask = {"images": images, "seed": job["seed"]}
-            found.append([shot_accuracy(checkpoint, data, job["tests"][0], shots=n, **ask) for n in shots])
+def fit_few_shot(folder: Path, *, jobs: list[dict[str, Any]], shots: list[int], images: int, **fitting: Any) -> None:
+    """Train one model a job and write its accuracy at each number of shots: ``accuracy.json``, one list a job.
+
+    ``fitting``: of :func:`papers.med_mat.fits.arms.fitted`.
+    """
+    found = []
+    for _, checkpoint, data, job in fitted(jobs, **fitting):
+        ask = {"images": images, "seed": job["seed"]}
+        found.append([shot_accuracy(checkpoint, data, job["tests"][0], shots=n, **ask) for n in shots])
     (folder / "accuracy.json").write_text(json.dumps(found))

@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 
 from lib.evaluation.exam_prompts import LETTERS
+from lib.streams import stream_seed
 from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.fits.pretraining import lettered
 from papers.med_mat.world.general import draw_general
 
-TEST_SEED = 999  # of pictures no general stage is trained with
+TEST_SEED = stream_seed(0, "test of the general stage")  # pictures no general stage is trained with
 
 
 def score_general(folder: Path, *, base: Path, count: int, seed: int) -> None:
@@ -37,10 +38,10 @@ def score_general(folder: Path, *, base: Path, count: int, seed: int) -> None:
     (folder / "accuracy.json").write_text(json.dumps(found))
 
 
-def general_table(run: Any, bases: dict[str, Path], *, count: int = 2000) -> pd.DataFrame:
+def general_table(run: Any, models: dict[str, Path], *, count: int = 2000) -> pd.DataFrame:
     """Accuracy on each kind of general question (columns) of named base models (rows), chance in the last row."""
-    many = [{"base": base, "count": count, "seed": TEST_SEED} for base in bases.values()]
+    many = [{"base": model, "count": count, "seed": TEST_SEED} for model in models.values()]
     folders = run.build_all(score_general, many)
     read = [json.loads((folder / "accuracy.json").read_text()) for folder in folders]
-    rows = {name: {kind: right for kind, (right, _) in one.items()} for name, one in zip(bases, read, strict=True)}
+    rows = {name: {kind: right for kind, (right, _) in one.items()} for name, one in zip(models, read, strict=True)}
     return pd.DataFrame({**rows, "chance": {kind: chance for kind, (_, chance) in read[0].items()}}).T

@@ -2,7 +2,8 @@
 
 Three steps, as in LLaVA: an image encoder learns to tell what is where (CLIP's part), a language model learns to answer
 by letter without pictures (Vicuna's part), and then both are joined on questions about pictures, the encoder frozen.
-Used by :mod:`papers.med_mat.study`; the data is what ``world.general.write_general`` wrote.
+Each base has pictures, an encoder and a language model of its own; the small language models are trained side by side.
+Used by :mod:`papers.med_mat.bases`; the data is what ``world.general.write_general`` wrote.
 
     pretrain_encoder(folder, general=data, encoder="convolution", steps=2500, batch=64, learning_rate=0.02, seed=0)
 """
@@ -10,7 +11,7 @@ Used by :mod:`papers.med_mat.study`; the data is what ``world.general.write_gene
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
@@ -23,11 +24,15 @@ from torch import Tensor, nn
 
 from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.models.multimodal_lm import ENCODERS, SIDE, MultimodalLM
+from lib.streams import stream, stream_seed
 from lib.training.loop import epoch_order, train, warmup_cosine
+from lib.training.stacked import fit_stacked
 from papers.med_mat.checkpoints import PAD, TinyCheckpoint, pieces
+from papers.med_mat.fits.tuning import answer_loss
+from papers.med_mat.world import general as mat_general
 
 SIZE_EDGES = (1.8, 2.75, 3.95)  # pixels; between the four sizes of the general stage
-CLIP = 1.0
+WARMUP = 100  # steps
 
 
 # ---------------------------------------------------------------------- image encoder
@@ -73,7 +78,7 @@ def pretrain_encoder(
     from safetensors.torch import save_file
 
     images, there = np.load(general / "images.npy"), _cells(np.load(general / "objects.npy"))
-    torch.manual_seed(seed)
+    torch.manual_seed(stream_seed(seed, "image encoder", encoder))
     model = _Teller(encoder)
 
     def loss_of_step(called: nn.Module, step: int) -> Tensor:
@@ -82,7 +87,7 @@ def pretrain_encoder(
         return F.binary_cross_entropy_with_logits(told, torch.from_numpy(there[rows]).to(device))
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
-    schedule = warmup_cosine(steps, warmup=100)
+    schedule = warmup_cosine(steps, warmup=WARMUP)
     train(model, loss_of_step, steps=steps, optimiser=optimiser, clip=10.0, schedule=schedule, device=device)
     save_file({k: v.cpu().contiguous() for k, v in model.encoder.state_dict().items()}, folder / "encoder.safetensors")
 
@@ -103,28 +108,22 @@ class Drill:
         self.counts = {kind: len(parts[0]) for kind, parts in kinds.items()}
         self.starts = dict(zip(kinds, accumulate(self.counts.values(), initial=0), strict=False))
 
-    def loss(self, model: nn.Module, features: Tensor, sizes: Mapping[str, int], *, seed: int, step: int) -> Tensor:
-        """Loss of a batch with ``sizes[kind]`` questions of each kind, in one pass of the model."""
+    def batch(self, features: Tensor, sizes: Mapping[str, int], *, seed: int, step: int) -> dict[str, Tensor]:
+        """``sizes[kind]`` questions of each kind with the ``features`` (P, V, C) of their pictures, for one pass."""
         orders = [
             self.starts[kind] + epoch_order(count=self.counts[kind], batch=size, seed=seed, step=step)
             for kind, size in sizes.items()
         ]
         drawn = torch.from_numpy(np.concatenate(orders))
-        device = features.device
-        ids, mask, wanted = (part[drawn].to(device) for part in (self.ids, self.mask, self.wanted))
-        return answer_loss(model(features[self.rows[drawn].to(device)], ids, mask, wanted.shape[1]), wanted)
-
-
-def answer_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy of the answer tokens: logits (B, A, vocabulary), wanted (B, A)."""
-    return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+        parts = {"ids": self.ids[drawn], "mask": self.mask[drawn], "wanted": self.wanted[drawn]}
+        return {"features": features[self.rows[drawn]], **parts}
 
 
 def _drills(
     checkpoint: TinyCheckpoint, asked: list[dict], *, names: list[str], seed: int
 ) -> tuple[Drill, Drill, Drill]:
     """Practice of three forms: one word (quoting an option's letter, answering by letter, by word), a box, an outline."""
-    rng = np.random.default_rng([seed, 5])
+    rng = stream(seed, "quoted words")
     choice = [row for row, one in enumerate(asked) if "options" in one]
     place = [row for row, one in enumerate(asked) if "mask" in one]
     shown = [[names[i] for i in rng.permutation(len(names))[:4]] for _ in asked]
@@ -143,98 +142,119 @@ def _drills(
     return one_word, Drill(checkpoint, box=box), Drill(checkpoint, mask=mask)
 
 
-def _vocabulary(asked: list[dict]) -> tuple[list[str], list[str]]:
-    """All words of the general stage in a fixed order, and those of them that may be quoted."""
-    texts = [text for one in asked for key in ("question", "outline", "answer") if (text := one.get(key))]
-    said = {piece for text in [*texts, *(o for one in asked for o in one.get("options", []))] for piece in pieces(text)}
-    names = sorted(word for word in said if word[0] != "<")
-    steps = [f"<{i}>" for i in range(1 + max(int(word[1:-1]) for word in said if word[0] == "<"))]
+def vocabulary() -> tuple[list[str], list[str]]:
+    """All words of the general stage in a fixed order, the same for every base, and those of them that may be quoted."""
+    names = sorted({word for text in mat_general.texts() for word in pieces(text)})
+    steps = [f"<{i}>" for i in range(mat_general.BINS + 1)]
     return [PAD, *LETTERS[:OPTIONS], *steps, "quote", *names], names
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageFit:
-    """How long the language model is trained: ``text_steps`` without pictures, then ``steps`` with, ``batch`` questions each."""
+    """How long language models are trained: ``text_steps`` without pictures, then ``steps`` with, ``batch`` questions each."""
 
     text_steps: int
     steps: int
     batch: int
     learning_rate: float
-    seed: int
     device: str = "cpu"
 
 
-def pretrain_language(
-    folder: Path,
-    *,
-    general: Path,
-    encoder: str,
-    weights: Path,
-    width: int,
-    depth: int,
-    start: Path | None = None,
-    **fit: Any,
-) -> None:
-    """Train projector and language model around the frozen encoder of ``weights`` and write the checkpoint.
+class _Course:
+    """What one base is taught, step by step: ``text`` without pictures, ``joint`` with them. Its encoder is frozen."""
 
-    First without pictures, quoting the letter of a named option; then on pictures, most of the questions answered by
-    word at the start and a fifth at the end, with boxes and outlines in between. With ``start`` the language model is
-    that checkpoint's (another image encoder is joined to it), and it does without the first part. ``fit``: of
-    :class:`LanguageFit`.
-    """
+    def __init__(self, checkpoint: TinyCheckpoint, general: Path, *, seed: int, batch: int, steps: int):
+        self.seed, self.size, self.steps = seed, batch, steps
+        asked = json.loads((general / "questions.json").read_text())
+        self.features = checkpoint.see(np.load(general / "images.npy"))
+        self.blank = torch.zeros_like(self.features[:1]).expand(len(self.features), -1, -1)
+        self.one_word, self.boxes, self.outlines = _drills(checkpoint, asked, names=vocabulary()[1], seed=seed)
+
+    def text(self, step: int) -> dict[str, Tensor]:
+        return self.one_word.batch(self.blank, {"quote": self.size // 2}, seed=self.seed, step=step)
+
+    def joint(self, step: int) -> dict[str, Tensor]:
+        """Most of the questions answered by word at the start and a fifth at the end, boxes and outlines in between."""
+        drawn = {"seed": self.seed, "step": step // 5}
+        if step % 20 == 19:
+            return self.outlines.batch(self.features, {"mask": self.size}, **drawn)
+        if step % 5 == 4:
+            return self.boxes.batch(self.features, {"box": self.size}, **drawn)
+        told = 0.6 - 0.4 * step / self.steps
+        shares = {"word": told, "quote": 0.1, "letter": 0.9 - told}
+        sizes = {kind: max(1, round(share * self.size)) for kind, share in shares.items()}
+        return self.one_word.batch(self.features, sizes, seed=self.seed, step=step)
+
+
+def _untaught(encoder: str, weights: Path, start: Path | None, *, width: int, depth: int, seed: int) -> TinyCheckpoint:
+    """A base before its language model is taught: the trained encoder, frozen, and a new language model or ``start``'s."""
     from safetensors.torch import load_file
 
-    how = LanguageFit(**fit)
-    seed, batch, steps, device = how.seed, how.batch, how.steps, how.device
-    asked = json.loads((general / "questions.json").read_text())
-    words, names = _vocabulary(asked)
-    torch.manual_seed(seed)
+    words, _ = vocabulary()
+    torch.manual_seed(stream_seed(seed, "language model", encoder))
     settings = {"encoder": encoder, "vocabulary": len(words), "width": width, "depth": depth}
     checkpoint = TinyCheckpoint(MultimodalLM(**settings), words, settings)
-    model = checkpoint.model
     if start is not None:
         known = TinyCheckpoint.read(start).model.state_dict()
-        model.load_state_dict({k: v for k, v in known.items() if not k.startswith("encoder")}, strict=False)
-    model.encoder.load_state_dict(load_file(weights / "encoder.safetensors"))
-    model.encoder.requires_grad_(False)
-    features = checkpoint.see(np.load(general / "images.npy")).to(device)
-    one_word, boxes, outlines = _drills(checkpoint, asked, names=names, seed=seed)
-    blank = torch.zeros_like(features[:1]).expand(len(features), -1, -1)
-
-    def text_loss(called: nn.Module, step: int) -> Tensor:
-        return one_word.loss(called, blank, {"quote": batch // 2}, seed=seed, step=step)
-
-    def joint_loss(called: nn.Module, step: int) -> Tensor:
-        if step % 20 == 19:
-            return outlines.loss(called, features, {"mask": batch}, seed=seed, step=step // 5)
-        if step % 5 == 4:
-            return boxes.loss(called, features, {"box": batch}, seed=seed, step=step // 5)
-        told = 0.6 - 0.4 * step / steps
-        shares = {"word": told, "quote": 0.1, "letter": 0.9 - told}
-        sizes = {kind: max(1, round(share * batch)) for kind, share in shares.items()}
-        return one_word.loss(called, features, sizes, seed=seed, step=step)
-
-    for loss, count in ((text_loss, 0 if start else how.text_steps), (joint_loss, steps)):
-        trained = [p for p in model.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(trained, lr=how.learning_rate, weight_decay=0.01)
-        schedule = warmup_cosine(count, warmup=100)
-        whole = _Frozen(model)
-        train(whole, loss, steps=count, optimiser=optimiser, clip=CLIP, schedule=schedule, device=device)
-    model.cpu()
-    checkpoint.save(folder)
+        kept = {name: value for name, value in known.items() if not name.startswith("encoder")}
+        checkpoint.model.load_state_dict(kept, strict=False)
+    checkpoint.model.encoder.load_state_dict(load_file(weights / "encoder.safetensors"))
+    checkpoint.model.encoder.requires_grad_(False)
+    return checkpoint
 
 
-class _Frozen(nn.Module):
-    """A model whose encoder stays in evaluation mode (its batch norms must not move) while the rest is trained."""
+def base(folder: Path, number: int) -> Path:
+    """The checkpoint of base ``number`` among those that :func:`pretrain_languages` wrote."""
+    return folder / f"base_{number}"
 
-    def __init__(self, model: MultimodalLM):
-        super().__init__()
-        self.model = model
 
-    def train(self, mode: bool = True) -> _Frozen:
-        super().train(mode)
-        self.model.encoder.eval()
-        return self
+def pretrain_languages(
+    folder: Path,
+    *,
+    general: Sequence[Path],
+    encoder: str,
+    weights: Sequence[Path],
+    seeds: Sequence[int],
+    width: int,
+    depth: int,
+    start: Sequence[Path] = (),
+    **fit: Any,
+) -> None:
+    """Train projectors and language models around the frozen encoders of ``weights``; write a checkpoint a base.
 
-    def forward(self, *args) -> Tensor:
-        return self.model(*args)
+    First without pictures, quoting the letter of a named option; then with pictures. With ``start`` the language models
+    are those checkpoints' (another image encoder is joined to them), and they do without the first part. All bases go
+    through one stacked pass, each with its own pictures, encoder, first weights and order (``seeds``). ``fit``: of
+    :class:`LanguageFit`.
+    """
+    how, begun = LanguageFit(**fit), list(start) or [None] * len(seeds)
+    told = {"width": width, "depth": depth}
+    checkpoints = [
+        _untaught(encoder, mine, known, seed=seed, **told)
+        for mine, known, seed in zip(weights, begun, seeds, strict=True)
+    ]
+    courses = [
+        _Course(checkpoint, data, seed=seed, batch=how.batch, steps=how.steps)
+        for checkpoint, data, seed in zip(checkpoints, general, seeds, strict=True)
+    ]
+    models = [checkpoint.model.to(how.device) for checkpoint in checkpoints]
+    for lesson, count in ((_Course.text, 0 if start else how.text_steps), (_Course.joint, how.steps)):
+        if count:
+            told = {"learning_rate": how.learning_rate, "schedule": warmup_cosine(count, warmup=WARMUP)}
+            fit_stacked(models, _together(courses, lesson, how.device), answer_loss, steps=count, **told)
+    for number, checkpoint in enumerate(checkpoints):
+        checkpoint.model.cpu()
+        base(folder, number).mkdir()
+        checkpoint.save(base(folder, number))
+
+
+def _together(
+    courses: Sequence[_Course], lesson: Callable[[_Course, int], dict[str, Tensor]], device: str
+) -> Callable[[int], dict[str, Tensor]]:
+    """The batches (K, ...) of a step of all courses."""
+
+    def batch_of_step(step: int) -> dict[str, Tensor]:
+        parts = [lesson(course, step) for course in courses]
+        return {name: torch.stack([part[name] for part in parts]).to(device) for name in parts[0]}
+
+    return batch_of_step

@@ -77,7 +77,7 @@ def measure_stacked(*, members: int, steps: int, batch: int) -> StackedTiming:
     started, every = time.process_time(), np.arange(ROWS)
     draws = [(every, every)] * members
     told = {"steps": steps, "batch": batch, "learning_rate": rate, "seeds": list(range(members))}
-    tune(together, features, questions, draws, **told)
+    tune(together, [(features, questions)] * members, draws, **told)
     stacked = time.process_time() - started
     images, started = torch.rand(batch, SIDE, SIDE), time.process_time()
     with torch.no_grad():

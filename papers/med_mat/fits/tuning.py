@@ -1,10 +1,10 @@
-"""Tuning copies of one multimodal model on many small sets of questions, side by side, and scoring option letters.
+"""Tuning copies of small multimodal models on many small sets of questions, side by side, and scoring option letters.
 
 The image encoder stays frozen (as in LLaVA's own recipe), so its features are computed once for all fits; projector and
 language model are tuned. Fits that take the same number of steps run as one stacked pass (:mod:`lib.training.stacked`).
-Used by :mod:`papers.med_mat.fits.arms`.
+The copies may be of different bases, each with its own pictures. Used by :mod:`papers.med_mat.fits.arms`.
 
-    losses = tune(models, features, questions, draws, steps=80, batch=16, learning_rate=3e-3, seeds=[0, 1])
+    losses = tune(models, material, draws, steps=80, batch=16, learning_rate=3e-3, seeds=[0, 1])
 """
 
 from __future__ import annotations
@@ -33,13 +33,25 @@ class Questions:
     mask: Tensor
     wanted: Tensor
 
+    def padded(self, length: int) -> Questions:
+        """The same prompts with ``length`` places: positions are counted from the first word, so padding says nothing."""
+        more = (length - self.ids.shape[1], 0)
+        return self if not more[0] else Questions(F.pad(self.ids, more), F.pad(self.mask, more), self.wanted)
+
+
+def equally_long(many: Sequence[Questions]) -> list[Questions]:
+    """Prompts of several bases, padded to the longest of all: a stacked pass takes one length."""
+    longest = max(one.ids.shape[1] for one in many)
+    return [one.padded(longest) for one in many]
+
 
 def passes(count: int) -> list[list[int]]:
     """Which of ``count`` fits go side by side: as few passes as :data:`TOGETHER` allows, as even as can be."""
     return [part.tolist() for part in np.array_split(np.arange(count), -(-count // TOGETHER))] if count else []
 
 
-def _loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
+def answer_loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy of the answers' tokens: one member of a stacked pass on its ``features``, ``ids``, ``mask``, ``wanted``."""
     wanted = batch["wanted"]
     logits = call(batch["features"], batch["ids"], batch["mask"], wanted.shape[-1])
     return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
@@ -47,8 +59,7 @@ def _loss(call: Callable, batch: dict[str, Tensor]) -> Tensor:
 
 def tune(
     models: Sequence[MultimodalLM],
-    features: Tensor,
-    questions: Questions,
+    material: Sequence[tuple[Tensor, Questions]],
     draws: Sequence[tuple[np.ndarray, np.ndarray]],
     *,
     steps: int,
@@ -59,27 +70,29 @@ def tune(
 ) -> np.ndarray:
     """Tune each model in place on its own rows and return the losses (steps, K).
 
-    ``draws``: for each model the rows of ``features`` (P, V, C) and of ``questions`` it is trained on, in pairs of equal
-    length; the two differ where a control exchanges images. Small sets are gone through again epoch by epoch.
+    ``material``: for each model the features (P, V, C) and the questions of its base. ``draws``: for each model the rows
+    of them it is trained on, in pairs of equal length; the two differ where a control exchanges images. Small sets are
+    gone through again epoch by epoch.
     """
 
     def batch_of_step(step: int) -> dict[str, Tensor]:
-        seen, asked = [], []
-        for (pictures, rows), seed in zip(draws, seeds, strict=True):
+        made: dict[str, list[Tensor]] = {"features": [], "ids": [], "mask": [], "wanted": []}
+        for (features, questions), (pictures, rows), seed in zip(material, draws, seeds, strict=True):
             size = min(batch, len(rows))
             order = epoch_order(count=len(rows), batch=size, seed=seed, step=step)
             order = np.resize(order, batch)  # a set smaller than a batch fills it by repetition
-            seen.append(pictures[order])
-            asked.append(rows[order])
-        rows = torch.from_numpy(np.stack(asked))
-        parts = {"features": features[torch.from_numpy(np.stack(seen))]}
-        parts |= {"ids": questions.ids[rows], "mask": questions.mask[rows], "wanted": questions.wanted[rows]}
-        return {name: part.to(device) for name, part in parts.items()}
+            asked = torch.from_numpy(rows[order])
+            made["features"].append(features[torch.from_numpy(pictures[order])])
+            for name in ("ids", "mask", "wanted"):
+                made[name].append(getattr(questions, name)[asked])
+        return {name: torch.stack(parts).to(device) for name, parts in made.items()}
 
     for model in models:
         model.to(device).encoder.requires_grad_(False)
     schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))
-    losses = fit_stacked(models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, schedule=schedule)
+    losses = fit_stacked(
+        models, batch_of_step, answer_loss, steps=steps, learning_rate=learning_rate, schedule=schedule
+    )
     for model in models:
         model.cpu()
     return losses

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.streams import stream
 from papers.med_mat.data.boxes import box_of_mask, box_text, mask_text
 from papers.med_mat.world.shapes import SHAPES, SIDE, blur, clouds, draw_ellipses, draw_shapes
 
@@ -112,17 +113,24 @@ def _question(rng: np.random.Generator, scene: dict[str, np.ndarray], row: int, 
     return {**asked, "options": [str(o) for o in rng.permutation(options)], "answer": answer}
 
 
-def draw_general(*, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[dict]]:
-    """Pictures (count, SIDE, SIDE) uint8, their objects (count, MOST, 5) and one question each."""
-    rng = np.random.default_rng([seed, 77])
+def draw_general(*, count: int, seed: int, part: int = 0) -> tuple[np.ndarray, np.ndarray, list[dict]]:
+    """Pictures (count, SIDE, SIDE) uint8, their objects (count, MOST, 5) and one question each; every ``part`` has others."""
+    rng = stream(seed, "general stage", part)
     scene = _scene(rng, count)
     images, objects, masks = _draw(rng, scene)
     return images, objects, [_question(rng, scene, row, masks[row]) for row in range(count)]
 
 
+def texts() -> list[str]:
+    """Everything a question or a one-word answer can say, whatever the pictures: the words a model must know."""
+    asked = [*(words for _, words in ASKS.values()), OUTLINE]
+    said = [text.format(tone=tone, name=name) for text in asked for tone in TONES for name in NAMES]
+    return [*said, *COUNTS, *SIZES, *FOUND]
+
+
 def write_general(folder: Path, *, count: int, seed: int) -> None:
     """Write ``images.npy``, ``objects.npy`` and ``questions.json`` of ``count`` pictures (rounded up to whole chunks)."""
-    parts = [draw_general(count=min(CHUNK, count), seed=seed * 1000 + part) for part in range(-(-count // CHUNK))]
+    parts = [draw_general(count=min(CHUNK, count), seed=seed, part=part) for part in range(-(-count // CHUNK))]
     np.save(folder / "images.npy", np.concatenate([images for images, _, _ in parts]))
     np.save(folder / "objects.npy", np.concatenate([objects for _, objects, _ in parts]))
     (folder / "questions.json").write_text(json.dumps([one for _, _, asked in parts for one in asked]))

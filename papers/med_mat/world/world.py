@@ -12,12 +12,13 @@ Used by :mod:`papers.med_mat.study`; images and questions are written in the lay
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from lib.streams import stream
 from papers.med_mat.data.files import record, write_records
 from papers.med_mat.data.questions import ask
 from papers.med_mat.data.registry import read_registry
@@ -161,18 +162,20 @@ def cells(subsets: Iterable[Subset]) -> list[Subset]:
     return list(found.values())
 
 
-def write_world(folder: Path, *, table: str, images: int, seed: int) -> None:
+def write_world(folder: Path, *, table: str, images: int, seed: int, only: Collection[str] = ()) -> None:
     """Write a world in the layout of the release: ``images`` pictures a cell, their questions, the table of subsets.
 
-    ``table``: the CSV text of the subsets whose triplets the world populates. Pictures of different seeds have nothing
-    in common. Read back by :func:`papers.med_mat.data.prepare.prepare` like the release.
+    ``table``: the CSV text of the subsets whose triplets the world populates; ``only``: numbers of some of them. Pictures of
+    different seeds have nothing in common. Read back by :func:`papers.med_mat.data.prepare.prepare` like the release.
     """
     from PIL import Image
 
     (folder / "datasets.csv").write_text(table, encoding="utf-8")
     registry = read_registry(folder / "datasets.csv")
     for subset in cells(registry.classification):
-        rng, task = np.random.default_rng([seed, int(subset.no)]), TASKS[rule(subset)]
+        if only and subset.no not in only:
+            continue
+        rng, task = stream(seed, "pictures", subset.no), TASKS[rule(subset)]
         truth = rng.permutation(np.arange(images) % len(task.labels))
         pictures, _ = render(subset.modality, subset.area, rule(subset), truth, rng)
         source, asked = registry.members[subset.no][0], replace(subset, task=rule(subset))

@@ -12,7 +12,7 @@ from papers.med_mat.checkpoints import PAD, TinyCheckpoint
 from papers.med_mat.data.registry import read_registry
 from papers.med_mat.detection import write_detection
 from papers.med_mat.fits.arms import Rows, prepare_rows
-from papers.med_mat.fits.detection import LocatedRows, _tune, fit_located, prepare_located, with_all_words
+from papers.med_mat.fits.detection import LocatedRows, _parts, _tune, fit_located, prepare_located, with_all_words
 from papers.med_mat.world import world as mat_world
 from papers.med_mat.world.general import BINS
 
@@ -54,7 +54,12 @@ def _job(target, *, rows=0, located=None, classified=None, permuted=(), seed=0):
 def _fit(ready, tmp_path, jobs, *, kind="box", steps=30):
     folder = tmp_path / str(len(list(tmp_path.iterdir())))
     folder.mkdir()
-    given = {name: ready[name] for name in ("located", "rows", "base")}
+    given = {
+        "located": [ready["located"]],
+        "rows": [ready["rows"]],
+        "models": [ready["base"]],
+        "grounds": [0] * len(jobs),
+    }
     fit_located(folder, kind=kind, jobs=jobs, steps=steps, batch=8, learning_rate=3e-3, **given)
     overlap = {int(job): value for job, value in json.loads((folder / "overlap.json").read_text()).items()}
     return overlap, np.load(folder / "scores.npz")
@@ -64,10 +69,11 @@ PAIR = {"located": {"38": 20}, "classified": {"13": 20}}
 
 
 def _tuned(ready, jobs, kind):
-    """The models of ``jobs`` after 20 steps side by side, and the prepared rows."""
+    """The models of ``jobs`` after 30 steps side by side, and the prepared rows."""
     located, rows = LocatedRows(ready["located"]), Rows(ready["rows"])
     models = [with_all_words(ready["base"], seed=job["seed"]).model for job in jobs]
-    _tune(models, located, rows, jobs, kind=kind, steps=20, batch=8, learning_rate=2e-2)
+    parts = _parts([located] * len(jobs), [rows] * len(jobs), jobs, kind)
+    _tune(models, parts, [job["seed"] for job in jobs], steps=30, batch=8, learning_rate=2e-2)
     return models, located
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from lib.models.multimodal_lm import ENCODERS, MultimodalLM
-from papers.med_mat.checkpoints import TinyCheckpoint
+from papers.med_mat.checkpoints import TinyCheckpoint, pieces
 from papers.med_mat.fits import general as med_mat_general
 from papers.med_mat.fits import pretraining as mat_pretraining
-from papers.med_mat.fits.pretraining import Drill, lettered, pretrain_encoder, pretrain_language
+from papers.med_mat.fits.pretraining import Drill, base, lettered, pretrain_encoder, pretrain_languages, vocabulary
 from papers.med_mat.world.general import draw_general, write_general
 
-SIZES = {"width": 24, "depth": 2, "text_steps": 6, "steps": 21, "batch": 20, "learning_rate": 2e-3, "seed": 0}
+SIZES = {"width": 24, "depth": 2, "text_steps": 6, "steps": 21, "batch": 20, "learning_rate": 2e-3}
 
 
 @pytest.fixture(scope="module")
@@ -44,30 +44,48 @@ def test_a_batch_holds_as_many_questions_of_each_kind_as_asked_with_their_own_pi
         first=(["red"] * 6, ["yes"] * 6, range(6)),
         second=(["blue"] * 4, ["no"] * 4, range(10, 14)),
     )
-    seen = {}
-
-    def model(features, ids, mask, answers):
-        seen.update(pictures=features[:, 0, 0].int().tolist(), words=ids[:, -1].tolist(), answers=answers)
-        return torch.zeros(len(ids), answers, len(words))
-
     features = torch.arange(20.0)[:, None, None]
-    loss = drill.loss(model, features, {"first": 3, "second": 2}, seed=0, step=0)
-    assert seen["words"] == [1, 1, 1, 2, 2] and seen["answers"] == 1
-    assert all(0 <= p < 6 for p in seen["pictures"][:3]) and all(10 <= p < 14 for p in seen["pictures"][3:])
-    assert loss == pytest.approx(np.log(len(words)), abs=1e-6)  # the mean over rows of a model that knows nothing
-    drawn = []
-    for step in range(2):  # an epoch of the second kind
-        drill.loss(model, features, {"second": 2}, seed=0, step=step)
-        drawn += seen["pictures"]
-    assert sorted(drawn) == [10, 11, 12, 13]
+    batch = drill.batch(features, {"first": 3, "second": 2}, seed=0, step=0)
+    pictures = batch["features"][:, 0, 0].int().tolist()
+    assert batch["ids"][:, -1].tolist() == [1, 1, 1, 2, 2] and batch["wanted"].tolist() == [[3]] * 3 + [[4]] * 2
+    assert all(0 <= p < 6 for p in pictures[:3]) and all(10 <= p < 14 for p in pictures[3:])
+    epoch = [drill.batch(features, {"second": 2}, seed=0, step=step)["features"] for step in range(2)]
+    assert sorted(torch.cat(epoch)[:, 0, 0].int().tolist()) == [10, 11, 12, 13]
+
+
+def test_the_words_of_the_general_stage_are_those_its_questions_say(general):
+    known, names = vocabulary()
+    said = {one.get(key, "") for one in _asked(general) for key in ("question", "outline", "answer", "mask")}
+    said |= {option for one in _asked(general) for option in one.get("options", [])}
+    assert {piece for text in said for piece in pieces(text)} <= set(known) and set(names) < set(known)
+
+
+def test_bases_taught_side_by_side_are_what_each_would_be_alone(general, weights, tmp_path):
+    """Two bases with other pictures, first weights and order in one stacked pass, and one by one."""
+    other = tmp_path / "general"
+    other.mkdir()
+    write_general(other, count=400, seed=1)
+    data, told = [general, other], {"encoder": "convolution", **SIZES}
+    folders = [tmp_path / name for name in ("both", "first", "second")]
+    for folder, which in zip(folders, ([0, 1], [0], [1]), strict=True):
+        folder.mkdir()
+        given = {"general": [data[i] for i in which], "weights": [weights["convolution"]] * len(which), "seeds": which}
+        pretrain_languages(folder, **given, **told)
+    together = [TinyCheckpoint.read(base(folders[0], number)).model.state_dict() for number in (0, 1)]
+    for mine, folder in zip(together, folders[1:], strict=True):
+        alone = TinyCheckpoint.read(base(folder, 0)).model.state_dict()
+        for name, weight in mine.items():
+            torch.testing.assert_close(weight, alone[name], rtol=1e-3, atol=5e-5, msg=name)
+    assert any((together[0][name] - together[1][name]).abs().max() > 0.01 for name in together[0])
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_encoder_is_trained_first_and_then_frozen(general, weights, tmp_path, encoder):
     from safetensors.torch import load_file
 
-    pretrain_language(tmp_path, general=general, encoder=encoder, weights=weights[encoder], **SIZES)
-    trained, kept = TinyCheckpoint.read(tmp_path).model, load_file(weights[encoder] / "encoder.safetensors")
+    given = {"general": [general], "weights": [weights[encoder]], "seeds": [0]}
+    pretrain_languages(tmp_path, encoder=encoder, **given, **SIZES)
+    trained, kept = TinyCheckpoint.read(base(tmp_path, 0)).model, load_file(weights[encoder] / "encoder.safetensors")
     assert all(torch.equal(value, kept[name]) for name, value in trained.encoder.state_dict().items())
     torch.manual_seed(0)
     fresh = ENCODERS[encoder]()
@@ -78,22 +96,24 @@ def test_a_second_encoder_is_joined_to_the_first_ones_language_model(general, we
     folders = [tmp_path / name for name in ("first", "second")]
     for folder in folders:
         folder.mkdir()
-    pretrain_language(folders[0], general=general, encoder="convolution", weights=weights["convolution"], **SIZES)
+    given = {"general": [general], "seeds": [0], **SIZES}
+    pretrain_languages(folders[0], encoder="convolution", weights=[weights["convolution"]], **given)
     steps = []
-    monkeypatch.setattr(mat_pretraining, "train", lambda *_, **how: steps.append(how["steps"]))
-    second = {"encoder": "transformer", "weights": weights["transformer"], "start": folders[0]}
-    pretrain_language(folders[1], general=general, **second, **SIZES)
-    assert steps == [0, SIZES["steps"]]  # no second stage on text
-    first, joined = (TinyCheckpoint.read(folder).model.state_dict() for folder in folders)
+    monkeypatch.setattr(mat_pretraining, "fit_stacked", lambda *_, **how: steps.append(how["steps"]))
+    second = {"encoder": "transformer", "weights": [weights["transformer"]], "start": [base(folders[0], 0)]}
+    pretrain_languages(folders[1], **second, **given)
+    assert steps == [SIZES["steps"]]  # no second stage on text
+    first, joined = (TinyCheckpoint.read(base(folder, 0)).model.state_dict() for folder in folders)
     assert all(torch.equal(value, first[name]) for name, value in joined.items() if not name.startswith("encoder"))
 
 
 @pytest.mark.slow
 def test_quoting_a_letter_can_be_learnt(general, weights, tmp_path):
     """The stage without pictures does what it is for: after it the letter of a named option is found."""
-    sizes = SIZES | {"width": 48, "text_steps": 450, "steps": 1, "batch": 64}
-    pretrain_language(tmp_path, general=general, encoder="convolution", weights=weights["convolution"], **sizes)
-    checkpoint, (_, names) = TinyCheckpoint.read(tmp_path), mat_pretraining._vocabulary(_asked(general))
+    sizes = SIZES | {"width": 48, "text_steps": 800, "steps": 1, "batch": 64}
+    given = {"general": [general], "weights": [weights["convolution"]], "seeds": [0]}
+    pretrain_languages(tmp_path, encoder="convolution", **given, **sizes)
+    checkpoint, (_, names) = TinyCheckpoint.read(base(tmp_path, 0)), vocabulary()
     rng = np.random.default_rng(1)
     shown = [[names[i] for i in rng.permutation(len(names))[:4]] for _ in range(100)]
     truth = rng.integers(0, 4, 100)
@@ -108,10 +128,10 @@ def _asked(general) -> list[dict]:
 
 def test_the_test_on_new_pictures_counts_right_letters(general, tmp_path, monkeypatch):
     """A model that knows every answer has 1.0, one that always says A has about chance."""
-    base = tmp_path / "base"
-    base.mkdir()
-    words, _ = mat_pretraining._vocabulary(_asked(general))
-    _checkpoint(words).save(base)
+    model = tmp_path / "model"
+    model.mkdir()
+    words, _ = vocabulary()
+    _checkpoint(words).save(model)
     pictures, _, asked = draw_general(count=300, seed=med_mat_general.TEST_SEED)
     answers = {
         (picture.tobytes(), lettered(one["question"], one["options"])): one["options"].index(one["answer"])
@@ -137,10 +157,10 @@ def test_the_test_on_new_pictures_counts_right_letters(general, tmp_path, monkey
         return np.eye(len(letters))[[answers[picture.tobytes(), question] for picture, question in seen]]
 
     monkeypatch.setattr(TinyCheckpoint, "letter_scores", knows)
-    known = med_mat_general.general_table(run(), {"first": base}, count=300)
+    known = med_mat_general.general_table(run(), {"first": model}, count=300)
     assert (known.loc["first"] == 1.0).all() and list(known.loc["chance", ["exists", "which"]]) == [0.5, 0.25]
     monkeypatch.setattr(
         TinyCheckpoint, "letter_scores", lambda s, i, q, *, letters: -np.arange(len(letters)) + np.zeros((len(q), 1))
     )
-    constant = med_mat_general.general_table(run(), {"first": base}, count=300)
+    constant = med_mat_general.general_table(run(), {"first": model}, count=300)
     assert (constant.loc["first"] - constant.loc["chance"]).abs().max() < 0.2

@@ -1,12 +1,14 @@
 """Stacked tuning of the miniature multimodal model: as single fits, learning a rule, in even passes."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from lib.models.multimodal_lm import MultimodalLM
 from papers.med_mat.checkpoints import TinyCheckpoint
-from papers.med_mat.fits.tuning import TOGETHER, Questions, letter_scores, passes, tune
+from papers.med_mat.fits.tuning import TOGETHER, Questions, equally_long, letter_scores, passes, tune
 
 WORDS = ["<pad>", "A", "B", "C", "D", *(f"<{i}>" for i in range(17)), "lung", "brain", "normal", "abnormal", "cyst"]
 SETTINGS = {"encoder": "convolution", "vocabulary": len(WORDS), "width": 24, "depth": 3}
@@ -32,12 +34,35 @@ def test_stacked_fits_end_where_single_ones_do():
     draws = [(np.arange(64), np.arange(64)), (np.arange(32), np.arange(32)), (np.arange(8), np.arange(8))]
     together = [_checkpoint().model for _ in draws]
     options = {"steps": 12, "batch": 16, "learning_rate": 2e-3}
-    tune(together, features, questions, draws, seeds=[0, 1, 2], **options)
+    tune(together, [(features, questions)] * 3, draws, seeds=[0, 1, 2], **options)
     for seed, (model, draw) in enumerate(zip(together, draws, strict=True)):
         alone = _checkpoint().model
-        tune([alone], features, questions, [draw], seeds=[seed], **options)
+        tune([alone], [(features, questions)], [draw], seeds=[seed], **options)
         for name, weight in model.state_dict().items():
             torch.testing.assert_close(weight, alone.state_dict()[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_fits_of_different_bases_side_by_side_end_where_single_ones_do():
+    """Other first weights, other pictures and prompts of another length: losses and weights are those of single fits."""
+    material, bases = [], []
+    for seed, words in enumerate(("lung A normal B abnormal", "A normal B abnormal " + 4 * "lung brain cyst ")):
+        torch.manual_seed(seed)
+        bases.append(TinyCheckpoint(MultimodalLM(**SETTINGS), WORDS, SETTINGS))
+        images = np.random.default_rng(seed).integers(0, 256, (24, 32, 32), dtype=np.uint8)
+        ids, mask, wanted = bases[-1].with_answers([words] * 24, ["AB"[i % 2] for i in range(24)])
+        material.append((bases[-1].see(images), Questions(ids, mask, wanted)))
+    even = equally_long([questions for _, questions in material])
+    assert [one.ids.shape[1] for one in even] == [material[1][1].ids.shape[1]] * 2 != [material[0][1].ids.shape[1]] * 2
+    draws, options = [(np.arange(24), np.arange(24))] * 2, {"steps": 12, "batch": 16, "learning_rate": 2e-3}
+    alone = [copy.deepcopy(one.model) for one in bases]
+    padded = [(features, questions) for (features, _), questions in zip(material, even, strict=True)]
+    losses = tune([one.model for one in bases], padded, draws, seeds=[3, 4], **options)
+    for k, model in enumerate(alone):
+        single = tune([model], [material[k]], [draws[k]], seeds=[3 + k], **options)
+        np.testing.assert_allclose(losses[:, k], single[:, 0], rtol=1e-4)
+        for name, weight in bases[k].model.state_dict().items():
+            torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-4, atol=2e-5, msg=name)
+    assert np.abs(losses[:, 0] - losses[:, 1]).max() > 0.01
 
 
 def test_tuning_learns_a_rule_and_exchanged_pictures_hide_it():
@@ -45,9 +70,8 @@ def test_tuning_learns_a_rule_and_exchanged_pictures_hide_it():
     rows, mixed = np.arange(64), np.random.default_rng(1).permutation(64)
     models = [_checkpoint().model, _checkpoint().model]
     before = models[0].encoder.state_dict()["stack.0.weight"].clone()
-    tune(
-        models, features, questions, [(rows, rows), (mixed, rows)], steps=60, batch=16, learning_rate=5e-3, seeds=[0, 0]
-    )
+    told = {"steps": 60, "batch": 16, "learning_rate": 5e-3, "seeds": [0, 0]}
+    tune(models, [(features, questions)] * 2, [(rows, rows), (mixed, rows)], **told)
     letters = [WORDS.index("A"), WORDS.index("B")]
     right = [(letter_scores(m, features, questions, letters=letters).argmax(1) == bright).mean() for m in models]
     assert right[0] > 0.95 and right[1] < 0.8
