@@ -1,7 +1,7 @@
 """Intervals and exact tests for a handful of seeds or pairs.
 
 ``paired_difference`` is what every verdict rests on; ``sign_flip_test`` gives exact p-values for matched pairs;
-``binomial_interval`` goes with shares such as the pointing game; ``bootstrap_means`` with cases that come in clusters.
+``binomial_interval`` goes with shares such as the pointing game.
 
 >>> paired_difference([0.71, 0.73, 0.70, 0.72, 0.74], [0.70, 0.70, 0.69, 0.70, 0.71]).low > 0
 True
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lib.evaluation import EvaluationError, finite, numbers
-from lib.streams import stream
 
 CONFIDENCE = 0.95
 MOST_FLIPS = 22  # 2^22 sums: 32 MB
@@ -114,26 +113,3 @@ def binomial_interval(successes: int, trials: int) -> tuple[float, float]:
 
     interval = binomtest(int(successes), int(trials)).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def bootstrap_means(
-    values: ArrayLike, clusters: ArrayLike, *, resamples: int, seed: int
-) -> list[tuple[float, float, float]]:
-    """(mean, low, high) of each column of ``values`` (N, K), 95 % percentile intervals over resampled ``clusters`` (N,).
-
-    All columns are drawn together, so that a difference of two is a column of its own. Cases of one cluster come and go
-    together, because they are alike. Raises ``EvaluationError`` for unequal lengths and for fewer than two clusters.
-    """
-    columns, labels = finite(values, "values", ndim=2), np.asarray(clusters)
-    names, member = np.unique(labels, return_inverse=True)
-    if labels.shape != columns.shape[:1] or len(names) < 2:
-        raise EvaluationError(
-            f"{len(columns)} rows in {len(names)} clusters, {len(labels)} labels; give each row a cluster, two or more in all."
-        )
-    sums = np.zeros((len(names), columns.shape[1]))
-    np.add.at(sums, member, columns)
-    sizes = np.bincount(member)
-    drawn = stream(seed, "clusters").integers(len(names), size=(resamples, len(names)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)[:, None]
-    ends = np.percentile(means, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
-    return [(float(m), float(low), float(high)) for m, low, high in zip(columns.mean(axis=0), *ends, strict=True)]

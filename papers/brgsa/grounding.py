@@ -21,8 +21,8 @@ import pandas as pd
 
 from lib.data.files import DataError
 from lib.evaluation import unit
+from lib.evaluation.bootstrap import bootstrap_means
 from lib.evaluation.classification import auc_per_class
-from lib.evaluation.statistics import bootstrap_means
 from lib.streams import stream
 from lib.workflow.session import Run
 
