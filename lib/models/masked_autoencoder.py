@@ -36,9 +36,7 @@ class MaskedAutoencoder3D(nn.Module):
 
     def patches(self, volume: Tensor) -> Tensor:
         """Voxels of each patch, in token order: (B, 1, X, Y, Z) -> (B, T, px py pz)."""
-        (gx, gy, gz), (px, py, pz) = self.vit.grid_of(volume), self.vit.patch
-        cut = volume.view(len(volume), gx, px, gy, py, gz, pz)
-        return cut.permute(0, 1, 3, 5, 2, 4, 6).reshape(len(volume), gx * gy * gz, px * py * pz)
+        return self.vit.patches(volume)
 
     def forward(self, volume: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Mean squared error of the masked patches; ``generator`` draws the mask."""
