@@ -3,7 +3,7 @@
 A tree is generated or, when the profile's settings give its ``path``, a real one in the same format. All but the test
 sets are cached artefacts.
 
-    found = trees(run, run.settings); valid = internal_test(found["valid"], prepare_volumes(run, found["valid"], "valid", grid))
+    tree = trees(run, run.settings, seed=0)["valid"]; internal_test(tree, prepare_volumes(run, tree, "valid", grid))
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pandas as pd
 from lib.data import ct_rate
 from lib.data.chest_ct import world as chest_ct_world
 from lib.data.files import DataError
+from lib.streams import stream_seed
 from lib.workflow.session import Run
 from papers.brgsa import prepare as prepared
 from papers.brgsa import rad_chestct
@@ -43,9 +44,10 @@ class TestSet:
 
 
 def summarise(run: Run, tree: Path, split: str, style: str, settings: dict[str, Any]) -> Path:
-    """Summaries of a split's reports; ``style``: summary (by rule, or by the settings' chat model), or noisy."""
-    knobs = settings["noise"] if style == "noisy" else {}
-    if settings.get("chat") and style == "summary":
+    """Summaries of a split's reports; ``style``: summary, quoted (the report's own words for each finding; a chat model, where
+    the settings name one, writes both), or noisy."""
+    knobs = {"noisy": settings["noise"], "quoted": {"quote": True}}.get(style, {})
+    if settings.get("chat") and style != "noisy":
         from papers.brgsa.chat_summariser import summarise_by_chat
 
         return run.build(summarise_by_chat, tree=tree, split=split, **settings["chat"])
@@ -53,7 +55,7 @@ def summarise(run: Run, tree: Path, split: str, style: str, settings: dict[str, 
 
 
 def report_pairs(run: Run, tree: Path, folder: Path, style: str, settings: dict[str, Any]) -> Path:
-    """Report-volume pairs of the training split; ``style``: summary, noisy, or raw."""
+    """Report-volume pairs of the training split; ``style``: summary, quoted, noisy, or raw."""
     listed = summarise(run, tree, "train", "summary" if style == "raw" else style, settings) / "training.json"
     return run.build(prepared.write_pairs, training_json=listed, split="train", prepared=folder, raw=style == "raw")
 
@@ -63,16 +65,18 @@ def prepare_volumes(run: Run, tree: Path, split: str, grid: dict[str, Any]) -> P
     return run.build(prepared.prepare_ct_rate, tree=tree, split=split, **grid)
 
 
-def trees(run: Run, settings: dict[str, Any]) -> dict[str, Path]:
-    """The three trees of one CT-RATE world and the external one, generated unless the settings give a ``path``."""
+def trees(run: Run, settings: dict[str, Any], *, seed: int) -> dict[str, Path]:
+    """The three trees of one CT-RATE world and the external one, each drawn by its own stream of ``seed``; a tree whose
+    settings give a ``path`` is that one for every seed."""
     wanted = settings["trees"]
     found = {name: Path(tree["path"]) for name, tree in wanted.items() if "path" in tree}
     internal = [name for name in ("pretrain", "train", "valid") if name not in found]
     split = {"pretrain": "train", "train": "train", "valid": "valid"}
-    built = run.build_all(chest_ct_world.write_internal, [{"split": split[n], **wanted[n]} for n in internal])
+    own = {name: {"seed": stream_seed(seed, name), **tree} for name, tree in wanted.items()}
+    built = run.build_all(chest_ct_world.write_internal, [{"split": split[n], **own[n]} for n in internal])
     found |= dict(zip(internal, built, strict=True))
     if "external" not in found:
-        found["external"] = run.build(write_external, **wanted["external"])
+        found["external"] = run.build(write_external, **own["external"])
     return found
 
 

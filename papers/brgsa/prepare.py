@@ -120,8 +120,12 @@ def write_summaries(folder: Path, *, tree: Path, split: str, summariser: Callabl
     ct_rate.write_training_json(folder / "training.json", {key: entries})
 
 
-def summarise_by_rule(folder: Path, *, tree: Path, split: str, drop: float = 0.0, insert: float = 0.0) -> None:
-    """Summaries by rule with the generated world's lexicon; ``drop`` and ``insert`` make it imperfect."""
+def summarise_by_rule(
+    folder: Path, *, tree: Path, split: str, drop: float = 0.0, insert: float = 0.0, quote: bool = False
+) -> None:
+    """Summaries by rule with the generated world's lexicon; ``drop`` and ``insert`` make it imperfect, ``quote`` keeps the
+    report's own words for a finding."""
     from lib.data.chest_ct.findings import LEXICON
 
-    write_summaries(folder, tree=tree, split=split, summariser=RuleSummariser(LEXICON, drop=drop, insert=insert))
+    summariser = RuleSummariser(LEXICON, drop=drop, insert=insert, quote=quote)
+    write_summaries(folder, tree=tree, split=split, summariser=summariser)

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from lib.models.masked_autoencoder import MaskedAutoencoder3D
 from lib.models.vision_transformer_3d import VisionTransformer3D
+from lib.streams import stream, stream_seed
 from lib.training.loop import epoch_order, train, warmup_cosine
 
 
@@ -126,15 +127,15 @@ def pretrain_image_encoder(
     torch.manual_seed(seed)
     encoder = VisionTransformer3D(**vit)
     first = range(0, len(volumes), max(1, len(volumes) // 256))
-    centre_tokens(encoder, crop_batch(volumes, first, crop=crop, rng=np.random.default_rng([seed, 9])), spread=spread)
+    centre_tokens(encoder, crop_batch(volumes, first, crop=crop, rng=stream(seed, "first crops")), spread=spread)
     model = _Pretraining(MaskedAutoencoder3D(encoder, **decoder), torch.from_numpy(table.mean(axis=0)))
 
     def loss_of_step(module: nn.Module, step: int) -> Tensor:
-        rng = np.random.default_rng([seed, 2, step])
+        rng = stream(seed, "volumes", step)
         chosen = epoch_order(count=len(listed), batch=how.batch, seed=seed, step=step)
         rows = [listed[i]["rows"][rng.integers(len(listed[i]["rows"]))] for i in chosen]
         volume = crop_batch(volumes, rows, crop=crop, rng=rng).to(device)
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(stream_seed(seed, "masks", step))
         present = torch.from_numpy(table[chosen]).to(device)
         return module(volume, present, volume[:voxel_batch], voxel_weight, generator)
 

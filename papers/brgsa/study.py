@@ -1,7 +1,7 @@
 """The plan of the BrgSA experiments: what is built from what, so that its notebooks only name their arms.
 
-Everything is a cached artefact; two notebooks that need the same arm train it once. Data comes from a generated world
-or, when the profile's settings give a ``path``, from a real tree in the same format.
+Everything is a cached artefact; two notebooks that need the same arm train it once. The seeds of a run go round its bases
+(:mod:`papers.brgsa.bases`): each arm is trained and tested on the base of its seed.
 
     study = prepare(run); arms = study.train({"nce": {"loss": NCE}, "full": {}}); study.auc(arms["full"])
 """
@@ -22,16 +22,16 @@ from lib.models.knowledge_bank import INITIALISATIONS
 from lib.workflow.session import Run, SessionError
 from papers.brgsa import data
 from papers.brgsa import prepare as prepared
-from papers.brgsa import pretraining as masked_pretraining
 from papers.brgsa import training as alignment
+from papers.brgsa.bases import Base, machine, make_base
+from papers.brgsa.prompts import PROMPT
 
 NCE = {"alpha": 0.0, "beta": 1.0, "gamma": 0.0}  # ordinary alignment: InfoNCE between raw embeddings only
 NCE_MSE = {"alpha": 0.5, "beta": 1.0, "gamma": 0.0}
 NCE_NCER = {"alpha": 0.0, "beta": 1.0, "gamma": 1.0}
 FULL = {"alpha": 0.5, "beta": 1.0, "gamma": 1.0}  # the shipped weights
 BANKS = (*INITIALISATIONS, "kmeans")
-PROMPT = "There is {}"
-REPORT_PROMPT = "{} is seen in the chest"  # the style of a raw report's sentence
+WHOLE = 1000  # statements, or sentences, joined a step: every one there is
 
 
 def bank(size: int, start: str) -> dict[str, Any]:
@@ -48,9 +48,13 @@ def bank(size: int, start: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Trained:
-    """What an arm gave at one seed: its model and embeddings; ``vectors`` maps a set's name, and ``<name>_hat``, to (N, width)."""
+    """What an arm gave at one seed: its model and embeddings; ``vectors`` maps a set's name, and ``<name>_hat``, to (N, width).
+
+    ``base``: the seed of the base that it stands on.
+    """
 
     seed: int
+    base: int
     options: dict[str, Any]
     folder: Path
     vectors: dict[str, np.ndarray] = field(repr=False)
@@ -77,7 +81,14 @@ class AttentionCase:
 
 
 def scores(arm: Trained, images: str = "valid", prompts: str = "frequent", *, variant: str = "mean") -> np.ndarray:
-    """Zero-shot scores (N images, C prompts) of one of the five variants of the release (sheet 2.5)."""
+    """Zero-shot scores (N images, C prompts) of one of the five variants of the release (sheet 2.5).
+
+    ``contrast`` is CT-CLIP's way of asking: how much closer to "There is X" than to "There is no X", which orders volumes
+    as the softmax over the two does.
+    """
+    if variant == "contrast":
+        present, absent = (scores(arm, images, prompts + end, variant="vt") for end in ("", "_absent"))
+        return present - absent
     pairs = {"vt": ("", ""), "v^t": ("_hat", ""), "vt^": ("", "_hat"), "v^t^": ("_hat", "_hat")}
     used = ["vt", "v^t"] if variant == "mean" else [variant]
     cosines = [unit(arm.vectors[images + pairs[v][0]]) @ unit(arm.vectors[prompts + pairs[v][1]]).T for v in used]
@@ -86,23 +97,22 @@ def scores(arm: Trained, images: str = "valid", prompts: str = "frequent", *, va
 
 @dataclass
 class Study:
-    """Data, encoders and arms of one run. ``settings`` is the profile's section of ``experiments.yml``."""
+    """Bases and arms of one run. ``settings`` is the profile's section of ``experiments.yml``."""
 
     run: Run
     settings: dict[str, Any]
-    valid: data.TestSet
-    external: data.TestSet
-    train_folder: Path
-    train_tree: Path
-    encoder: Path
-    text: Path | str
-    sources: dict[str, Path]
+    bases: dict[int, Base]
+
+    # the first seed's base, for what is shown of one test set
+    first = property(lambda self: self.bases[self.run.bases[0]])
+    valid = property(lambda self: self.first.valid)
+    external = property(lambda self: self.first.external)
+
+    def base(self, arm: Trained) -> Base:
+        """The base that an arm stands on, with the test sets that belong to it."""
+        return self.bases[arm.base]
 
     # ------------------------------------------------------------------ building
-    def pairs(self, style: str) -> Path:
-        """Report-volume pairs of the training split; ``style``: summary, noisy, or raw."""
-        return data.report_pairs(self.run, self.train_tree, self.train_folder, style, self.settings)
-
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
         chosen = {"loss": FULL, "text": "summary", "shuffle": False, "bank": {}, **self.settings["arm"], **options}
         return {**chosen, "bank": {**self.settings["bank"], **chosen["bank"]}}
@@ -111,87 +121,48 @@ class Study:
         """Every arm at every seed of the run, trained where missing: name -> trained models in seed order.
 
         An arm is named by how it departs from the full model: ``loss``, ``bank`` (size, initialisation, scale, linear),
-        ``text`` (summary, noisy, raw), ``shuffle``, ``merge``, ``steps``.
+        ``text`` (summary, quoted, noisy, raw), ``shuffle``, ``merge``, ``steps``.
         """
         jobs = [(name, self._options(options), seed) for name, options in arms.items() for seed in self.run.seeds]
-        shared = {"encoder": self.encoder, "model": self.settings["model"], "text": self.text}
-        machine = {key: self.settings[key] for key in ("device", "precision") if key in self.settings}
+        bases = [self.bases[self.run.base_of(seed)] for _, _, seed in jobs]
         recipes = [
             {
-                **{key: value for key, value in options.items() if key != "text"}, **shared, **machine,
-                "prepared": self.train_folder, "tokens": self.sources.get("train"), "pairs": self.pairs(options["text"]),
-                "crop": self.settings["crop"], "seed": seed,
+                **{key: value for key, value in options.items() if key != "text"}, **base.shared,
+                **machine(self.settings), "prepared": base.train_folder, "tokens": base.sources.get("train"),
+                "pairs": base.pairs(options["text"]), "crop": self.settings["crop"], "seed": seed,
             }
-            for _, options, seed in jobs
+            for (_, options, seed), base in zip(jobs, bases, strict=True)
         ]  # fmt: skip
         trained = self.run.build_all(alignment.train_arm, recipes)
-        texts = self._texts()
-        images = {name: self.sources.get(name, folder) for name, folder in self._test_folders().items()}
-        embedded = self.run.build_all(
-            alignment.embed_arm,
-            [
-                {
-                    **shared,
-                    "arm": folder,
-                    "bank": options["bank"],
-                    "images": images,
-                    "texts": texts,
-                    "device": self.run.device,
-                }
-                for folder, (_, options, _) in zip(trained, jobs, strict=True)
-            ],
-        )
+        recipes = [
+            {
+                **base.shared, "arm": folder, "bank": options["bank"], "images": base.images, "texts": base.texts,
+                "device": self.run.device,
+            }
+            for folder, (_, options, _), base in zip(trained, jobs, bases, strict=True)
+        ]  # fmt: skip
+        embedded = self.run.build_all(alignment.embed_arm, recipes)
         found: dict[str, list[Trained]] = {name: [] for name in arms}
-        for (name, options, seed), folder, vectors in zip(jobs, trained, embedded, strict=True):
-            found[name].append(Trained(seed, options, folder, _read(vectors)))
+        for (name, options, seed), base, folder, vectors in zip(jobs, bases, trained, embedded, strict=True):
+            found[name].append(Trained(seed, base.seed, options, folder, _read(vectors)))
         return found
-
-    def _test_folders(self) -> dict[str, Path]:
-        return {"valid": self.valid.folder, "external": self.external.folder}
-
-    def _texts(self) -> dict[str, list[str]]:
-        frequent, tail = list(self.valid.labels), list(self.valid.long_tail)
-        return {
-            "reports": [" ".join(prepared.sentences(report)) for report in self.valid.reports],
-            "summaries": self.summaries,
-            "statements": self.statements,
-            "frequent": [PROMPT.format(name) for name in frequent],
-            "frequent_as_report": [REPORT_PROMPT.format(name) for name in frequent],
-            "tail": [PROMPT.format(name) for name in tail],
-            "shared": [PROMPT.format(name) for name in self.external.labels],
-        }
-
-    @property
-    def summaries(self) -> list[str]:
-        """The summary of each test volume's report, statements joined."""
-        return [" ".join(statements) for statements in self._statements()]
-
-    @property
-    def statements(self) -> list[str]:
-        """One statement of each test volume's summary, the first: text of the length the arms were trained on."""
-        return [statements[0] for statements in self._statements()]
-
-    def _statements(self) -> list[list[str]]:
-        folder = data.summarise(self.run, self.valid.tree, "valid", "summary", self.settings)
-        listed = ct_rate.read_training_json(folder / "training.json")["val"]
-        found = {image: e["processed_report"] for e in listed.values() for image in e["images"]}
-        return [found[name] for name in self.valid.names]
 
     # ------------------------------------------------------------------ measuring
     def auc(self, arms: list[Trained], *, test: str = "frequent", variant: str = "mean") -> list[float]:
-        """Macro AUC of each seed; ``test``: frequent, frequent_as_report, tail (internal), shared (external)."""
+        """Macro AUC of each seed, on the test set of its base; ``test``: frequent, frequent_as_report, frequent_own_words,
+        tail (all internal), shared (external)."""
         return [float(np.nanmean(self.auc_per_class(arm, test=test, variant=variant))) for arm in arms]
 
     def auc_per_class(self, arm: Trained, *, test: str = "frequent", variant: str = "mean") -> np.ndarray:
         """AUC of each finding of one test, in the order of its labels."""
-        images = "external" if test == "shared" else "valid"
-        labels = {"tail": self.valid.long_tail, "shared": self.external.labels}.get(test, self.valid.labels)
+        base, images = self.base(arm), "external" if test == "shared" else "valid"
+        labels = {"tail": base.valid.long_tail, "shared": base.external.labels}.get(test, base.valid.labels)
         return auc_per_class(labels.to_numpy(), scores(arm, images, test, variant=variant))
 
     def other_grid(
         self, shape: list[int], arms: list[Trained], *, resample: bool = False, shuffle_positions: int | None = None
     ) -> list[float]:
-        """Macro AUC of each arm on the internal test set prepared with another number of voxels.
+        """Macro AUC of each arm on its internal test set prepared with another number of voxels.
 
         ``shape`` is cropped or padded about the centre at the training spacing, or, with ``resample``, spread over the
         same field of view. The position table is interpolated to the grid that results; with ``shuffle_positions`` (a
@@ -202,19 +173,18 @@ class Study:
         grid = self.settings["grid"]
         sides = zip(grid["target_spacing"], grid["shape"], shape, strict=True)
         spacing = [step * size / wanted if resample else step for step, size, wanted in sides]
-        folder = data.prepare_volumes(self.run, self.valid.tree, "valid", {"target_spacing": spacing, "shape": shape})
-        array, values = prepared.read_volumes(folder)[0], []
+        grid, values = {"target_spacing": spacing, "shape": shape}, []
         for arm in arms:
-            model = self.load(arm, shuffle_positions=shuffle_positions)
-            v, t = alignment.embed_volumes(model, array), alignment.embed_texts(model, self._texts()["frequent"])
+            base, model = self.base(arm), self.load(arm, shuffle_positions=shuffle_positions)
+            array = prepared.read_volumes(data.prepare_volumes(self.run, base.valid.tree, "valid", grid))[0]
+            v, t = alignment.embed_volumes(model, array), alignment.embed_texts(model, base.texts["frequent"])
             mean = score_variants(v, model.bank(v)[0], t, model.bank(t)[0])["mean"]
-            values.append(float(np.nanmean(auc_per_class(self.valid.labels.to_numpy(), mean.detach().numpy()))))
+            values.append(float(np.nanmean(auc_per_class(base.valid.labels.to_numpy(), mean.detach().numpy()))))
         return values
 
     def load(self, arm: Trained, *, shuffle_positions: int | None = None):
         """The trained model of an arm."""
-        shared = {"encoder": self.encoder, "model": self.settings["model"], "text": self.text}
-        model = alignment.load_arm(arm.folder, bank=arm.options["bank"], **shared)
+        model = alignment.load_arm(arm.folder, bank=arm.options["bank"], **self.base(arm).shared)
         if shuffle_positions is not None:
             alignment.permute_positions(model, seed=shuffle_positions)
         return model
@@ -226,19 +196,17 @@ class Study:
         from lib.evaluation.localisation import resize_map
         from papers.brgsa.attention import gradient_rollout
 
-        model, found = self.load(arm), []
+        model, test, found = self.load(arm), self.base(arm).valid, []
         grid = self.settings["grid"]
-        metadata = ct_rate.read_metadata(ct_rate.metadata_path(self.valid.tree, "valid"))
-        first = [
-            row for row, name in enumerate(self.valid.names) if ct_rate.parse_volume_name(name).reconstruction == 1
-        ]
+        metadata = ct_rate.read_metadata(ct_rate.metadata_path(test.tree, "valid"))
+        first = [row for row, name in enumerate(test.names) if ct_rate.parse_volume_name(name).reconstruction == 1]
         for finding in findings:
             prompt = alignment.embed_texts(model, [PROMPT.format(finding)])[0]
-            present = self.valid.labels[finding].to_numpy()
+            present = test.labels[finding].to_numpy()
             for row in [row for row in first if present[row]][:cases]:
-                name, volume = self.valid.names[row], np.asarray(self.valid.volumes[row], dtype=np.float32)
+                name, volume = test.names[row], np.asarray(test.volumes[row], dtype=np.float32)
                 small = gradient_rollout(model, torch.from_numpy(volume)[None, None], prompt)[0].numpy()
-                drawn = chest_ct_world.read_masks(self.valid.tree, name)[finding].astype(np.float32)
+                drawn = chest_ct_world.read_masks(test.tree, name)[finding].astype(np.float32)
                 spacing = metadata[name].spacing
                 mask = volumes.resample(drawn, spacing=spacing, target_spacing=grid["target_spacing"], fill=0)
                 mask = volumes.crop_or_pad(mask, grid["shape"], fill=0) > 0.5
@@ -254,47 +222,5 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
 
 
 def prepare(run: Run) -> Study:
-    """Data, pretrained encoder and tokenizer of a run, built where missing."""
-    settings = run.settings
-    trees, grid = data.trees(run, settings), settings["grid"]
-    recipes = [
-        {"tree": trees[n], "split": s, **grid}
-        for n, s in (("pretrain", "train"), ("train", "train"), ("valid", "valid"))
-    ]
-    before, train, valid = run.build_all(prepared.prepare_ct_rate, recipes)
-    labels = settings["external"]["labels"]
-    outside = run.build(
-        prepared.prepare_rad_chestct,
-        tree=trees["external"],
-        labels=labels,
-        spacing=settings["external"]["spacing"],
-        **grid,
-    )
-    vit = settings["model"]["vit"]
-    raw = data.report_pairs(run, trees["pretrain"], before, "raw", settings)
-    encoder = run.build(
-        masked_pretraining.pretrain_image_encoder, prepared=before, pairs=raw, vit=vit, crop=settings["crop"],
-        **settings["pretraining"],
-    )  # fmt: skip
-    statements = [data.report_pairs(run, trees["train"], train, style, settings) for style in ("summary", "raw")]
-    text = _text_checkpoint(run, statements, settings["text"])
-    sources: dict[str, Path] = {}
-    blocks = settings["model"]["frozen_blocks"]
-    if blocks:
-        folders = {"train": train, "valid": valid, "external": outside}
-        recipes = [
-            {"prepared": folder, "encoder": encoder, "vit": vit, "blocks": blocks} for folder in folders.values()
-        ]
-        sources = dict(zip(folders, run.build_all(alignment.compute_frozen_tokens, recipes), strict=True))
-    return Study(
-        run=run, settings=settings, valid=data.internal_test(trees["valid"], valid),
-        external=data.external_test(trees["external"], outside, labels), train_folder=train, train_tree=trees["train"],
-        encoder=encoder, text=text, sources=sources,
-    )  # fmt: skip
-
-
-def _text_checkpoint(run: Run, statements: list[Path], settings: dict[str, Any]) -> Path | str:
-    """A folder or hub id given as ``checkpoint``, else a tiny one whose tokenizer has seen the statements."""
-    if "checkpoint" in settings:
-        return settings["checkpoint"]
-    return run.build(alignment.make_text_checkpoint, pairs=statements, **settings)
+    """The bases of a run, built where missing."""
+    return Study(run, run.settings, {seed: make_base(run, seed=seed) for seed in dict.fromkeys(run.bases)})

@@ -9,11 +9,10 @@ Source: BrgSA, semantic summarisation (template and aim; the paper's prompt is n
 is not published; here ["There is no abnormality"].
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+from lib.streams import stream
 
 NORMAL_STATEMENT = "There is no abnormality"
 
@@ -41,15 +40,24 @@ class RuleSummariser:
     `lexicon` maps a finding's name to the phrases that mean it (no two findings may share one: `ValueError`). `drop` is
     the probability that a true statement is left out, `insert` the expected number of false ones per true one (per
     report, if it has none); both in [0, 1] and drawn from `seed` and the report's own text, so that the same report
-    always gets the same summary.
+    always gets the same summary. With `quote` a statement keeps the words in which the report first says it, so that no
+    statement is better known to a prompt than the report is.
     """
 
-    def __init__(self, lexicon: Mapping[str, Sequence[str]], *, drop: float = 0.0, insert: float = 0.0, seed: int = 0):
+    def __init__(
+        self,
+        lexicon: Mapping[str, Sequence[str]],
+        *,
+        drop: float = 0.0,
+        insert: float = 0.0,
+        quote: bool = False,
+        seed: int = 0,
+    ):
         for name, rate in (("drop", drop), ("insert", insert)):
             if not 0 <= rate <= 1:
                 raise ValueError(f"{name} is {rate}; it is a rate, give a number from 0 to 1.")
         self.names = tuple(lexicon)
-        self.drop, self.insert, self.seed = drop, insert, seed
+        self.drop, self.insert, self.quote, self.seed = drop, insert, quote, seed
         self.meaning: dict[str, str] = {}
         for name, phrases in lexicon.items():
             for phrase in phrases:
@@ -62,26 +70,30 @@ class RuleSummariser:
         self._phrases = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, longest_first)) + r")(?!\w)", re.IGNORECASE)
 
     def __call__(self, report: str) -> list[str]:
-        found = self._disturb(self.findings(report), report)
-        return [f"There is {name}" for name in found] or [NORMAL_STATEMENT]
+        said = self.mentions(report)
+        found = self._disturb(list(said), report)
+        return [f"There is {said.get(name, name) if self.quote else name}" for name in found] or [NORMAL_STATEMENT]
 
     def findings(self, report: str) -> list[str]:
         """Names of the findings that the text affirms, without the imperfection."""
-        found: dict[str, None] = {}
+        return list(self.mentions(report))
+
+    def mentions(self, report: str) -> dict[str, str]:
+        """Each finding that the text affirms, and the words in which it first does so."""
+        found: dict[str, str] = {}
         for clause in _CLAUSES.split(" ".join(report.split())):
             after = [m.end() for m in _DENIES_AFTER.finditer(clause)]
             before = [m.start() for m in _DENIES_BEFORE.finditer(clause)]
             for match in self._phrases.finditer(clause):
                 denied = any(end <= match.start() for end in after) or any(start >= match.end() for start in before)
                 if not denied:
-                    found[self.meaning[match.group().lower()]] = None
-        return list(found)
+                    found.setdefault(self.meaning[match.group().lower()], match.group())
+        return found
 
     def _disturb(self, found: list[str], report: str) -> list[str]:
         if not (self.drop or self.insert):
             return found
-        digest = hashlib.sha256(report.encode()).digest()
-        rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8], "little")])
+        rng = stream(self.seed, "imperfect summary", report)
         kept = [name for name in found if rng.random() >= self.drop]
         absent = [name for name in self.names if name not in found]
         for _ in range(max(len(found), 1)):

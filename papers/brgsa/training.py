@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
+from lib.streams import stream
 from lib.training.loop import TrainingError, epoch_order, train
 from papers.brgsa.losses import brgsa_loss
 from papers.brgsa.model import BrgSA, frozen_tokens
@@ -107,7 +108,7 @@ def _kmeans_centres(net: BrgSA, images: _Images, listed: list[dict], *, size: in
     """K-means centres of untrained image and text embeddings together: an initialisation of the release."""
     from sklearn.cluster import KMeans
 
-    rng = np.random.default_rng([seed, 6])
+    rng = stream(seed, "k-means")
     chosen = rng.permutation(len(listed))[: 4 * size]
     with torch.no_grad():
         v = net.encode_image(images.draw([listed[i]["rows"][0] for i in chosen], rng))
@@ -154,10 +155,11 @@ def train_arm(
     how = ArmFit(**fit)
     seed, device = how.seed, how.device
     listed = json.loads((pairs / "pairs.json").read_text())
-    rng = np.random.default_rng([seed, 4])
-    listed = [listed[i] for i in np.sort(rng.permutation(len(listed))[: round(how.share * len(listed))])]
+    kept = stream(seed, "share").permutation(len(listed))[: round(how.share * len(listed))]
+    listed = [listed[i] for i in np.sort(kept)]
     if how.shuffle:
-        ring = rng.permutation(len(listed))  # each takes the volumes of the next on a random ring: nobody keeps its own
+        # each takes the volumes of the next on a random ring: nobody keeps its own
+        ring = stream(seed, "shuffle").permutation(len(listed))
         donor = dict(zip(ring.tolist(), np.roll(ring, 1).tolist(), strict=True))
         listed = [{**pair, "rows": listed[donor[i]]["rows"]} for i, pair in enumerate(listed)]
     images = _Images(prepared, tokens, how.crop)
@@ -171,7 +173,7 @@ def train_arm(
             net.bank.bank.copy_(_kmeans_centres(net, images, listed, size=bank["size"], seed=seed))
 
     def loss_of_step(module: nn.Module, step: int) -> Tensor:
-        draw = np.random.default_rng([seed, 3, step])
+        draw = stream(seed, "words and volumes", step)
         chosen = [listed[i] for i in epoch_order(count=len(listed), batch=how.batch, seed=seed, step=step)]
         image = images.draw([pair["rows"][draw.integers(len(pair["rows"]))] for pair in chosen], draw)
         words = net.text.tokenize([merged_statements(pair["statements"], merge=how.merge, rng=draw) for pair in chosen])

@@ -38,9 +38,9 @@ def cache(tmp_path_factory):
 
 
 def begin(**trees):
-    """A run of two seeds at the smoke settings, with some trees given by path."""
+    """A run of two seeds on one base at the smoke settings, with some trees given by path."""
     run = start("brgsa", "tab_cmki_ablation", profile="smoke", seeds=2)
-    run.settings = copy.deepcopy(run.settings)
+    run.settings = copy.deepcopy(run.settings) | {"bases": 1}
     run.settings["trees"].update({name: {"path": str(path)} for name, path in trees.items()})
     return run
 
@@ -81,7 +81,10 @@ def test_row_k_of_everything_is_volume_k(study):
         name = test.names[k]
         report = f"{reports.loc[name, 'Findings_EN']} {reports.loc[name, 'Impressions_EN']}".strip()
         assert test.reports[k] == report
-        assert study.summaries[k] == " ".join(summarise(report)) and study.statements[k] == summarise(report)[0]
+        assert (
+            study.first.summaries[k] == " ".join(summarise(report))
+            and study.first.statements[k] == summarise(report)[0]
+        )
         assert test.labels.iloc[k].to_dict() == labels.loc[name].to_dict()
         assert test.long_tail.iloc[k].to_dict() == tail.loc[name].to_dict()
         hu = ct_rate.load_volume(tree, name, metadata[name], **study.settings["grid"])
@@ -90,9 +93,9 @@ def test_row_k_of_everything_is_volume_k(study):
 
 @pytest.mark.parametrize("style", ["summary", "raw"])
 def test_pairs_hold_the_volumes_of_their_own_report(study, style):
-    listed = json.loads((study.pairs(style) / "pairs.json").read_text())
-    names = json.loads((study.train_folder / "names.json").read_text())
-    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(study.train_tree, "train")))
+    listed = json.loads((study.first.pairs(style) / "pairs.json").read_text())
+    names = json.loads((study.first.train_folder / "names.json").read_text())
+    reports = ct_rate.images_by_report(ct_rate.read_reports(ct_rate.reports_path(study.first.train_tree, "train")))
     assert len(listed) == len(reports) and sorted(row for pair in listed for row in pair["rows"]) == list(range(48))
     make = prepared.sentences if style == "raw" else RuleSummariser(LEXICON)
     for pair, (report, images) in zip(listed, reports.items(), strict=True):
@@ -100,7 +103,7 @@ def test_pairs_hold_the_volumes_of_their_own_report(study, style):
 
 
 def test_noisy_summaries_differ_from_the_oracle_s(study):
-    noisy, plain = (json.loads((study.pairs(style) / "pairs.json").read_text()) for style in ("noisy", "summary"))
+    noisy, plain = (json.loads((study.first.pairs(style) / "pairs.json").read_text()) for style in ("noisy", "summary"))
     assert [pair["rows"] for pair in noisy] == [pair["rows"] for pair in plain] and noisy != plain
 
 
@@ -145,18 +148,20 @@ def test_the_order_of_rows_and_columns_in_the_csv_files_changes_no_auc(study, ar
 
 def test_trees_given_by_path_are_used_and_nothing_is_generated(study, cache, tmp_path):
     """As the real CT-RATE: both splits under one root, which serves pretraining too."""
-    root = shutil.copytree(study.train_tree, tmp_path / "dataset", ignore=shutil.ignore_patterns("artefact.json"))
+    root = shutil.copytree(study.first.train_tree, tmp_path / "dataset", ignore=shutil.ignore_patterns("artefact.json"))
     shutil.copytree(study.valid.tree, root, ignore=shutil.ignore_patterns("artefact.json"), dirs_exist_ok=True)
     outside = shutil.copytree(study.external.tree, tmp_path / "rad")
     known = built(cache)
     other = brgsa.prepare(begin(pretrain=root, train=root, valid=root, external=outside))
     assert not {"write_internal", "write_external"} & new(cache, known)
-    assert (other.train_tree, other.valid.tree, other.external.tree) == (root, root, outside)
+    assert (other.first.train_tree, other.valid.tree, other.external.tree) == (root, root, outside)
     pd.testing.assert_frame_equal(other.valid.labels, study.valid.labels)
     pd.testing.assert_frame_equal(other.external.labels, study.external.labels)
     np.testing.assert_array_equal(other.valid.volumes, study.valid.volumes)
     assert other.valid.reports == study.valid.reports
-    assert (other.pairs("summary") / "pairs.json").read_text() == (study.pairs("summary") / "pairs.json").read_text()
+    assert (other.first.pairs("summary") / "pairs.json").read_text() == (
+        study.first.pairs("summary") / "pairs.json"
+    ).read_text()
 
 
 def test_a_tree_that_does_not_exist_is_told(cache, tmp_path):
@@ -276,7 +281,7 @@ def test_attention_cases_show_the_finding_where_it_was_drawn(study, arms):
 
 
 def test_outputs_stay_in_the_cache(study, arms, cache):
-    folders = [study.encoder, Path(study.text), study.train_folder, *study.sources.values()]
+    folders = [study.first.encoder, Path(study.first.text), study.first.train_folder, *study.first.sources.values()]
     assert all(folder.is_relative_to(cache) for folder in folders)
     assert all(arm.folder.is_relative_to(cache) for listed in arms.values() for arm in listed)
 
@@ -286,13 +291,15 @@ def test_a_profile_with_chat_summarises_with_it_and_keeps_the_rules_for_the_nois
     known = built(cache)
     with server(completion("There is cardiomegaly.")) as (address, _):
         settings["chat"]["url"] = address
-        summary = brgsa.data.report_pairs(study.run, study.train_tree, study.train_folder, "summary", settings)
-        raw = brgsa.data.report_pairs(study.run, study.train_tree, study.train_folder, "raw", settings)
+        summary = brgsa.data.report_pairs(
+            study.run, study.first.train_tree, study.first.train_folder, "summary", settings
+        )
+        raw = brgsa.data.report_pairs(study.run, study.first.train_tree, study.first.train_folder, "raw", settings)
     said = {s for pair in json.loads((summary / "pairs.json").read_text()) for s in pair["statements"]}
     assert said == {"There is cardiomegaly"} and {"summarise_by_chat", "write_pairs"} == new(cache, known)
-    assert (raw / "pairs.json").read_text() == (study.pairs("raw") / "pairs.json").read_text()
-    noisy = brgsa.data.report_pairs(study.run, study.train_tree, study.train_folder, "noisy", settings)
-    assert noisy == study.pairs("noisy")
+    assert (raw / "pairs.json").read_text() == (study.first.pairs("raw") / "pairs.json").read_text()
+    noisy = brgsa.data.report_pairs(study.run, study.first.train_tree, study.first.train_folder, "noisy", settings)
+    assert noisy == study.first.pairs("noisy")
 
 
 def test_a_bank_is_an_initialisation_and_a_scale():
