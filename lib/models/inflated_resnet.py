@@ -3,7 +3,7 @@
 Parameter names are those of the released checkpoints, so that they load with ``strict=True``. Source: Merlin
 (arXiv:2406.06512), section "Methods"; He et al. (arXiv:1512.03385) for the bottleneck, its stride in the 3 x 3 x 3.
 
->>> tower = InflatedResNet(blocks=(1, 1, 1, 1))
+>>> tower = InflatedResNet(blocks=(1, 1, 1, 1)).eval()
 >>> [tuple(stage.shape) for stage in tower.stages(torch.zeros(1, 1, 32, 32, 16))]
 [(1, 256, 8, 8, 8), (1, 512, 4, 4, 4), (1, 1024, 2, 2, 2), (1, 2048, 1, 1, 1)]
 """

@@ -71,6 +71,12 @@ def _compared(claim: Claim) -> str:
     )
 
 
+def _profile(slug: str, exhibit: str) -> str:
+    """What a command adds for an exhibit that is absent at the profile that is run without a word."""
+    shown = experiments.load(slug).shown(exhibit)
+    return "" if shown == paths.SHOWN_PROFILE else f" PROFILE={shown}"
+
+
 def rows(slug: str) -> list[dict[str, str]]:
     """One row a claim: who says it, what was compared, effect, effect minus control, bases, outcome, command."""
     paper, results, table = papers.load_paper(slug), _results(slug), []
@@ -94,7 +100,7 @@ def rows(slug: str) -> list[dict[str, str]]:
                 "excess": "<br>".join(_interval(one["excess"]) for _, one in judged) or "–",
                 "bases": "<br>".join(f"{one['same']} of {one['bases']}" for _, one in judged) or "–",
                 "outcome": "<br>".join(outcomes) or untested,
-                "command": f"`make run P={slug} N={claim.exhibit}`" if exists else "–",
+                "command": f"`make run P={slug} N={claim.exhibit}{_profile(slug, claim.exhibit)}`" if exists else "–",
             }
         )
     return table
