@@ -398,7 +398,7 @@ def checkout(partial, tmp_path):
     plan = root / "papers/med_mat/experiments.yml"
     told = yaml.safe_load(plan.read_text())
     told["profiles"]["full"] = _profile(partial)
-    told["profiles"]["stop"] = _profile(partial, missing="stop")
+    told["profiles"]["stop"], told["stands_on"]["stop"] = _profile(partial, missing="stop"), "real"
     plan.write_text(yaml.safe_dump(told))
     return root
 
