@@ -146,13 +146,10 @@ def every(profile: str) -> list[Job]:
 
 def shown() -> list[Job]:
     """Every notebook once, at the profile whose outputs the committed copy carries."""
-    found = every(paths.SHOWN_PROFILE)
-    here = {job.notebook for job in found}
-    for profile in paths.PUBLISHED_PROFILES[1:]:
-        known = any(experiments.has(s) and profile in experiments.load(s).profiles for s in papers.slugs())
-        later = [job for job in every(profile) if job.notebook not in here] if known else []
-        found, here = found + later, here | {job.notebook for job in later}
-    return found
+    carried = dict.fromkeys(
+        [paths.SHOWN_PROFILE, *(notebooks.shown_profile(path) for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")))]
+    )
+    return [job for one in carried for job in every(one) if notebooks.shown_profile(job.notebook) == one]
 
 
 def select(profile: str, *, paper: str | None = None, notebook: str | None = None) -> list[Job]:

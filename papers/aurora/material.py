@@ -23,7 +23,6 @@ from papers.aurora import artefacts, cleaning
 from papers.aurora import world_files as files
 from papers.aurora.world import LANGUAGES, World, make_world
 
-STYLES = ("terse", "full")
 HELD = 10  # one prompt in so many is held out
 UNCLEANED = {"complete_after": None, "least_cjk": None, "exact": False, "near": None}  # the release drops nothing else
 
@@ -34,7 +33,7 @@ def write_prompts(folder: Path, *, world: dict[str, Any]) -> None:
     ``words``: the fact's value in each language, one of which a right reply contains; ``in_b``: whether the base read it in B.
     """
     made = make_world(**world)
-    asked = [(fact, style) for fact in made.select(examined=True) for style in STYLES]
+    asked = [(fact, style) for fact in made.select(examined=True) for style in files.STYLES]
     found = {
         language: [
             {

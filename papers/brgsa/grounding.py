@@ -11,7 +11,6 @@ weights, a histogram of intensities, and where the cell lies.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,90 +19,17 @@ import numpy as np
 import pandas as pd
 
 from lib.data.files import DataError
-from lib.evaluation import unit
-from lib.evaluation.bootstrap import bootstrap_means
+from lib.evaluation import EvaluationError, unit
 from lib.evaluation.classification import auc_per_class
+from lib.evaluation.statistics import CONFIDENCE
 from lib.streams import stream
 from lib.workflow.session import Run
+from papers.brgsa.cells import embed_names, encode_cells, prepare_ct
 
-SHAPE = (224, 224, 160)  # Astra: the foreground, resized
-WINDOW = (-1000.0, 200.0)
 BINS = 12
 SHOWN = 0.02  # least share of a cell's voxels (41 of 2,048) for a structure to be shown in it: a rib is thin
 SLAB = 2  # planes of cells
 LEAST = 8  # cells that a structure must be shown in
-
-
-def prepare_ct(folder: Path, *, ct: Path, mask: Path) -> None:
-    """Write ``volume.npy`` (224, 224, 160), values in [0, 1], and ``structures.npy``, the mask's numbers on the same grid.
-
-    As Astra prepares a chest CT: axes right, anterior, superior; cut to what is denser than -1,000 HU; resized, means for
-    the CT and nearest for the mask; -1,000 to 200 HU become 0 to 1.
-    """
-    from monai import transforms
-
-    both = ("ct", "mask")
-    steps = [
-        transforms.LoadImaged(both, ensure_channel_first=True),
-        transforms.Orientationd(both, axcodes="RAS", labels=None),
-        transforms.CropForegroundd(both, source_key="ct", select_fn=lambda hu: hu > WINDOW[0], allow_smaller=True),
-        transforms.Resized(both, spatial_size=SHAPE, mode=("area", "nearest")),
-        transforms.ScaleIntensityRanged("ct", *WINDOW, 0.0, 1.0, clip=True),
-    ]
-    try:
-        found = transforms.Compose(steps)({"ct": str(ct), "mask": str(mask)})
-    except RuntimeError as error:  # MONAI names the transform; the cause is what went wrong
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
-        raise DataError(
-            f"{ct} and {mask} cannot be prepared ({reason}); give a CT and its mask on one grid."
-        ) from error
-    np.save(folder / "volume.npy", np.asarray(found["ct"][0], dtype=np.float32))
-    np.save(folder / "structures.npy", np.asarray(found["mask"][0]).round().astype(np.int16))
-
-
-def encode_cells(folder: Path, *, prepared: Path, shards: Sequence[Path] | None, stage: int, seed: int) -> None:
-    """Write ``cells.npy`` (X', Y', Z', C): the map of one stage (1 to 4) of the tower over the prepared CT.
-
-    ``shards``: of the released weights; ``None``: random weights drawn by ``seed``, normalised by the CT's own statistics,
-    as untrained running statistics would let nothing through.
-    """
-    import torch
-
-    from lib.models.inflated_resnet import InflatedResNet, load_shards
-
-    if shards is None:
-        torch.manual_seed(seed)
-        tower = InflatedResNet().train()
-    else:
-        tower = load_shards(shards)
-    volume = torch.from_numpy(np.load(prepared / "volume.npy"))[None, None]
-    with torch.inference_mode():
-        cells = tower.stages(volume)[stage - 1][0]
-    np.save(folder / "cells.npy", cells.permute(1, 2, 3, 0).numpy())
-
-
-def embed_names(folder: Path, *, archive: Path, names: Sequence[str]) -> None:
-    """Write ``names.npy`` (names, 384): mean-pooled sentence embeddings, of unit length, by the encoder in ``archive``."""
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    with zipfile.ZipFile(archive) as content:
-        wanted = (
-            "config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "special_tokens_map.json",
-        )
-        for name in wanted:
-            content.extract(name, folder / "encoder")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", local_files_only=True)
-    model = AutoModel.from_pretrained(folder / "encoder", local_files_only=True, use_safetensors=True).eval()
-    batch = tokenizer(list(names), padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        states, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None]
-        pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
-    np.save(folder / "names.npy", unit(pooled.numpy()))
 
 
 # ---------------------------------------------------------------------- cells and what they show
@@ -253,6 +179,30 @@ def ground(run: Run, *, stage: int, slabs: int = 5, folds: int = 5) -> Grounding
         {arm: judged(features, shuffle=False) for arm, features in arms.items()},
         {arm: judged(features, shuffle=True) for arm, features in arms.items()},
     )  # fmt: skip
+
+
+def bootstrap_means(
+    values: np.ndarray, clusters: Sequence[str] | np.ndarray, *, resamples: int, seed: int
+) -> list[tuple[float, float, float]]:
+    """(mean, low, high) of each column of ``values`` (N, K), 95 % percentile intervals over resampled ``clusters`` (N,).
+
+    All columns are drawn together, so that a difference of two is a column of its own. Cases of one cluster come and go
+    together, because they are alike. (``bootstrap_auc`` draws as BrgSA's released loop does, which is for its scores.)
+    Raises ``EvaluationError`` for unequal lengths and for fewer than two clusters.
+    """
+    columns, labels = np.asarray(values, dtype=np.float64), np.asarray(clusters)
+    names, member = np.unique(labels, return_inverse=True)
+    if labels.shape != columns.shape[:1] or len(names) < 2:
+        raise EvaluationError(
+            f"{len(columns)} rows in {len(names)} clusters, {len(labels)} labels; give each row a cluster, two or more in all."
+        )
+    sums = np.zeros((len(names), columns.shape[1]))
+    np.add.at(sums, member, columns)
+    sizes = np.bincount(member)
+    drawn = stream(seed, "clusters").integers(len(names), size=(resamples, len(names)))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)[:, None]
+    ends = np.percentile(means, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
+    return [(float(m), float(low), float(high)) for m, low, high in zip(columns.mean(axis=0), *ends, strict=True)]
 
 
 def contrast(

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from lib.data.files import DataError
+from lib.evaluation import EvaluationError
 from lib.models import ModelError
 from lib.models.inflated_resnet import InflatedResNet, load_shards
-from papers.brgsa import grounding
+from papers.brgsa import cells, grounding
+from papers.brgsa.grounding import bootstrap_means
 
 GRID = (6, 6, 20)
 
@@ -32,9 +34,9 @@ def ct(tmp_path):
 
 
 def test_a_ct_is_cut_to_the_body_turned_and_scaled(ct, tmp_path):
-    grounding.prepare_ct(tmp_path, ct=ct[0], mask=ct[1])
+    cells.prepare_ct(tmp_path, ct=ct[0], mask=ct[1])
     volume, structures = np.load(tmp_path / "volume.npy"), np.load(tmp_path / "structures.npy")
-    assert volume.shape == structures.shape == grounding.SHAPE and set(np.unique(structures)) == {0, 1, 7}
+    assert volume.shape == structures.shape == cells.SHAPE and set(np.unique(structures)) == {0, 1, 7}
     np.testing.assert_allclose(
         [volume.min(), volume.max()], [1040 / 1200, 1.0]
     )  # no air left; bone is beyond the window
@@ -45,7 +47,7 @@ def test_a_ct_is_cut_to_the_body_turned_and_scaled(ct, tmp_path):
 def test_a_mask_on_another_grid_is_refused(ct, tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4), dtype=np.uint8), np.eye(4)), tmp_path / "flat.nii.gz")
     with pytest.raises(DataError, match=r"flat\.nii\.gz cannot be prepared .*on one grid") as caught:
-        grounding.prepare_ct(tmp_path, ct=ct[0], mask=tmp_path / "flat.nii.gz")
+        cells.prepare_ct(tmp_path, ct=ct[0], mask=tmp_path / "flat.nii.gz")
     assert "\n" not in str(caught.value)
 
 
@@ -133,7 +135,38 @@ def test_names_are_embedded_by_an_encoder_in_an_archive(tmp_path):
         if "special_tokens_map.json" not in archive.namelist():
             archive.writestr("special_tokens_map.json", "{}")
     (tmp_path / "out").mkdir()
-    grounding.embed_names(tmp_path / "out", archive=tmp_path / "model.zip", names=["rib left", "heart", "rib"])
+    cells.embed_names(tmp_path / "out", archive=tmp_path / "model.zip", names=["rib left", "heart", "rib"])
     vectors = np.load(tmp_path / "out" / "names.npy")
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     assert vectors.shape == (3, 8)
+
+
+# ---------------------------------------------------------------------- intervals over kinds
+def test_single_cases_give_the_interval_of_a_mean():
+    rng = np.random.default_rng(0)
+    values = rng.normal(1.0, 2.0, (400, 1))
+    ((mean, low, high),) = bootstrap_means(values, np.arange(400), resamples=4000, seed=0)
+    half = 1.96 * values.std() / 20
+    assert mean == pytest.approx(values.mean())
+    assert low == pytest.approx(mean - half, abs=0.03) and high == pytest.approx(mean + half, abs=0.03)
+
+
+def test_copies_of_a_case_add_nothing():
+    values = np.random.default_rng(1).normal(size=(40, 1))
+    alone = bootstrap_means(values, np.arange(40), resamples=2000, seed=0)
+    copied = bootstrap_means(np.repeat(values, 5, axis=0), np.repeat(np.arange(40), 5), resamples=2000, seed=0)
+    np.testing.assert_allclose(alone, copied)
+
+
+def test_columns_are_drawn_together():
+    values = np.random.default_rng(2).normal(size=(30, 2)) + 5
+    (_, _, difference) = bootstrap_means(
+        np.column_stack([values, values[:, 0] - values[:, 0]]), np.arange(30), resamples=500, seed=0
+    )
+    assert difference == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("clusters", [["a", "a", "a"], ["a", "b"]])
+def test_too_few_clusters_or_labels_are_refused(clusters):
+    with pytest.raises(EvaluationError, match="give each row a cluster, two or more in all"):
+        bootstrap_means(np.ones((3, 1)), clusters, resamples=10, seed=0)

@@ -22,7 +22,6 @@ NEXT = {
 # No other paper is known to take these; they stay because people look for them in a library of this field.
 LOOKED_FOR = {
     "lib.evaluation.modality_gap": "measures of any pair of encoders",
-    "lib.evaluation.bootstrap": "cases in clusters, of any exhibit on real data",
     "lib.models.knowledge_bank": "the bank and its interaction (CMKI), as a module",
 }
 

@@ -5,23 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from open_book_items import ITEM, SUPPLIED, WORDING
 
 from lib.data.files import DataError
 from lib.evaluation import EvaluationError
 from lib.models import causal_lm
 from papers.long_context import cmb, open_book
-
-WORDING = {
-    "open": "{knowledge}\n{question}",
-    "closed": "{question}",
-    "listed": "{options}\n{question}",
-    "option": "{text} {letter}",
-}
-ITEM = cmb.Item(
-    id="1", exam_type="医师考试", exam_class="", exam_subject="", question="gout", question_type=cmb.SINGLE,
-    options={"A": "Basil", "B": "Mint"}, answer="B",
-)  # fmt: skip
-SUPPLIED = cmb.Knowledge("1", "gout Mint", tuple(f"d{i} Basil" for i in range(5)))
 
 
 @pytest.mark.parametrize(("position", "place"), [(0.0, 0), (0.5, 2), (1.0, 3)])

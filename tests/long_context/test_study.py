@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from open_book_items import ITEM, WORDING
 
 from lib.data.files import DataError
 from lib.data.instructions import dialogue, write_alpaca
@@ -18,18 +19,6 @@ from papers.long_context import cmb, open_book
 from papers.long_context import study as long_context
 from papers.long_context.mixing import mix_rows
 from papers.long_context.study import Arm
-
-WORDING = {
-    "open": "{knowledge}\n{question}",
-    "closed": "{question}",
-    "listed": "{options}\n{question}",
-    "option": "{text} {letter}",
-}
-ITEM = cmb.Item(
-    id="1", exam_type="医师考试", exam_class="", exam_subject="", question="gout", question_type=cmb.SINGLE,
-    options={"A": "Basil", "B": "Mint"}, answer="B",
-)  # fmt: skip
-SUPPLIED = cmb.Knowledge("1", "gout Mint", tuple(f"d{i} Basil" for i in range(5)))
 
 
 @pytest.fixture(scope="module")
