@@ -66,7 +66,9 @@ def test_an_adapter_goes_on_top_and_learns_the_same():
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(vocab_size=50, hidden_size=256, intermediate_size=256, num_hidden_layers=1, num_attention_heads=2)
+    config = LlamaConfig(
+        vocab_size=50, hidden_size=256, intermediate_size=256, num_hidden_layers=1, num_attention_heads=2
+    )
     lora = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     ids = torch.arange(24).view(2, 12)
     gradients = []
