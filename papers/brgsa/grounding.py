@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from lib.data.files import DataError
-from lib.evaluation import EvaluationError, unit
+from lib.evaluation import unit
+from lib.evaluation.cases import over_cases
 from lib.evaluation.classification import auc_per_class
-from lib.evaluation.statistics import CONFIDENCE
 from lib.streams import stream
 from lib.workflow.session import Run
 from papers.brgsa.cells import embed_names, encode_cells, prepare_ct
@@ -181,37 +181,9 @@ def ground(run: Run, *, stage: int, slabs: int = 5, folds: int = 5) -> Grounding
     )  # fmt: skip
 
 
-def bootstrap_means(
-    values: np.ndarray, clusters: Sequence[str] | np.ndarray, *, resamples: int, seed: int
-) -> list[tuple[float, float, float]]:
-    """(mean, low, high) of each column of ``values`` (N, K), 95 % percentile intervals over resampled ``clusters`` (N,).
-
-    All columns are drawn together, so that a difference of two is a column of its own. Cases of one cluster come and go
-    together, because they are alike. (``bootstrap_auc`` draws as BrgSA's released loop does, which is for its scores.)
-    Raises ``EvaluationError`` for unequal lengths and for fewer than two clusters.
-    """
-    columns, labels = np.asarray(values, dtype=np.float64), np.asarray(clusters)
-    names, member = np.unique(labels, return_inverse=True)
-    if labels.shape != columns.shape[:1] or len(names) < 2:
-        raise EvaluationError(
-            f"{len(columns)} rows in {len(names)} clusters, {len(labels)} labels; give each row a cluster, two or more in all."
-        )
-    sums = np.zeros((len(names), columns.shape[1]))
-    np.add.at(sums, member, columns)
-    sizes = np.bincount(member)
-    drawn = stream(seed, "clusters").integers(len(names), size=(resamples, len(names)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)[:, None]
-    ends = np.percentile(means, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
-    return [(float(m), float(low), float(high)) for m, low, high in zip(columns.mean(axis=0), *ends, strict=True)]
-
-
 def contrast(
     found: Grounding, treatment: str, baseline: str, *, which: str = "unseen", resamples: int
 ) -> dict[str, object]:
-    """Effect, control (names shuffled) and their difference of two arms, each (mean, low, high), over kinds of structures."""
-    effect, control = (
-        (side[treatment][which] - side[baseline][which]).to_numpy() for side in (found.named, found.shuffled)
-    )
-    columns = np.stack([effect, control, effect - control], axis=1)
-    triples = bootstrap_means(columns, found.kinds, resamples=resamples, seed=0)
-    return dict(zip(("effect", "control", "excess"), triples, strict=True)) | {"n": len(set(found.kinds))}
+    """Effect, control (names shuffled) and their difference of two arms, over kinds of structures."""
+    effect, control = (side[treatment][which] - side[baseline][which] for side in (found.named, found.shuffled))
+    return over_cases(effect, control, clusters=found.kinds, resamples=resamples)

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from lib.data.files import DataError
-from lib.evaluation import EvaluationError
 from lib.models import ModelError
 from lib.models.inflated_resnet import InflatedResNet, load_shards
 from papers.brgsa import cells, grounding
-from papers.brgsa.grounding import bootstrap_means
 
 GRID = (6, 6, 20)
 
@@ -139,34 +137,3 @@ def test_names_are_embedded_by_an_encoder_in_an_archive(tmp_path):
     vectors = np.load(tmp_path / "out" / "names.npy")
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     assert vectors.shape == (3, 8)
-
-
-# ---------------------------------------------------------------------- intervals over kinds
-def test_single_cases_give_the_interval_of_a_mean():
-    rng = np.random.default_rng(0)
-    values = rng.normal(1.0, 2.0, (400, 1))
-    ((mean, low, high),) = bootstrap_means(values, np.arange(400), resamples=4000, seed=0)
-    half = 1.96 * values.std() / 20
-    assert mean == pytest.approx(values.mean())
-    assert low == pytest.approx(mean - half, abs=0.03) and high == pytest.approx(mean + half, abs=0.03)
-
-
-def test_copies_of_a_case_add_nothing():
-    values = np.random.default_rng(1).normal(size=(40, 1))
-    alone = bootstrap_means(values, np.arange(40), resamples=2000, seed=0)
-    copied = bootstrap_means(np.repeat(values, 5, axis=0), np.repeat(np.arange(40), 5), resamples=2000, seed=0)
-    np.testing.assert_allclose(alone, copied)
-
-
-def test_columns_are_drawn_together():
-    values = np.random.default_rng(2).normal(size=(30, 2)) + 5
-    (_, _, difference) = bootstrap_means(
-        np.column_stack([values, values[:, 0] - values[:, 0]]), np.arange(30), resamples=500, seed=0
-    )
-    assert difference == (0.0, 0.0, 0.0)
-
-
-@pytest.mark.parametrize("clusters", [["a", "a", "a"], ["a", "b"]])
-def test_too_few_clusters_or_labels_are_refused(clusters):
-    with pytest.raises(EvaluationError, match="give each row a cluster, two or more in all"):
-        bootstrap_means(np.ones((3, 1)), clusters, resamples=10, seed=0)
