@@ -208,20 +208,16 @@ def load(
     trainable: bool = False,
     attention: str = "sdpa",
     chat_template: str | None = None,
-    onednn: bool = True,
 ):
     """(model in eval mode, tokenizer) of a folder or hub id: safetensors only, no remote code.
 
     ``quantisation``: ``nf4`` loads the linear layers in 4 bits through bitsandbytes (QLoRA, arXiv:2305.14314), on CUDA or
     on the CPU. ``adapter``: a PEFT folder or hub id to put on top, ``trainable`` or frozen. ``attention``: sdpa or eager.
     ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. Padding is done with the end-of-text
-    token where there is no other. ``onednn``: wide layers of float32 on a CPU by :mod:`lib.models.onednn`, which knows no
-    ``vmap``. Raises :class:`ModelError` when the source is no checkpoint or has no such token.
+    token where there is no other. Raises :class:`ModelError` when the source is no checkpoint or has no such token.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from lib.models.onednn import use_onednn
 
     _no_bars()
     is_folder = Path(source).is_dir()
@@ -238,8 +234,6 @@ def load(
         if quantisation:
             _finish_quantisation(model)
         model = model.to(device)  # after quantising, so that a card need not hold the unquantised experts
-        if onednn and model.device.type == "cpu" and quantisation is None:
-            use_onednn(model)
         if adapter is not None:
             model = _with_adapter(model, adapter, trainable=trainable)
     except Exception as error:  # safetensors, transformers, peft and the hub each have their own

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lib.data.files import one_line
 from lib.models import causal_lm
+from lib.models.onednn import use_onednn
 from lib.training.chat_encoding import IGNORED, check_positions, encode_file
 from lib.training.loop import TrainingError
 
@@ -205,6 +206,7 @@ def finetune(
         checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
         chat_template=how.chat_template,
     )  # fmt: skip
+    use_onednn(model)
     check_positions(model, how.max_length)
     peft = _adapter(lora, model)
     dataset, counts = encoded_dataset(

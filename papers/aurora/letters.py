@@ -26,6 +26,7 @@ from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.evaluation.exams import option_logits
 from lib.evaluation.statistics import binomial_interval
 from lib.models import causal_lm
+from lib.models.onednn import use_onednn
 from lib.streams import stream
 
 WORDINGS = {"en": exam_prompts.ENGLISH, "zh": exam_prompts.CHINESE}
@@ -48,18 +49,21 @@ def score_letters(
     seed: int,
     batch: int,
     languages: Mapping[str, str] = LANGUAGES,
+    chat_template: str | None = "mistral",
     **loading: Any,
 ) -> None:
     """Write ``letters.json``: exam -> list of (subject, right or wrong), in file order.
 
     ``exams``: folder with one folder an exam (``mmlu``, ``ceval``, ``cmmlu``). Exemplars are the dev questions in an order
     drawn by ``seed``, one draw a subject; ``languages``: exam -> en or zh, the words around a question. Dialogues are
-    written as the release does, with a beginning-of-text token before every turn. ``loading``: revision, adapter,
+    written as the release does, with a beginning-of-text token before every turn, or (``chat_template`` of ``None``) as the
+    checkpoint does. ``loading``: revision, adapter,
     quantisation, dtype and device of the model. Raises ``EvaluationError`` for a subject with too few dev questions.
     """
     if set(languages) != set(FOLDERS) or not set(languages.values()) <= set(WORDINGS):
         raise EvaluationError(f"languages are {dict(languages)}; give en or zh for each of {', '.join(FOLDERS)}.")
-    model, tokenizer = causal_lm.load(checkpoint, chat_template="mistral", **loading)
+    model, tokenizer = causal_lm.load(checkpoint, chat_template=chat_template, **loading)
+    use_onednn(model)
     found = {}
     for name in FOLDERS:
         exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[languages[name]]

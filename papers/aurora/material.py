@@ -1,7 +1,7 @@
 """What the arms are tuned on and asked: of a generated world, or of files. What is fitted and measured knows neither.
 
-Both give a replicate its training rows, its preference pairs, the held-out prompts with their references, and the exams,
-all as files in the formats of the real data.
+Both give a replicate its training rows, the held-out prompts with their references, the exams, and the sets that rows come
+from, all as files in the formats of the real data. A world has preference pairs too.
 
     material = of(run)[run.base_of(seed)]; material.rows({}, seed); material.prompts()
 """
@@ -20,6 +20,7 @@ from lib.data.instructions import Row, read_alpaca, turns_of, write_messages
 from lib.streams import stream
 from lib.workflow.session import Run
 from papers.aurora import artefacts, cleaning
+from papers.aurora.exam_sample import sample_exams
 from papers.aurora import world_files as files
 from papers.aurora.world import LANGUAGES, World, make_world
 
@@ -84,6 +85,22 @@ class Generated:
     def prompts(self) -> Path:
         return self.run.build(write_prompts, world=self.told) / "prompts.json"
 
+    def instruction_sets(self, seed: int) -> dict[str, list[Row]]:
+        """The tuning sets in B before cleaning, by name."""
+        return artefacts.read_sets(self.sets("B", seed))
+
+    def faults(self, seed: int) -> dict[str, dict[str, int]]:
+        """How many faults of each kind stand in each of the sets."""
+        return artefacts.read_faults(self.sets("B", seed))
+
+    def about_exams(self) -> str:
+        """What the exams ask, in one line."""
+        world = self.world
+        return (
+            f"exams about {len(world.examined)} of {len(world.names)} entities, {len(world.facts)} facts told in A, "
+            f"{sum(fact.in_b for fact in world.facts)} of them also in B"
+        )
+
     def about(self) -> str:
         """What the prompts ask, in one line."""
         asked = self.world.select(examined=True)
@@ -145,7 +162,15 @@ class Files:
     """Of instruction files: ``files`` of the profile says which, language by language (A English, B Chinese)."""
 
     run: Run
-    exams: Path | None = None
+
+    @property
+    def exams(self) -> Path | None:
+        """A sample of the real exams, where the profile says which."""
+        told = dict(self.run.settings.get("exams", {}))
+        if not told:
+            return None
+        place = self.run.source(told.pop("source")) / told.pop("under")
+        return self.run.build(sample_exams, exams=place, **told)
 
     def _paths(self, language: str) -> list[Path]:
         told = self.run.settings["files"]
@@ -168,6 +193,20 @@ class Files:
             self.run.build(hold_prompts, paths=paths, count=told["prompts"], longest=max(told["longest"].values()))
             / "prompts.json"
         )
+
+    def instruction_sets(self, seed: int) -> dict[str, list[Row]]:
+        """The sets that ``sets`` of the profile names, before cleaning; the same at every seed."""
+        folder = self.run.source(self.run.settings["files"]["source"])
+        return {name: read_alpaca(folder / path) for name, path in self.run.settings["sets"].items()}
+
+    def faults(self, seed: int) -> dict[str, dict[str, int]]:
+        """Nobody counted the faults of real sets."""
+        return {}
+
+    def about_exams(self) -> str:
+        """What the exams ask, in one line."""
+        told = self.run.settings["exams"]
+        return f"{told['each']} short questions of each medical subject of the real exams"
 
     def about(self) -> str:
         """What the prompts are, in one line."""

@@ -19,6 +19,7 @@ from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
 from lib.models import causal_lm
+from lib.models.onednn import use_onednn
 from lib.streams import stream
 from papers.aurora.cleaning import cjk_share
 from papers.aurora.text_metrics import text_scores
@@ -41,10 +42,16 @@ def measure_model(
     batch: int,
     quantisation: str | None,
     device: str,
+    apart: bool = False,
 ) -> None:
     """Write ``measured.json``: replies to every prompt, and what can be read from them; exam answers where there are
-    ``exams``; expert usage of a mixture."""
+    ``exams``; expert usage of a mixture.
+
+    ``apart``: each exam question by itself, so that its text is encoded once and not once an option; that pays where
+    questions are long and a model is large.
+    """
     model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=device)
+    use_onednn(model)
     asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
     replies = {
         language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
@@ -58,7 +65,7 @@ def measure_model(
         "correct": _correct(replies),
         "text": text_scores(*told),
         "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
-        "exams": {name: _exam(model, tokenizer, place, name, batch=batch) for name, place in folders.items()},
+        "exams": {name: _exam(model, tokenizer, place, name, batch=batch, apart=apart) for name, place in folders.items()},
         "usage": _usage(model, tokenizer, replies, batch=batch) if hasattr(model.config, "num_local_experts") else {},
         "replies": replies,
     }
@@ -102,7 +109,7 @@ def _replies(
     return found
 
 
-def _exam(model, tokenizer, folder: Path, name: str, *, batch: int) -> list[bool]:
+def _exam(model, tokenizer, folder: Path, name: str, *, batch: int, apart: bool) -> list[bool]:
     """Whether the option of the largest log-likelihood, as a reply to the question, is the right one.
 
     Paper: the logits of the four letters behind the listed options. Here: the likelihood of the four options' own
@@ -114,7 +121,11 @@ def _exam(model, tokenizer, folder: Path, name: str, *, batch: int) -> list[bool
         [tokenizer(f" {option}", add_special_tokens=False)["input_ids"] for option in question.options]
         for question in questions
     ]
-    chosen = option_likelihood(model, prompts, options, batch=batch).argmax(axis=1)
+    parts = [[i] for i in range(len(questions))] if apart else [range(len(questions))]
+    said = [
+        option_likelihood(model, [prompts[i] for i in part], [options[i] for i in part], batch=batch) for part in parts
+    ]
+    chosen = np.concatenate(said).argmax(axis=1)
     return [LETTERS[k] == question.answer for k, question in zip(chosen, questions, strict=True)]
 
 

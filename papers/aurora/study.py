@@ -191,7 +191,7 @@ class Study:
 def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list]]]:
     """Base and tuned model by the released protocol, each once a seed: exam -> [subject, right] pairs.
 
-    ``exams``: folder of real exams, or ``None`` for those of each base's world. Checkpoint and adapter are the settings'
+    ``exams``: folder of real exams, or ``None`` for those of each base's material. Checkpoint and adapter are the settings'
     ``harness``, or where it names none the miniature's own.
     """
     harness, seeds = dict(run.settings["harness"]), run.seeds
@@ -212,6 +212,15 @@ def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list
         folders = run.build_all(aurora_letters.score_letters, many)
         found[name] = [json.loads((folder / "letters.json").read_text()) for folder in folders]
     return found
+
+
+def by_words(run: Run) -> dict[str, list[dict[str, list[bool]]]]:
+    """The same models by the likelihood of the options' own words: exam -> right or wrong, each once a seed; empty where
+    ``harness`` names models of its own."""
+    if run.settings["harness"]["checkpoint"] is not None:
+        return {}
+    found = prepare(run).tune({BASE: None, CHINESE: {}})
+    return {name: [arm["exams"] for arm in trained] for name, trained in found.items()}
 
 
 def prepare(run: Run) -> Study:
