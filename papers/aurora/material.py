@@ -20,8 +20,8 @@ from lib.data.instructions import Row, read_alpaca, turns_of, write_messages
 from lib.streams import stream
 from lib.workflow.session import Run
 from papers.aurora import artefacts, cleaning
-from papers.aurora.exam_sample import sample_exams
 from papers.aurora import world_files as files
+from papers.aurora.exam_sample import sample_exams
 from papers.aurora.world import LANGUAGES, World, make_world
 
 HELD = 10  # one prompt in so many is held out

@@ -65,7 +65,9 @@ def measure_model(
         "correct": _correct(replies),
         "text": text_scores(*told),
         "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
-        "exams": {name: _exam(model, tokenizer, place, name, batch=batch, apart=apart) for name, place in folders.items()},
+        "exams": {
+            name: _exam(model, tokenizer, place, name, batch=batch, apart=apart) for name, place in folders.items()
+        },
         "usage": _usage(model, tokenizer, replies, batch=batch) if hasattr(model.config, "num_local_experts") else {},
         "replies": replies,
     }

@@ -1,15 +1,18 @@
 """What arms are tuned on and asked: held-out prompts stay out, draws depend on their seed, files and world give one form."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from lib.data.exams import FOLDERS
 from lib.data.files import DataError
 from lib.data.instructions import dialogue, turns_of, write_alpaca
 from lib.models import causal_lm
-from papers.aurora import material
-from papers.aurora.measures import measure_model
+from papers.aurora import artefacts, material
+from papers.aurora.exam_sample import sample_exams
+from papers.aurora.measures import _exam, measure_model
 from papers.aurora.world import make_world
 
 RULES = {"complete_after": 12, "least_cjk": None, "exact": True, "near": None}
@@ -92,3 +95,40 @@ def test_the_profile_says_which_material(monkeypatch):
     found = material.of(run)
     assert list(found) == [5, 6] and found[5] is found[6] and isinstance(found[5], material.Files)
     assert "3 real rows a fit" in found[5].about()
+
+
+def test_sets_of_files_are_read_as_they_stand_and_have_no_counted_faults(chat):
+    settings = {"files": {"source": "chat"}, "sets": {"english": "en.json", "chinese": "zh.json"}, "exams": {"each": 2}}
+    found = material.Files(SimpleNamespace(settings=settings, source=lambda name: chat))
+    sets = found.instruction_sets(seed=3)
+    assert {name: len(rows) for name, rows in sets.items()} == {"english": 200, "chinese": 200}
+    assert found.faults(3) == {} and found.about_exams().startswith("2 short questions of each medical subject")
+
+
+def test_exams_of_files_are_a_sample_where_the_profile_says_which():
+    asked = []
+    run = SimpleNamespace(
+        settings={"exams": {"source": "exams", "under": "evaluation", "each": 2, "longest": {"MMLU": 9}}},
+        source=lambda name: Path("/data") / name, build=lambda function, **given: asked.append((function, given)),
+    )  # fmt: skip
+    assert material.Files(SimpleNamespace(settings={})).exams is None
+    assert material.Files(run).exams is None  # what build gave
+    (function, given) = asked[0]
+    assert function is sample_exams
+    assert given == {"exams": Path("/data/exams/evaluation"), "each": 2, "longest": {"MMLU": 9}}
+
+
+def test_an_exam_question_by_itself_gets_the_same_answer(tmp_path):
+    """``apart`` saves encoding a question once an option; what is chosen is the same."""
+    made = make_world(seed=0, entities=8)
+    artefacts.write_world(tmp_path / "world", world={"seed": 0, "entities": 8}, chat=20, replies_in_a=0.5)
+    artefacts.write_initial(
+        tmp_path / "base", world={"seed": 0, "entities": 8},
+        architecture={"width": 16, "depth": 1, "heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1},
+    )  # fmt: skip
+    assert made.examined
+    model, tokenizer = causal_lm.load(tmp_path / "base")
+    for name, folder in FOLDERS.items():
+        place = tmp_path / "world" / "exams" / folder
+        together, apart = (_exam(model, tokenizer, place, name, batch=16, apart=way) for way in (False, True))
+        assert together == apart and len(apart) > 3
