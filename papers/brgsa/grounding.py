@@ -79,7 +79,7 @@ def kind(name: str) -> str:
 
 
 # ---------------------------------------------------------------------- the map from cells to names
-def ridge(features: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ridge(features: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights, and the mean and scale that features are brought to zero and one by."""
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-8
     standard = (features - mean) / scale
@@ -106,7 +106,7 @@ def _scores(
     shares = told(shown, fitted)
     for number in np.unique(slab):
         train = apart(slab, number) & (shares.sum(axis=1) > 0)
-        weights, mean, scale = ridge(features[train], unit(shares[train] @ names[fitted]), penalty)
+        weights, mean, scale = _ridge(features[train], unit(shares[train] @ names[fitted]), penalty)
         held = slab == number
         scores[held] = unit((features[held] - mean) / scale @ weights) @ names.T
     return scores

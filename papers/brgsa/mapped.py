@@ -3,7 +3,7 @@
 A pair is a cell and the name of one structure in it; the map that brings the cell was fitted on other slabs of the body and
 on other names. A ridge map shrinks what it predicts towards the mean of all names; what shrinkage takes can be given back.
 
-    vectors = map_pairs(features, shown, [names], grid=grid, slab=slab, pairs=pairs, fold=fold)[0]
+    vectors = map_pairs(features, shown, [names], slab=slab, fold=fold, pairs=pairs)[0]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.evaluation import unit
 from lib.streams import stream
-from papers.brgsa.grounding import LEAST, SHOWN, apart, ridge, told
+from papers.brgsa.grounding import LEAST, SHOWN, apart, told
 
 PENALTY = 0.1  # as in the grounding of cells
 
@@ -22,6 +22,19 @@ def draw_pairs(shown: np.ndarray, *, seed: int) -> np.ndarray:
     draw = stream(seed, "pairs")
     cells = [draw.choice(np.flatnonzero(column), LEAST, replace=False) for column in (shown >= SHOWN).T]
     return np.stack([np.concatenate(cells), np.repeat(np.arange(len(cells)), LEAST)], axis=1)
+
+
+def predict(train: np.ndarray, targets: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """(held, d): what the ridge map of the grounding, fitted from ``train`` (n, C) to ``targets`` (n, d), makes of ``held``.
+
+    Solved over cells, which are fewer than features. Features are centred, so that the intercept is the mean of the targets;
+    a map without one would leave a gap wherever names have a mean.
+    """
+    mean, scale = train.mean(axis=0), train.std(axis=0) + 1e-8
+    standard = (train - mean) / scale
+    kernel = standard @ standard.T
+    kernel[np.diag_indices_from(kernel)] += PENALTY * len(train)
+    return targets.mean(axis=0) + np.linalg.solve(kernel, standard @ ((held - mean) / scale).T).T @ targets
 
 
 def map_pairs(
@@ -39,10 +52,8 @@ def map_pairs(
         for number in np.unique(slab):
             train = apart(slab, number) & (shares.sum(axis=1) > 0)
             targets = np.hstack([unit(shares[train] @ one[fold != unseen]) for one in names])
-            weights, mean, scale = ridge(features[train], targets, PENALTY)
             mine = (fold[structure] == unseen) & (slab[cell] == number)
-            # features are centred, so that the intercept is the mean of what was fitted; without one a gap is certain
-            found[mine] = targets.mean(axis=0) + (features[cell[mine]] - mean) / scale @ weights
+            found[mine] = predict(features[train], targets, features[cell[mine]])
     return np.split(found, len(names), axis=1)
 
 

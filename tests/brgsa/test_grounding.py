@@ -102,8 +102,8 @@ def test_a_held_slab_and_the_planes_beside_it_tell_the_map_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     features, shown, names = world(rng)
     fitted_on = []
-    ridge = grounding.ridge
-    monkeypatch.setattr(grounding, "ridge", lambda x, y, penalty: fitted_on.append(len(x)) or ridge(x, y, penalty))
+    ridge = grounding._ridge
+    monkeypatch.setattr(grounding, "_ridge", lambda x, y, penalty: fitted_on.append(len(x)) or ridge(x, y, penalty))
     grounding.name_cells(features, shown, names, grid=GRID, slabs=5, folds=4, seed=0)
     planes = fitted_on[0] / (GRID[0] * GRID[1])
     assert (
