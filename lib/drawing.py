@@ -114,9 +114,9 @@ def _points(axes, series: list[dict[str, Any]], *, joined: bool) -> None:
 
 def _histogram(axes, series: list[dict[str, Any]]) -> None:
     for one in series:
-        axes.stairs(
-            _drawn(one["counts"]), _drawn(one["edges"]), color=one["colour"], fill=True, alpha=0.5, label=one["label"]
-        )
+        bars = {"values": _drawn(one["counts"]), "edges": _drawn(one["edges"]), "color": one["colour"]}
+        axes.stairs(**bars, fill=True, alpha=0.35, label=one["label"])
+        axes.stairs(**bars, linewidth=1.5)  # what lies behind keeps its outline
     filled = [edge for one in series for edge in _drawn(one["edges"])[:-1][_drawn(one["counts"]) > 0]]
     if filled:  # a long empty axis hides the shape
         width = one["edges"][1] - one["edges"][0]

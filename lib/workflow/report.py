@@ -100,7 +100,9 @@ def rows(slug: str) -> list[dict[str, str]]:
                 "excess": "<br>".join(_interval(one["excess"]) for _, one in judged) or "–",
                 "bases": "<br>".join(f"{one['same']} of {one['bases']}" for _, one in judged) or "–",
                 "outcome": "<br>".join(outcomes) or untested,
-                "command": f"`make run P={slug} N={claim.exhibit}{_profile(slug, claim.exhibit, judged)}`" if exists else "–",
+                "command": f"`make run P={slug} N={claim.exhibit}{_profile(slug, claim.exhibit, judged)}`"
+                if exists
+                else "–",
             }
         )
     return table
