@@ -153,11 +153,7 @@ def _pairs(named: Named) -> list[tuple[str, Any]]:
 
 
 def spaced(name: str) -> str:
-    """An arm's name as words.
-
-    >>> spaced("related_pair")
-    'related pair'
-    """
+    """An arm's name as words: ``related_pair`` becomes "related pair"."""
     return name.replace("_", " ")
 
 
@@ -230,8 +226,7 @@ def scatter(title: str, panels: Named, *, compare: bool = True, **options: Any) 
 def histograms(
     title: str, panels: Named, *, bins: int, ends: Any, compare: bool = True, **options: Any
 ) -> dict[str, Any]:
-    """How many values fall where; an arm's data: its values. ``ends``, low and high, are cut into ``bins``; what lies outside
-    goes into the first or the last."""
+    """How many of an arm's values fall into each of ``bins`` between two ``ends``; what lies outside, into the nearest."""
     edges = np.linspace(*ends, bins + 1)
 
     def fields(values: Any, _: str) -> dict[str, Any]:
@@ -247,10 +242,7 @@ def beside(title: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> dic
 
 
 def heat(title: str, panels: Named, *, one_scale: bool = False, **options: Any) -> dict[str, Any]:
-    """A coloured table a panel: ``{panel: {row: {column: a value, or one a replicate}}}``.
-
-    ``one_scale``: the same colours for the same value in all panels.
-    """
+    """A coloured table a panel: ``{panel: {row: {column: a value, or one a replicate}}}``; ``one_scale``: colours for all alike."""
 
     def fields(table: Any, _: str) -> dict[str, Any]:
         rows = dict(_pairs(table))

@@ -97,7 +97,7 @@ def gap_along_others(image: ArrayLike, text: ArrayLike, *, groups: ArrayLike) ->
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     if len(member) != len(apart) or len(names) < 2:
         raise EvaluationError(
-            f"{len(member)} groups of {len(names)} kinds for {len(apart)} pairs; give each one of two or more."
+            f"{len(member)} labels of {len(names)} groups for {len(apart)} pairs; give each pair one, of two groups or more."
         )
     sums = np.zeros((len(names), apart.shape[1]))
     np.add.at(sums, member, apart)

@@ -96,7 +96,7 @@ def test_a_gap_of_all_groups_is_seen_along_the_others_and_one_of_a_single_group_
     image[groups == 0] = 9
     alone = gap_along_others(image, text, groups=groups)
     assert abs(alone.mean()) < 0.5 * measure_gap(image, text, seed=0).centroid_distance
-    with pytest.raises(EvaluationError, match="two or more"):
+    with pytest.raises(EvaluationError, match="two groups or more"):
         gap_along_others(image, text, groups=np.zeros(200))
 
 
