@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.figures import PLAIN, normalise
+from lib.figures import normalise
 from lib.workflow import paths
 
 # Okabe and Ito's palette: eight colours that people with any colour vision tell apart.
@@ -110,17 +110,6 @@ def _points(axes, series: list[dict[str, Any]], *, joined: bool) -> None:
                 axes.fill_between(x, _drawn(one["low"]), _drawn(one["high"]), color=colour, alpha=0.18, linewidth=0)
         else:
             axes.scatter(x, y, s=12, color=colour, alpha=0.65, linewidths=0, label=one["label"])
-
-
-def _histogram(axes, series: list[dict[str, Any]]) -> None:
-    for one in series:
-        bars = {"values": _drawn(one["counts"]), "edges": _drawn(one["edges"]), "color": one["colour"]}
-        axes.stairs(**bars, fill=True, alpha=0.35, label=one["label"])
-        axes.stairs(**bars, linewidth=1.5)  # what lies behind keeps its outline
-    filled = [edge for one in series for edge in _drawn(one["edges"])[:-1][_drawn(one["counts"]) > 0]]
-    if filled:  # a long empty axis hides the shape
-        width = one["edges"][1] - one["edges"][0]
-        axes.set_xlim(min(filled) - width, max(filled) + 2 * width)
 
 
 def _scale(panels: list[dict[str, Any]]) -> dict[str, float]:
@@ -217,17 +206,15 @@ def draw(spec: Mapping[str, Any]):
             _paired(axes, panel["series"][0])
         elif kind in _ROWS:
             _ROWS[kind](axes, panel["series"])
-        elif panel.get("kind", kind) == "histogram":
-            _histogram(axes, panel["series"])
         else:
-            _points(axes, panel["series"], joined=panel.get("kind", kind) == "lines")
+            _points(axes, panel["series"], joined=kind == "lines")
         axes.set(xlabel=spec["x"], ylabel="" if number % across else spec["y"])
         axes.set_title(fill(panel["title"], int(8 * width)), fontsize=9 if kind == "paired" else 10)
         axes.tick_params(labelbottom=True)  # also above a place that holds no panel
         axes.spines[["top", "right"]].set_visible(kind == "heatmap")
         for label, value in spec["reference"].items():
             _reference(axes, "" if number else label, value, upright=kind in UPRIGHT)
-    if kind in (*PLAIN, "dumbbells"):
+    if kind in ("lines", "scatter", "dumbbells"):
         known = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(handles=list(known.values()), loc="outside lower center", ncols=min(4, len(known)), frameon=False)
     return figure

@@ -1,8 +1,7 @@
 """What a figure says: builders of specs from arms and their values, the check of a spec, and what differs between two.
 
-:func:`dots`, :func:`lines`, :func:`scatter`, :func:`histograms`, :func:`heat`, :func:`forest`, :func:`dumbbells` and :func:`images`
-take the title and ``{panel: {arm: data}}``, in the order in which they are drawn (or pairs in place of a mapping, where names
-come twice); :func:`beside` puts clouds, lines and histograms into one figure.
+:func:`dots`, :func:`lines`, :func:`scatter`, :func:`heat`, :func:`forest`, :func:`dumbbells` and :func:`images` take the title and
+``{panel: {arm: data}}``, in the order in which they are drawn (or pairs in place of a mapping, where names come twice).
 Every notebook calls them on its run (``run.dots(...)``); :mod:`lib.drawing` makes the picture. All of them take
 
 x, y        what stands at the axes
@@ -11,13 +10,12 @@ reference   further lines: label -> height (upright lines in a forest)
 control     the controls, drawn grey: names of arms, of panels, or (panel, arm); or a word in their names; or a predicate
 label       what is written for an arm, from its name; :func:`spaced` for names in Python's spelling
 
-A spec is ``{"kind", "title", "x", "y", "panels": [{"title", "series": [{"label", ...}]}], "reference": {label: y}}``, a panel of
-another kind saying so. A series holds, by kind (``low`` and ``high``: its 95 % interval; ``"control": True`` greys a control):
+A spec is ``{"kind", "title", "x", "y", "panels": [{"title", "series": [{"label", ...}]}], "reference": {label: y}}``. A
+series holds, by kind (``low`` and ``high`` are the ends of its 95 % interval; ``"control": True`` greys a control):
 
 dots        ``values`` (one a seed); ``mean``, ``low``, ``high`` are computed when not given; a column a series
 lines       ``x``, ``y``, optional ``low``, ``high`` (lists of equal length)
 scatter     ``x``, ``y``; ``"compare": False`` for coordinates that are a picture only (UMAP)
-histogram   ``edges`` of the bins, one more than ``counts``
 heatmap     ``rows``, ``columns``, ``values`` (rows x columns, or x replicates: then means with ``error``); one a panel
 forest      ``mean``, ``low``, ``high``, optional ``p``; a row a series, references are vertical
 dumbbells   ``names`` of its ends (printed, ours), ``mean``, ``low``, ``high`` of each; a row a series, joined ends
@@ -38,11 +36,14 @@ import numpy as np
 from lib.evaluation.statistics import paired_difference
 
 _NEEDED = {"dots": "values", "lines": "x y", "scatter": "x y", "heatmap": "rows columns values"}
-_NEEDED |= {"forest": "mean low high", "dumbbells": "names mean low high", "images": "image"}
-_NEEDED |= {"paired": "effect control base margin", "histogram": "edges counts"}
+_NEEDED |= {
+    "forest": "mean low high",
+    "dumbbells": "names mean low high",
+    "images": "image",
+    "paired": "effect control base margin",
+}
 _OPTIONAL = {"dots": "mean low high", "lines": "low high", "forest": "p", "images": "overlay", "heatmap": "error"}
 _TEXT = {"rows", "columns", "names"}
-PLAIN = ("lines", "scatter", "histogram")  # kinds that may share a figure: their panels need nothing of each other
 
 
 class FigureError(ValueError):
@@ -103,10 +104,6 @@ def _series(kind: str, series: Mapping[str, Any], where: str) -> dict[str, Any]:
     checked |= {name: [str(text) for text in series[name]] for name in names if name in _TEXT}
     if kind in ("lines", "scatter", "dumbbells") and len({len(checked[name]) for name in names}) > 1:
         raise FigureError(f"{where} has lists of different length; give one number a point in each.")
-    if kind == "histogram" and len(checked["edges"]) != len(checked["counts"]) + 1:
-        raise FigureError(
-            f"{where} has {len(checked['edges'])} edges for {len(checked['counts'])} bins; give one more."
-        )
     if kind == "heatmap" and np.shape(checked["values"]) != (len(checked["rows"]), len(checked["columns"])):
         raise FigureError(f"{where}: 'values' is {np.shape(checked['values'])}; name each row and each column once.")
     if kind == "dots" and (known := [value for value in checked["values"] if value is not None]):
@@ -123,8 +120,8 @@ def normalise(spec: Mapping[str, Any]) -> dict[str, Any]:
     kind = spec.get("kind")
     if kind not in _NEEDED:
         raise FigureError(f"there is no figure kind '{kind}'; use one of {', '.join(_NEEDED)}.")
-    switches = {"one_scale"} if kind == "heatmap" else set()
-    unknown = [key for key in spec if key not in {"kind", "title", "x", "y", "panels", "reference", *switches}]
+    own = {"one_scale"} if kind == "heatmap" else set()
+    unknown = [key for key in spec if key not in {"kind", "title", "x", "y", "panels", "reference", *own}]
     if kind in ("heatmap", "images") and spec.get("reference"):
         unknown.append("reference")  # no axis to draw it on
     if unknown or not spec.get("panels"):
@@ -132,16 +129,13 @@ def normalise(spec: Mapping[str, Any]) -> dict[str, Any]:
         raise FigureError(f"a spec of kind '{kind}' {what}; give kind, title, x, y, panels, and perhaps reference.")
     panels = []
     for number, panel in enumerate(spec["panels"], start=1):
-        if (own := panel.get("kind", kind)) != kind and not {own, kind} <= set(PLAIN):
-            raise FigureError(f"panel {number} of kind '{own}' cannot stand in a figure of kind '{kind}'.")
-        found = [_series(own, series, f"panel {number}") for series in panel.get("series", [])]
+        found = [_series(kind, series, f"panel {number}") for series in panel.get("series", [])]
         if not found or (kind == "heatmap" and len(found) > 1):
             raise FigureError(f"panel {number} has {len(found)} series; it needs one, and a heatmap takes no more.")
-        kinds = {} if own == kind else {"kind": own}
-        panels.append({"title": str(panel.get("title", "")), **kinds, "series": found})
+        panels.append({"title": str(panel.get("title", "")), "series": found})
     text = {key: str(spec.get(key, "")) for key in ("title", "x", "y")}
     reference = {str(label): _number(value) for label, value in spec.get("reference", {}).items()}
-    options = {key: bool(spec[key]) for key in sorted(switches) if key in spec}
+    options = {key: bool(spec[key]) for key in sorted(own) if key in spec}
     return {"kind": kind, **text, **options, "panels": panels, "reference": reference}
 
 
@@ -153,15 +147,27 @@ def _pairs(named: Named) -> list[tuple[str, Any]]:
 
 
 def spaced(name: str) -> str:
-    """An arm's name as words: ``related_pair`` becomes "related pair"."""
+    """An arm's name as words.
+
+    >>> spaced("related_pair")
+    'related pair'
+    """
     return name.replace("_", " ")
 
 
 def _built(
-    kind: str, title: str, panels: Named, fields: Callable[[Any, str], dict[str, Any]], *, x: str = "", y: str = "",
-    chance: float | None = None, reference: Mapping[str, float] | None = None,
-    control: str | Collection[str | tuple[str, str]] | Callable[[str], bool] = (), label: Callable[[str], str] = str,
-) -> dict[str, Any]:  # fmt: skip
+    kind: str,
+    title: str,
+    panels: Named,
+    fields: Callable[[Any, str], dict[str, Any]],
+    *,
+    x: str = "",
+    y: str = "",
+    chance: float | None = None,
+    reference: Mapping[str, float] | None = None,
+    control: str | Collection[str | tuple[str, str]] | Callable[[str], bool] = (),
+    label: Callable[[str], str] = str,
+) -> dict[str, Any]:
     """A spec; ``fields`` makes what a series holds from an arm's data and its panel's title."""
 
     def is_control(arm: str, panel: str) -> bool:
@@ -223,26 +229,11 @@ def scatter(title: str, panels: Named, *, compare: bool = True, **options: Any) 
     return _built("scatter", title, panels, fields, **options)
 
 
-def histograms(
-    title: str, panels: Named, *, bins: int, ends: Any, compare: bool = True, **options: Any
-) -> dict[str, Any]:
-    """How many of an arm's values fall into each of ``bins`` between two ``ends``; what lies outside, into the nearest."""
-    edges = np.linspace(*ends, bins + 1)
-
-    def fields(values: Any, _: str) -> dict[str, Any]:
-        return {"edges": edges, "counts": np.histogram(np.clip(values, *ends), edges)[0], "compare": compare}
-
-    return _built("histogram", title, panels, fields, **options)
-
-
-def beside(title: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    """One figure of two specs with equally many panels, each panel of the first beside its one of the second."""
-    sides = ([{**panel, "kind": spec["kind"]} for panel in spec["panels"]] for spec in (left, right))
-    return {**left, "title": title, "panels": [panel for row in zip(*sides, strict=True) for panel in row]}
-
-
 def heat(title: str, panels: Named, *, one_scale: bool = False, **options: Any) -> dict[str, Any]:
-    """A coloured table a panel: ``{panel: {row: {column: a value, or one a replicate}}}``; ``one_scale``: colours for all alike."""
+    """A coloured table a panel: ``{panel: {row: {column: a value, or one a replicate}}}``.
+
+    ``one_scale``: the same colours for the same value in all panels.
+    """
 
     def fields(table: Any, _: str) -> dict[str, Any]:
         rows = dict(_pairs(table))

@@ -64,10 +64,6 @@ class Pictures:
         """Clouds: ``{panel: {arm: points x 2}}`` (:func:`lib.figures.scatter`)."""
         self._figure("scatter", title, panels, options)
 
-    def histograms(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
-        """How many values fall where: ``{panel: {arm: values}}`` (:func:`lib.figures.histograms`)."""
-        self._figure("histograms", title, panels, options)
-
     def heat(self, title: str, panels: Mapping[str, Any], **options: Any) -> None:
         """A coloured table a panel: ``{panel: {row: {column: values}}}`` (:func:`lib.figures.heat`)."""
         self._figure("heat", title, panels, options)

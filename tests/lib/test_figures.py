@@ -43,13 +43,6 @@ SPECS = {
             {"label": "text", "x": [9.0], "y": [8.0]},
         ]}],
     },
-    "histogram": {
-        "kind": "histogram", "title": "Cosines", "x": "cosine", "y": "pairs",
-        "panels": [{"title": "", "series": [
-            {"label": "own text", "edges": [-1, 0, 0.5, 1], "counts": [1, 0, 4]},
-            {"label": "another's", "edges": [-1, 0, 0.5, 1], "counts": [3, 2, 0]},
-        ]}],
-    },
     "heatmap": {
         "kind": "heatmap", "title": "Grid", "x": "start", "y": "atoms",
         "panels": [{"title": "", "series": [
@@ -134,29 +127,6 @@ def test_scatter_is_its_points():
     (axes,) = draw(SPECS["scatter"]).axes
     np.testing.assert_array_equal(axes.collections[0].get_offsets(), [[0, 3], [1, 4], [2.5, 5.5]])
     np.testing.assert_array_equal(axes.collections[1].get_offsets(), [[9, 8]])
-
-
-def test_a_histogram_is_its_counts_and_what_lies_outside_is_in_the_last_bin():
-    (axes,) = draw(SPECS["histogram"]).axes
-    assert [patch.get_data().values.tolist() for patch in axes.patches[::2]] == [[1, 0, 4], [3, 2, 0]]
-    assert texts(axes.figure.legends[0].get_texts()) == ["own text", "another's"]
-    (panel,) = figures.histograms("", {"a": {"arm": [-7, 0.1, 0.5, 1, 9]}}, bins=2, ends=(0, 1))["panels"]
-    assert panel["series"][0]["counts"].tolist() == [2, 3] and panel["series"][0]["edges"].tolist() == [0, 0.5, 1]
-    with pytest.raises(FigureError, match="2 edges for 2 bins"):
-        draw({"kind": "histogram", "panels": [{"series": [{"label": "a", "edges": [0, 1], "counts": [1, 2]}]}]})
-
-
-def test_clouds_and_histograms_stand_beside_each_other_row_by_row():
-    clouds = figures.scatter("", {one: {"arm": [[0, 1], [2, 3]]} for one in "ab"})
-    cosines = figures.histograms("", {one: {"arm": [0.2, 0.4]} for one in "cd"}, bins=2, ends=(0, 1))
-    spec = normalise(figures.beside("both", clouds, cosines))
-    assert [(p["title"], p.get("kind", spec["kind"])) for p in spec["panels"]] == [
-        ("a", "scatter"), ("c", "histogram"), ("b", "scatter"), ("d", "histogram"),
-    ]  # fmt: skip
-    drawn = draw(spec).axes
-    assert [bool(axes.patches) for axes in drawn] == [False, True, False, True]
-    with pytest.raises(FigureError, match="'dots' cannot stand in a figure of kind 'scatter'"):
-        normalise(figures.beside("both", clouds, figures.dots("", {one: {"arm": [1.0]} for one in "ab"})))
 
 
 def test_heatmap_is_its_matrix_with_names_and_numbers():
