@@ -85,6 +85,25 @@ def measure_gap(image: ArrayLike, text: ArrayLike, *, seed: int, groups: ArrayLi
     )
 
 
+def gap_along_others(image: ArrayLike, text: ArrayLike, *, groups: ArrayLike) -> np.ndarray:
+    """(N,): how far each unit image lies from its unit text along the line between the centroids of the other groups' pairs.
+
+    The mean over pairs is the distance of the centroids, for a bootstrap over ``groups`` (N,); but where a line holds in one
+    group alone it is about zero, on either side, while a distance never falls below what chance gives. Raises
+    ``EvaluationError`` below two groups.
+    """
+    first, second = paired_vectors(image, text)
+    apart = unit(first) - unit(second)
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    if len(member) != len(apart) or len(names) < 2:
+        raise EvaluationError(
+            f"{len(member)} labels of {len(names)} groups for {len(apart)} pairs; give each pair one, of two groups or more."
+        )
+    sums = np.zeros((len(names), apart.shape[1]))
+    np.add.at(sums, member, apart)
+    return (apart * unit(sums.sum(axis=0) - sums)[member]).sum(axis=1)
+
+
 def permute_modality(image: ArrayLike, text: ArrayLike, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The same vectors with the modality label of each pair drawn at random: a null that must measure no gap."""
     first, second = paired_vectors(image, text)

