@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation import EvaluationError, exam_prompts
+from lib.models.onednn import use_onednn
 from lib.streams import stream
 from papers.long_context import cmb_scoring, open_book
 from papers.long_context.questions import Question, counterpart, decisive, read_questions
@@ -157,6 +158,7 @@ def ask(
     of a reply; ``seed`` draws whose context another question gets.
     """
     loaded, tokenizer = open_book.load(model, device=device, dtype=dtype)
+    use_onednn(loaded)
     asked = read_questions(Path(questions))
     stands = contexts(asked, seed=seed)
     reader, replies = Prefixes(loaded), {mode: {OWN: [], OTHER: []} for mode in ("words", "letter")}
