@@ -1,8 +1,9 @@
-"""What is measured of a model of the Aurora study: reply language, facts in replies, exams, and use of the experts.
+"""What is measured of a model of the Aurora study: reply language, facts in replies, use of the experts; and exams.
 
-Everything a notebook needs goes to one JSON file, so that a changed table or figure runs no model again.
+What notebooks need goes to JSON files, so that a changed table or figure runs no model again.
 
-    run.build(measure_model, base=base, adapter=adapter, prompts=prompts, exams=exams, longest=14)
+    run.build(measure_model, base=base, adapter=adapter, prompts=prompts, longest=14, ...)
+    run.build(answer_exams, base=base, adapter=adapter, exams=folder, ...)
 """
 
 from __future__ import annotations
@@ -37,41 +38,59 @@ def measure_model(
     base: Path | str,
     adapter: Path | None,
     prompts: Path,
-    exams: Path | None,
     longest: int,
     batch: int,
     quantisation: str | None,
     device: str,
-    apart: bool = False,
 ) -> None:
-    """Write ``measured.json``: replies to every prompt, and what can be read from them; exam answers where there are
-    ``exams``; expert usage of a mixture.
-
-    ``apart``: each exam question by itself, so that its text is encoded once and not once an option; that pays where
-    questions are long and a model is large.
-    """
-    model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=device)
-    use_onednn(model)
+    """Write ``measured.json``: replies to every prompt, and what can be read from them; expert usage of a mixture."""
+    model, tokenizer = _load(base, adapter=adapter, quantisation=quantisation, device=device)
     asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
     replies = {
         language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
         for language in LANGUAGES
     }
     told = [[one[key] for one in replies["B"]] for key in ("reply", "reference")]
-    folders = {name: exams / FOLDERS[name] for name in FOLDERS} if exams else {}
     measured = {
         "match": {language: _mean(replies[language], "matches") for language in LANGUAGES},
         "letters": {language: _mean(replies[language], "cjk") for language in LANGUAGES},
         "correct": _correct(replies),
         "text": text_scores(*told),
         "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
-        "exams": {
-            name: _exam(model, tokenizer, place, name, batch=batch, apart=apart) for name, place in folders.items()
-        },
         "usage": _usage(model, tokenizer, replies, batch=batch) if hasattr(model.config, "num_local_experts") else {},
         "replies": replies,
     }
     (folder / "measured.json").write_text(json.dumps(measured, ensure_ascii=False))
+
+
+def answer_exams(
+    folder: Path,
+    *,
+    base: Path | str,
+    adapter: Path | None,
+    exams: Path,
+    batch: int,
+    quantisation: str | None,
+    device: str,
+    apart: bool = False,
+) -> None:
+    """Write ``exams.json``: exam -> right or wrong, a graded question each, by the likelihood of the options' own words.
+
+    ``apart``: each question by itself, so that its text is encoded once and not once an option; that pays where questions
+    are long and a model is large.
+    """
+    model, tokenizer = _load(base, adapter=adapter, quantisation=quantisation, device=device)
+    answers = {
+        name: _exam(model, tokenizer, Path(exams) / place, name, batch=batch, apart=apart)
+        for name, place in FOLDERS.items()
+    }
+    (folder / "exams.json").write_text(json.dumps(answers))
+
+
+def _load(base: Path | str, **loading: Any) -> tuple[Any, Any]:
+    model, tokenizer = causal_lm.load(base, **loading)
+    use_onednn(model)
+    return model, tokenizer
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lib.data.files import DataError, check_keys, read_json_lines
 from lib.models import causal_lm
 from lib.training.chat_encoding import check_positions, check_row, turns
@@ -100,6 +102,7 @@ def prefer(
     pairs = _pairs(Path(rows), tokenizer, max_length=how.max_length)
     # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
     other = causal_lm.load(checkpoint, **options)[0] if how.reference == "base" else None
+    exact = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     set_seed(how.seed)
     arguments = DPOConfig(
         output_dir=str(folder / STATE), per_device_train_batch_size=how.batch, num_train_epochs=how.epochs, beta=how.beta,
@@ -114,6 +117,10 @@ def prefer(
         )
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
+        with torch.no_grad():  # TRL has rounded the adapter on a quantised base to bf16, but not the copy it refers to
+            for name, weight in trainer.model.named_parameters():
+                if name in exact:
+                    weight.copy_(exact[name])
         with less_housekeeping():
             trainer.train()
     history = [

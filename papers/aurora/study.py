@@ -134,19 +134,14 @@ class Study:
         return found | {"14/14": self.measure(adapters)}
 
     def measure(self, adapters: Sequence[Path | None]) -> list[Tuned]:
-        """Replies, exam answers and expert usage of one adapter a seed, on its base (``None``: the base alone)."""
-        shared = {
-            "quantisation": self.settings["fit"].get("quantisation"),
-            "device": self.run.device,
-            **self.settings["measure"],
-        }
+        """Replies and expert usage of one adapter a seed, on its base (``None``: the base alone)."""
+        shared = {**self._loading, **self.settings["measure"]}
         under = [self.at(seed) for seed in self.run.seeds]
         asked = {seed: base.material.prompts() for seed, base in self.bases.items()}
         many = [
             {
                 "base": base.checkpoint,
                 "prompts": asked[self.run.base_of(seed)],
-                "exams": base.material.exams,
                 "adapter": adapter,
                 **shared,
             }
@@ -156,12 +151,28 @@ class Study:
         read = [json.loads((folder / "measured.json").read_text()) for folder in folders]
         return [Tuned(*one) for one in zip(self.run.seeds, adapters, read, strict=True)]
 
+    @property
+    def _loading(self) -> dict[str, Any]:
+        return {"quantisation": self.settings["fit"].get("quantisation"), "device": self.run.device}
+
+    def _adapters(self, arm: dict[str, Any] | None) -> list[Path | None]:
+        return [None] * len(self.run.seeds) if arm is None else self.fits(arm)
+
     def tune(self, arms: dict[str, dict[str, Any] | None]) -> dict[str, list[Tuned]]:
         """Every arm at every seed, measured: name -> tuned models in seed order. ``None`` is the untuned base."""
-        return {
-            name: self.measure([None] * len(self.run.seeds) if arm is None else self.fits(arm))
-            for name, arm in arms.items()
-        }
+        return {name: self.measure(self._adapters(arm)) for name, arm in arms.items()}
+
+    def sit(self, arms: dict[str, dict[str, Any] | None]) -> dict[str, list[dict[str, list[bool]]]]:
+        """The exams, sat by every arm at every seed: name -> seed -> exam -> right or wrong, a question each."""
+        shared, found = {**self._loading, **self.settings["sitting"]}, {}
+        for name, arm in arms.items():
+            many = [
+                {"base": self.at(seed).checkpoint, "exams": self.at(seed).material.exams, "adapter": adapter, **shared}
+                for seed, adapter in zip(self.run.seeds, self._adapters(arm), strict=True)
+            ]
+            folders = self.run.build_all(measures.answer_exams, many)
+            found[name] = [json.loads((folder / "exams.json").read_text()) for folder in folders]
+        return found
 
     def prefer(self, reference: str) -> list[tuple[Tuned, list[dict[str, float]]]]:
         """The Chinese arm after DPO against `reference` (base or tuned): measured arm and history, a seed each."""
@@ -169,8 +180,7 @@ class Study:
         pairs = [self.at(seed).material.pairs(seed) for seed in seeds]
         shared = {
             "reference": reference,
-            "quantisation": self.settings["fit"].get("quantisation"),
-            "device": self.run.device,
+            **self._loading,
             **self.settings["preference"],
         }
         many = [
@@ -219,8 +229,7 @@ def by_words(run: Run) -> dict[str, list[dict[str, list[bool]]]]:
     ``harness`` names models of its own."""
     if run.settings["harness"]["checkpoint"] is not None:
         return {}
-    found = prepare(run).tune({BASE: None, CHINESE: {}})
-    return {name: [arm["exams"] for arm in trained] for name, trained in found.items()}
+    return prepare(run).sit({BASE: None, CHINESE: {}})
 
 
 def prepare(run: Run) -> Study:
