@@ -269,7 +269,7 @@ def test_dpo_against_the_tuned_model_starts_at_ln_2_and_against_the_base_does_no
     for reference in ("tuned", "base"):
         (tmp_path / reference).mkdir()
         found[reference] = run_prefer(tmp_path / reference, base, tuned, pairs, reference)
-    assert found["tuned"][0]["loss"] == pytest.approx(math.log(2), abs=1e-5)  # nothing rounds the adapter that is resumed
+    assert found["tuned"][0]["loss"] == pytest.approx(math.log(2), abs=1e-5)  # the resumed adapter is not rounded
     assert found["tuned"][0]["margin"] == pytest.approx(0, abs=1e-5)
     assert abs(found["base"][0]["margin"]) > 1e-3
     assert found["tuned"][-1]["margin"] > found["tuned"][0]["margin"] and len(found["tuned"]) > 2
