@@ -80,7 +80,6 @@ class Pairs:
 # ---------------------------------------------------------------------- arms trained on generated volumes
 def trained(run: Run, *, text: str) -> Pairs:
     """Test volumes and their texts (statements, summaries, reports) by encoders untrained, aligned, aligned with a bank."""
-    one_of(text=(text, ["statements", "summaries", "reports"]))
     study = brgsa.prepare(run)
     arms = study.train({
         "untrained": {"loss": brgsa.NCE, "steps": 0},
@@ -112,7 +111,6 @@ def mapped(run: Run, *, text: str) -> Pairs:
     Each arm as it is mapped, and with its spread given back; of the pretrained encoder also with noise in the spread's
     place, and with the mean of each modality removed. Seeds draw cells, folds of names, shuffles and random weights.
     """
-    one_of(text=(text, ["names"]))
     scan = read_scan(run, stage=3)
     slab, kinds = slabs_of(scan.grid, 5), np.asarray(scan.kinds)
     sides: dict[str, list[Sides]] = {}
@@ -147,3 +145,40 @@ def mapped(run: Run, *, text: str) -> Pairs:
 
 
 SOURCES = {"trained": trained, "mapped": mapped}
+TEXTS = {"trained": ("statements", "summaries", "reports"), "mapped": ("names",)}  # what each pairs its images with
+
+ARMS = {
+    "trained": (
+        "untrained_raw",
+        "nce_raw",
+        "full_raw",
+        "linear_map_raw",
+        "untrained_bank_reconstructed",
+        "full_reconstructed",
+        "nce_permuted",
+        "untrained_permuted",
+    ),
+    "mapped": (
+        "pretrained",
+        "pretrained, spread",
+        "shuffled pretrained",
+        "shuffled pretrained, spread",
+        "random weights",
+        "random weights, spread",
+        "shuffled random weights",
+        "shuffled random weights, spread",
+        "pretrained, noise",
+        "pretrained, means removed",
+        "permuted pretrained",
+        "permuted pretrained, spread",
+        "permuted shuffled pretrained",
+        "permuted shuffled pretrained, spread",
+    ),
+}
+
+
+def check(*, pairs: str, text: str, shown: list[str], picture: str, points: int) -> None:
+    """Check a notebook's parameters before anything is built. Raises ``SessionError``."""
+    one_of(pairs=(pairs, SOURCES))
+    one_of(text=(text, TEXTS[pairs]), shown=(shown, ARMS[pairs]))
+    one_of(picture=(picture, ["umap", "pca"]), points=(points, range(3, 10**6)))

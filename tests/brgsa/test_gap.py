@@ -115,9 +115,19 @@ def test_the_claims_of_mapped_cells_are_judged_over_kinds_and_no_others(scan, mo
     assert run.judged["R2d"]["effect"]["mean"] == pytest.approx(each)
 
 
-def test_a_text_that_a_source_does_not_have_is_refused_before_anything_is_built():
-    run = start("brgsa", "fig_modality_gap", profile="real", seeds=2)
-    with pytest.raises(SessionError, match="'text' is 'summaries'"):
-        gap.mapped(run, text="summaries")
-    with pytest.raises(SessionError, match="'text' is 'names'"):
-        gap.trained(run, text="names")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"text": "summaries"},
+        {"pairs": "trained"},
+        {"pairs": "trained", "text": "summaries"},
+        {"shown": ["nce_raw"]},
+        {"picture": "tsne"},
+        {"points": 2},
+    ],
+)
+def test_what_a_source_does_not_have_is_refused_before_anything_is_built(wrong):
+    good = {"pairs": "mapped", "text": "names", "shown": ["pretrained"], "picture": "pca", "points": 9}
+    gap.check(**good)
+    with pytest.raises(SessionError, match=r"^parameter '(text|shown|picture|points)'"):
+        gap.check(**(good | wrong))

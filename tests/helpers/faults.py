@@ -20,6 +20,7 @@ from lib.explorer import explore
 from lib.models import causal_lm
 from lib.workflow import closure, notebooks, paths
 from lib.workflow.session import one_of
+from papers.brgsa import gap
 from papers.med_mat.data.files import Record, read_image, read_records
 from papers.med_mat.data.questions import rotations
 
@@ -131,7 +132,12 @@ def begin(name: str, chosen: dict, prepare) -> None:
     """A notebook's parameters, ``chosen`` set, and the cell behind them, which may go on to ``prepare``."""
     code = notebooks.look(paths.NOTEBOOKS / f"{name}.ipynb").code
     place = [("parameters" in cell.tags) for cell in code].index(True)
-    names = {"one_of": one_of, "start": lambda *_, **__: "a run", "CT_RATE_LABELS": ct_rate.CT_RATE_LABELS}
+    names = {
+        "one_of": one_of,
+        "check": gap.check,
+        "start": lambda *_, **__: "a run",
+        "CT_RATE_LABELS": ct_rate.CT_RATE_LABELS,
+    }
     exec(code[place].source, names)
     exec(code[place + 1].source, names | {"brgsa": SimpleNamespace(prepare=prepare)} | chosen)
 

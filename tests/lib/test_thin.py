@@ -17,7 +17,6 @@ NEXT = {
         ),
     },
     "huatuogpt_o1": {"lib.data.exams"},
-    "machine_mindset": {"lib.models.gguf"},
 }
 # No other paper is known to take these; they stay because people look for them in a library of this field.
 LOOKED_FOR = {

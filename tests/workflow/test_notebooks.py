@@ -289,6 +289,7 @@ def test_a_text_with_a_closed_set_is_checked_before_anything_is_built(path):
             "ct_rate_labels",
             "path",
         ):  # checked by `start`; folders and files
-            sample = parameter.default[0] if isinstance(parameter.default, list) else parameter.default
+            listed = parameter.default if isinstance(parameter.default, list) else [parameter.default]
+            sample = listed[0] if listed else ""  # of an empty list nothing is known, so that it counts as text
             checked = "one_of(" in after or "check(" in after or "jobs.select(" in after
             assert not isinstance(sample, str) or (checked and re.search(rf"\b{parameter.name}\b", after)), parameter
