@@ -1,10 +1,13 @@
 """Pairs whose gap is measured: cells mapped to names they never saw, spread given back, and what is judged by which rule."""
 
+import json
+
 import numpy as np
 import pytest
 
 from lib.evaluation import EvaluationError
 from lib.evaluation.modality_gap import gap_along_others, measure_gap
+from lib.workflow import paths
 from lib.workflow.session import SessionError, start
 from papers.brgsa import gap, grounding, mapped
 
@@ -104,6 +107,7 @@ def test_the_claims_of_mapped_cells_are_judged_over_kinds_and_no_others(scan, mo
     monkeypatch.setattr(gap, "read_scan", lambda run, stage: scan)
     run = start("brgsa", "fig_modality_gap", profile="real", seeds=2)
     found = gap.mapped(run, text="names")
+    assert set(found.arms) == set(gap.ARMS["mapped"])  # what a notebook may draw is said before it is built
     assert f"{8 * STRUCTURES} pairs" in found.about and f"{STRUCTURES // 2} kinds" in found.about
     image, text = found.drawn("pretrained", 50)
     assert len(image) == len(text) == 64 and np.allclose(np.linalg.norm(text, axis=1), 1)
@@ -131,3 +135,9 @@ def test_what_a_source_does_not_have_is_refused_before_anything_is_built(wrong):
     gap.check(**good)
     with pytest.raises(SessionError, match=r"^parameter '(text|shown|picture|points)'"):
         gap.check(**(good | wrong))
+
+
+@pytest.mark.parametrize(("pairs", "profile"), [("trained", "mini"), ("mapped", "real")])
+def test_the_arms_that_may_be_drawn_are_those_that_were_measured(pairs, profile):
+    numbers = json.loads(paths.result("brgsa", "fig_modality_gap", profile).read_text(encoding="utf-8"))["numbers"]
+    assert {one["arm"] for one in numbers if one["quantity"] == "mean paired cosine"} == set(gap.ARMS[pairs])

@@ -26,7 +26,7 @@ def _both(layer: nn.Linear, x: torch.Tensor) -> list[list[torch.Tensor]]:
 def test_output_and_gradients_are_those_of_a_linear_layer(shape, bias):
     torch.manual_seed(0)
     ours, theirs = _both(nn.Linear(300, 77, bias=bias), torch.randn(shape))[::-1]
-    assert len(ours) == 4 if bias else 3
+    assert len(ours) == (4 if bias else 3)
     for one, other in zip(ours, theirs, strict=True):
         assert one.shape == other.shape
         assert (one - other).abs().max() <= 2e-6 * other.abs().max()
