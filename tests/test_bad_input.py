@@ -135,6 +135,7 @@ def _scores(root, old, new):
 def _checkpoint_of_another_shape(root):
     import torch
 
+    from lib.machine import Machine
     from lib.training.loop import train
 
     path = root / "checkpoint" / "state.pt"
@@ -150,7 +151,7 @@ def _checkpoint_of_another_shape(root):
             optimiser=optimiser,
             clip=1.0,
             checkpoint=path,
-            checkpoint_every=2,
+            machine=Machine(checkpoint_every=2),
         )
 
     run(3)

@@ -13,6 +13,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,24 @@ def write_checkpoint(
     save(folder, model, tokenizer)
 
 
+def end_of_turn(tokenizer) -> int:
+    """The token with which the chat template ends an answer, where a reply stops: not always the end-of-text token (a base
+    model's is ``<|endoftext|>`` where its template writes ``<|im_end|>``), which it is without a template of one's own."""
+    return _end_of_turn(tokenizer, tokenizer.chat_template)
+
+
+@lru_cache(maxsize=4)
+def _end_of_turn(tokenizer, template: str | None) -> int:
+    if not template:
+        return tokenizer.eos_token_id
+    said = "last words"
+    dialogue = [{"role": "user", "content": "asked"}, {"role": "assistant", "content": said}]
+    text = tokenizer.apply_chat_template(dialogue, tokenize=False)
+    after = tokenizer(text[text.rindex(said) + len(said) :], add_special_tokens=False)["input_ids"]
+    control = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return next((token for token in after if token in control), tokenizer.eos_token_id)
+
+
 def save(folder: Path, model, tokenizer) -> None:
     """Write model (or PEFT adapter) and tokenizer as safetensors and JSON."""
     _no_bars()
@@ -208,16 +227,20 @@ def load(
     trainable: bool = False,
     attention: str = "sdpa",
     chat_template: str | None = None,
+    onednn: bool = True,
 ):
     """(model in eval mode, tokenizer) of a folder or hub id: safetensors only, no remote code.
 
     ``quantisation``: ``nf4`` loads the linear layers in 4 bits through bitsandbytes (QLoRA, arXiv:2305.14314), on CUDA or
     on the CPU. ``adapter``: a PEFT folder or hub id to put on top, ``trainable`` or frozen. ``attention``: sdpa or eager.
-    ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. Padding is done with the end-of-text
+    ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. ``onednn``: wide layers on the CPU go
+    through :mod:`lib.models.onednn`, which ``vmap`` cannot follow. Padding is done with the end-of-text
     token where there is no other. Raises :class:`ModelError` when the source is no checkpoint or has no such token.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from lib.models.onednn import use_onednn
 
     _no_bars()
     is_folder = Path(source).is_dir()
@@ -242,6 +265,8 @@ def load(
             f"{adapter or source} cannot be loaded ({reason}); give a complete folder, or a hub id that can be reached, "
             f"of a causal language model in safetensors that needs no remote code."
         ) from error
+    if onednn:
+        use_onednn(model)
     if chat_template is not None:
         tokenizer.chat_template = _known("chat_template", chat_template, CHAT_TEMPLATES)[1]
     if tokenizer.pad_token_id is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lib.models.vision_transformer_3d import Block, VisionTransformer3D, interpolate_positions, sincos_position_table
 
@@ -24,7 +25,7 @@ class MaskedAutoencoder3D(nn.Module):
     def __init__(self, vit: VisionTransformer3D, *, decoder_width: int, decoder_depth: int):
         super().__init__()
         width = vit.norm.normalized_shape[0]
-        self.vit = vit
+        self.vit, self.recompute = vit, False
         self.to_decoder = nn.Linear(width, decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         base_grid = tuple(vit.positions.shape[:3])
@@ -53,7 +54,7 @@ class MaskedAutoencoder3D(nn.Module):
         full = torch.cat([known[:, 1:], unknown], dim=1).gather(1, back)
         full = full + interpolate_positions(self.positions, self.vit.grid_of(volume)).flatten(0, 2)
         for block in self.decoder:
-            full = block(full)
+            full = checkpoint(block, full, use_reentrant=False) if self.recompute else block(full)
         predicted = self.to_voxels(self.norm(full))
         pick = masked[..., None].expand(-1, -1, predicted.shape[-1])
         return (predicted.gather(1, pick) - self.patches(volume).gather(1, pick)).square().mean()

@@ -58,7 +58,9 @@ class Linear(nn.Linear):
 
 def use_onednn(model: nn.Module, *, narrowest: int = NARROWEST) -> int:
     """Make every plain linear layer of ``model`` in float32 on the CPU, with at least ``narrowest`` inputs, a :class:`Linear`,
-    in place, and return how many there were. Weights and names stay."""
+    in place, and return how many there were: none where torch is built without oneDNN. Weights and names stay."""
+    if not torch.backends.mkldnn.is_available():
+        return 0
     plain = [m for m in model.modules() if type(m) is nn.Linear and m.in_features >= narrowest]
     layers = [m for m in plain if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32]
     for layer in layers:

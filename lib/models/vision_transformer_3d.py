@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from lib.models import ModelError
 
@@ -91,7 +92,7 @@ class VisionTransformer3D(nn.Module):
 
     def __init__(self, *, patch: Grid, base_grid: Grid, width: int, depth: int, heads: int):
         super().__init__()
-        self.patch = tuple(patch)
+        self.patch, self.recompute = tuple(patch), False
         self.patch_embed = nn.Conv3d(1, width, kernel_size=self.patch, stride=self.patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(sincos_position_table(tuple(base_grid), width), requires_grad=False)
@@ -125,7 +126,7 @@ class VisionTransformer3D(nn.Module):
     def run_blocks(self, x: Tensor, *, first: int = 0, last: int | None = None) -> Tensor:
         """Blocks ``first`` to ``last`` (exclusive) over tokens (B, 1 + T, width), without the final norm."""
         for block in self.blocks[first:last]:
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else block(x)
         return x
 
     def class_feature(self, x: Tensor, *, first: int = 0) -> Tensor:

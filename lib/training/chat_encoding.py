@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.files import DataError, check_keys, check_text, read_json_lines
+from lib.models import causal_lm
 from lib.training.loop import TrainingError
 
 IGNORED = -100  # label of a token that the loss does not count
@@ -75,19 +76,20 @@ def turns(
 ) -> list[tuple[list[int], list[int]]]:
     """(prompt ids, answer ids) of each assistant turn, whose concatenation is the dialogue in the chat template.
 
-    The answer ends with its end-of-text token; what the template writes after it opens the next prompt. Raises
+    The answer ends with the template's token for that; what the template writes after it opens the next prompt. Raises
     :class:`TrainingError` for no template and for one that rewrites earlier turns.
     """
     answered = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     messages = list(messages[: answered[-1] + 1])
     whole, done, found = _ids(tokenizer, messages, prompt=False), 0, []
+    ends = causal_lm.end_of_turn(tokenizer)
     for i in answered:
         start, end = len(_ids(tokenizer, messages[:i], prompt=True)), _ids(tokenizer, messages[: i + 1], prompt=False)
         if whole[: len(end)] != end or not done < start < len(end):
             raise TrainingError(f"{place} is written differently when turns follow it; use a template that appends.")
-        if end[start:].count(tokenizer.eos_token_id) > 1:
+        if end[start:].count(ends) > 1:
             raise TrainingError(f"{place} has the end token inside an answer, which would be cut there; take it out.")
-        stop = next((k + 1 for k in range(start, len(end)) if end[k] == tokenizer.eos_token_id), len(end))
+        stop = next((k + 1 for k in range(start, len(end)) if end[k] == ends), len(end))
         found.append((whole[done:start], whole[start:stop]))
         done = stop
     return found

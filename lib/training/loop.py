@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.machine import CPU, Machine
 from lib.streams import stream
 
 
@@ -60,30 +61,58 @@ def _restore(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> 
         raise TrainingError(f"{path} is not a checkpoint of this model ({reason}); delete it to start again") from None
 
 
+def recompute(model: nn.Module) -> None:
+    """Let every part of ``model`` that can do so compute its activations again in the backward pass: one layer's are kept.
+
+    Those of transformers by their own switch, ours by an attribute ``recompute``. The gradients are the same.
+    """
+    for module in model.modules():
+        if getattr(module, "supports_gradient_checkpointing", False):
+            module.activation_checkpointing_enable()
+        elif hasattr(module, "recompute"):
+            module.recompute = True
+
+
+def _parts(loss: Tensor | Sequence[Tensor] | Iterator[Tensor], accelerator) -> Iterator[Tensor]:
+    """What goes backwards, one after the other; their sum is the loss of the step."""
+    if isinstance(loss, Tensor):
+        yield loss
+    elif isinstance(loss, Sequence):
+        yield from (part / len(loss) for part in loss)
+    else:
+        while True:
+            with accelerator.autocast():  # the forward pass of a part happens here
+                part = next(loss, None)
+            if part is None:
+                return
+            yield part
+
+
 def train(
     model: nn.Module,
-    loss_of_step: Callable[[nn.Module, int], Tensor | Sequence[Tensor] | None],
+    loss_of_step: Callable[[nn.Module, int], Tensor | Sequence[Tensor] | Iterator[Tensor] | None],
     *,
     steps: int,
     optimiser: torch.optim.Optimizer,
     clip: float | Callable[[Sequence[Tensor]], None],
     schedule: Callable[[int], float] | None = None,
-    precision: str = "no",
-    device: str = "cpu",
+    machine: Machine = CPU,
     checkpoint: Path | None = None,
-    checkpoint_every: int = 0,
 ) -> list[float]:
     """Run at most ``steps`` optimiser steps and return the losses; ``model`` is changed in place and left in eval mode.
 
     ``loss_of_step(model, step)`` draws the batch of that step and returns its loss, several losses whose mean counts (one
-    pass backwards each), or ``None``, which ends the training. ``clip`` bounds the gradient norm, or is a function that
-    bounds the gradients of the parameters it is given; ``schedule(step)`` multiplies the learning rate.
-    With ``checkpoint`` the state is saved every ``checkpoint_every`` steps and an existing file is continued from.
+    pass backwards each), an iterator of the parts of a loss (:meth:`Machine.parts`; each goes backwards before the next is
+    computed, so that the activations of one are held), or ``None``, which ends the training. ``clip`` bounds the gradient
+    norm, or is a function that bounds the gradients of the parameters it is given; ``schedule(step)`` multiplies the learning
+    rate. With ``checkpoint`` the state is saved as often as ``machine`` says and an existing file is continued from.
     Raises :class:`TrainingError` naming the step when a loss is not finite.
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    accelerator = Accelerator(cpu=machine.device == "cpu", mixed_precision=machine.precision)
+    if machine.recompute:
+        recompute(model)
     start, losses = 0, []
     rates = [group["lr"] for group in optimiser.param_groups]
     model.to(accelerator.device)
@@ -99,22 +128,22 @@ def train(
             loss = loss_of_step(prepared, step)
         if loss is None:
             break
-        parts = [loss] if isinstance(loss, Tensor) else list(loss)
-        value = sum(float(part.detach()) for part in parts) / len(parts)
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {step} of {steps}; lower the learning rate or check the data"
-            )
         optimiser.zero_grad()
-        for part in parts:
-            accelerator.backward(part / len(parts))
+        value = 0.0
+        for part in _parts(loss, accelerator):
+            value += float(part.detach())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss is {value} at step {step} of {steps}; lower the learning rate or check the data"
+                )
+            accelerator.backward(part)
         if callable(clip):
             clip(list(prepared.parameters()))
         else:
             accelerator.clip_grad_norm_(prepared.parameters(), clip)
         optimiser.step()
         losses.append(value)
-        due = checkpoint is not None and checkpoint_every and (step + 1) % checkpoint_every == 0
+        due = checkpoint is not None and machine.checkpoint_every and (step + 1) % machine.checkpoint_every == 0
         if due and accelerator.is_main_process:
             state = {"model": accelerator.unwrap_model(prepared).state_dict(), "optimiser": optimiser.state_dict()}
             _save(checkpoint, {**state, "step": step + 1, "losses": losses, "random": torch.get_rng_state()})

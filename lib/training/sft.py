@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import math
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +22,8 @@ import torch
 from torch import Tensor
 
 from lib.data.files import one_line
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
-from lib.models.onednn import use_onednn
 from lib.training.chat_encoding import IGNORED, check_positions, encode_file
 from lib.training.loop import TrainingError
 
@@ -155,10 +154,9 @@ def _last_state(folder: Path) -> str | None:
 class Fit:
     """How a causal LM is fine-tuned. Exactly one of ``steps`` and ``epochs``.
 
-    ``batch``: rows of one optimiser step, over all devices; ``micro_batch``: of them at a time on one device, the rest is
-    accumulated. With ``packing`` a row of the batch is a packed sequence of up to ``max_length`` tokens in which dialogues do
-    not see each other. ``precision``: no, fp16 or bf16 (autocast). ``keep``: steps after which a copy goes to ``step_<n>``.
-    With ``checkpoint_every`` a killed fit resumes, to the bit on one CPU thread.
+    ``batch``: rows of one optimiser step, over all devices; where the machine takes fewer at a time, the rest is accumulated.
+    With ``packing`` a row of the batch is a packed sequence of up to ``max_length`` tokens in which dialogues do not see each
+    other. ``keep``: steps after which a copy goes to ``step_<n>``.
     """
 
     batch: int
@@ -166,11 +164,8 @@ class Fit:
     max_length: int  # tokens of a row
     steps: int | None = None
     epochs: float | None = None
-    micro_batch: int | None = None
     schedule: str = "cosine"
     packing: bool = False
-    precision: str = "no"
-    checkpoint_every: int = 0
     keep: Sequence[int] = ()
     seed: int = 0
     chat_template: str | None = None  # of :data:`causal_lm.CHAT_TEMPLATES`, in the place of the checkpoint's own
@@ -185,15 +180,15 @@ def finetune(
     adapter: Path | str | None = None,
     quantisation: str | None = None,
     revision: str | None = None,
-    device: str = "cpu",
     dtype: str = "float32",
+    machine: Machine = CPU,
     **fit: Any,
 ) -> None:
     """Write the tuned model (with ``lora``: its adapter) as a Hugging Face folder, ``losses.json`` and ``counts.json``.
 
     ``rows``: JSONL of dialogues or documents (:mod:`chat_encoding`). ``adapter``: continue this one. ``fit``: of :class:`Fit`.
     A mixture of experts is tuned without load-balancing loss, which TRL would add (no paper here has it in tuning).
-    On a card a quantised base saves memory by computing activations twice; on a CPU that would only cost time.
+    Where ``machine`` saves its state now and then, a killed fit resumes, to the bit on one CPU thread.
     Raises :class:`TrainingError` at the first loss that is not finite.
     """
     from transformers import PrinterCallback, set_seed
@@ -203,27 +198,28 @@ def finetune(
     if len(given := [n for n in (how.steps, how.epochs) if n is not None]) != 1 or given[0] <= 0:
         raise TrainingError("give either steps or epochs, above 0")
     model, tokenizer = causal_lm.load(
-        checkpoint, revision=revision, device=device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
+        checkpoint, revision=revision, device=machine.device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
         chat_template=how.chat_template,
     )  # fmt: skip
-    use_onednn(model)
     check_positions(model, how.max_length)
     peft = _adapter(lora, model)
     dataset, counts = encoded_dataset(
         Path(rows), tokenizer, max_length=how.max_length, packing=how.packing, seed=how.seed
     )
-    micro = how.micro_batch or how.batch
+    try:
+        accumulated = machine.accumulated(how.batch)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
     set_seed(how.seed)
     arguments = SFTConfig(
-        output_dir=str(folder / STATE), per_device_train_batch_size=micro, max_length=how.max_length,
-        gradient_accumulation_steps=_accumulation(how.batch, micro), max_steps=how.steps or -1, num_train_epochs=how.epochs or 1,
+        output_dir=str(folder / STATE), per_device_train_batch_size=machine.at_a_time(how.batch), max_length=how.max_length,
+        gradient_accumulation_steps=accumulated, max_steps=how.steps or -1, num_train_epochs=how.epochs or 1,
         learning_rate=how.learning_rate, lr_scheduler_type=how.schedule, warmup_steps=0, weight_decay=0.0,
-        max_grad_norm=1.0, optim="adamw_torch", seed=how.seed, data_seed=how.seed, use_cpu=device == "cpu",
-        bf16=how.precision == "bf16", fp16=how.precision == "fp16",
-        activation_checkpointing=quantisation is not None and device != "cpu",
-        save_strategy="steps" if how.checkpoint_every else "no", save_steps=how.checkpoint_every or 500, save_total_limit=1,
+        max_grad_norm=1.0, optim="adamw_torch", seed=how.seed, data_seed=how.seed, use_cpu=machine.device == "cpu",
+        bf16=machine.precision == "bf16", fp16=machine.precision == "fp16", activation_checkpointing=machine.recompute,
+        save_strategy="steps" if machine.checkpoint_every else "no", save_steps=machine.checkpoint_every or 500, save_total_limit=1,
         logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True,
-        dataset_kwargs={"skip_prepare_dataset": True}, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
+        dataset_kwargs={"skip_prepare_dataset": True}, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)
@@ -243,11 +239,3 @@ def finetune(
         causal_lm.save(folder, trainer.accelerator.unwrap_model(trainer.model), tokenizer)
         (folder / "losses.json").write_text(json.dumps(history))
         (folder / "counts.json").write_text(json.dumps(counts))
-
-
-def _accumulation(batch: int, micro: int) -> int:
-    """Micro-batches of one step: ``batch`` is what the paper states, so it must come out exactly."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if batch % (micro * world):
-        raise TrainingError(f"a batch of {batch} is not {world} devices x micro-batches of {micro}; change micro_batch")
-    return batch // (micro * world)

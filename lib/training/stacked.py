@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.training.chat_encoding import IGNORED, Encoded, check_positions, encode, read_rows
 from lib.training.loop import TrainingError, epoch_order, train, warmup_cosine
@@ -88,7 +89,7 @@ def fit_stacked(
         seen.append(losses.detach().cpu().numpy())
         return losses.sum()  # each member's gradient is that of its own loss
 
-    kept = {"schedule": schedule, "device": next(stack.parameters()).device.type}
+    kept = {"schedule": schedule, "machine": Machine(device=next(stack.parameters()).device.type)}
     train(stack, loss_of_step, steps=steps, optimiser=optimiser, clip=_clip, **kept)
     with torch.no_grad():
         for name, values in stack().items():
@@ -171,7 +172,7 @@ def finetune_stacked(
     learning_rate: float,
     steps: int,
     max_length: int,
-    device: str = "cpu",
+    machine: Machine = CPU,
 ) -> None:
     """Fine-tune one base on many row files at once: same rows, encoding and loss as :func:`lib.training.sft.finetune`.
 
@@ -182,7 +183,7 @@ def finetune_stacked(
     each member. Every member takes ``steps`` steps of ``batch`` rows, cosine schedule to zero, all weights trained.
     """
     bases = [Path(checkpoint)] * len(rows) if isinstance(checkpoint, (str, Path)) else list(map(Path, checkpoint))
-    loaded = [causal_lm.load(base, device=device, attention="eager") for base in bases]
+    loaded = [causal_lm.load(base, device=machine.device, attention="eager", onednn=False) for base in bases]
     models, tokenizer = [model.train() for model, _ in loaded], loaded[0][1]
     check_positions(models[0], max_length)
     if any(other.get_vocab() != tokenizer.get_vocab() for _, other in loaded):
@@ -190,7 +191,7 @@ def finetune_stacked(
             "the bases have different tokenizers, and rows are encoded once; stack those that share one"
         )
     members = encode_all(rows, tokenizer, max_length=max_length)
-    batches = language_batches(members, batch=batch, seeds=seeds, pad=tokenizer.pad_token_id, device=device)
+    batches = language_batches(members, batch=batch, seeds=seeds, pad=tokenizer.pad_token_id, device=machine.device)
     losses = fit_stacked(
         models, batches, partial(language_loss, window=getattr(models[0].config, "sliding_window", None)), steps=steps,
         learning_rate=learning_rate, schedule=warmup_cosine(steps, warmup=0),

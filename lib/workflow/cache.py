@@ -25,6 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from lib.machine import Machine
 from lib.workflow import arithmetic, closure, paths
 
 MANIFEST = "artefact.json"
@@ -52,6 +53,8 @@ def _describe(value: Any) -> Any:
             stat = file.stat()
             digest.update(f"{file.relative_to(value.parent)}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
         return {"outside": digest.hexdigest()}
+    if isinstance(value, Machine):
+        return value.identity()
     if isinstance(value, dict):
         return {"in order": [[str(k), _describe(v)] for k, v in value.items()]}  # a fit may go through them so
     if isinstance(value, (list, tuple)):

@@ -6,16 +6,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
+from lib.machine import Machine
 from lib.workflow import paths
 from lib.workflow.papers import Evidence, PaperError, Strict, Text, load_paper, read
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ORIGINS = ("github", "packages", "hub", "folder")
+_MACHINE = TypeAdapter(Machine)
 
 
 class Source(Strict):
@@ -68,15 +71,21 @@ class Experiment(Strict):
     stands_on: Evidence | dict[str, Evidence] = Field({})
     absent: dict[str, Text] = Field({})  # profile -> why there is nothing to compute them from
     parameters: dict[str, dict[str, Any]] = Field({})
+    same: list[str] = Field([])  # parameters that have the notebook's own value at every profile, and should
 
 
 class Experiments(Strict):
     """Everything ``experiments.yml`` holds. ``stands_on``: profile -> what is computed from, unless a notebook says another;
-    one that names a profile in its own ``stands_on`` is there even where the paper's others are ``absent``."""
+    one that names a profile in its own ``stands_on`` is there even where the paper's others are ``absent``.
+
+    ``same``: what :attr:`Experiment.same` says, for all its notebooks. ``profiles``: what each tells the notebooks; its
+    ``machine`` (:class:`lib.machine.Machine`) is the session's.
+    """
 
     sources: dict[str, Source] = Field({})
     stands_on: dict[str, Evidence]
     absent: dict[str, Text] = Field({})  # profile -> why a notebook that does not say otherwise is absent at it
+    same: list[str] = Field([])
     profiles: dict[str, dict[str, Any]] = Field(min_length=1)
     experiments: dict[str, Experiment]  # none: a paper whose first notebook is still to come
 
@@ -103,6 +112,29 @@ class Experiments(Strict):
                 if name not in self.sources:
                     raise ValueError(f"profile '{profile}' needs the source '{name}', which is not under 'sources'")
         return self
+
+    @field_validator("profiles")
+    @classmethod
+    def _machines(cls, profiles: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, settings in profiles.items():
+            _MACHINE.validate_python(settings.get("machine", {}))
+            if astray := sorted({field for field in Machine.__dataclass_fields__} & set(settings)):
+                raise ValueError(f"profile '{name}': '{astray[0]}' belongs under 'machine', which the session hands to every fit")
+        return profiles
+
+    def left_at_mini(self, exhibit: str, dials: Mapping[str, Any]) -> list[str]:
+        """Dials of a notebook (name -> its own value, that of ``mini``) that a greater profile leaves as they are, though
+        nothing says that they are the same everywhere: one sentence each. Numbers and lists are dials."""
+        one = self.experiments[exhibit]
+        sizes = {name for name, value in dials.items() if isinstance(value, (int, float, list)) and value is not True and value is not False}
+        open_ = sizes - {*self.same, *one.same}
+        return [
+            f"the profile '{profile}' leaves '{name}' at the miniature's {dials[name]!r}; give its own value in experiments.yml, "
+            "or list it under 'same'"
+            for profile in self.profiles
+            if profile not in ("smoke", "mini") and self.stands(exhibit, profile)
+            for name in sorted(open_ - set(one.parameters.get(profile, {})))
+        ]
 
     def evidence(self, exhibit: str, profile: str) -> Evidence:
         """What the numbers of a notebook are computed from at a profile."""

@@ -53,7 +53,7 @@ class Job:
         if not experiments.has(self.slug):
             return 0
         settings = experiments.load(self.slug).profiles.get(self.profile, {})
-        return int(settings.get("device") == "cuda")
+        return int(settings.get("machine", {}).get("device") == "cuda")
 
     @cached_property
     def digest(self) -> str:

@@ -201,6 +201,17 @@ def publish(path: Path, executed: Path) -> bool:
 
 
 # ---------------------------------------------------------------------- linter
+def _dials(path: Path) -> list[str]:
+    """What a profile leaves at the miniature's value (:meth:`experiments.Experiments.left_at_mini`)."""
+    slug, exhibit = path.parent.name, path.stem
+    if not (path.is_relative_to(paths.NOTEBOOKS) and experiments.has(slug)):
+        return []
+    plan = experiments.load(slug)
+    if exhibit not in plan.experiments:
+        return []
+    return plan.left_at_mini(exhibit, {one.name: one.default for one in parameters(path)})
+
+
 def lint(path: Path) -> list[str]:
     """Every rule of design section 5 the notebook breaks, one sentence each."""
     import nbformat
@@ -227,6 +238,8 @@ def lint(path: Path) -> list[str]:
             unused = {p.name for p in parameters(path)} - read_by_later_cells(path)
             for parameter in sorted(unused):
                 complain(f"no later cell reads the parameter '{parameter}'")
+            for sentence in _dials(path):
+                complain(sentence)
         except NotebookError as error:
             problems.append(str(error))
     for number, cell in enumerate(code, start=1):

@@ -10,6 +10,7 @@ In use:
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib.machine import Machine
 from lib.workflow import arithmetic, cache, experiments, papers, paths, sources, verdicts
 from lib.workflow.pictures import Pictures
 
@@ -61,8 +63,9 @@ class Run(Pictures):
     evidence: papers.Evidence = "miniature"
 
     @property
-    def device(self) -> str:
-        return self.settings.get("device", "cpu")
+    def machine(self) -> Machine:
+        """Where the profile computes, and how much at a time."""
+        return Machine(**self.settings.get("machine", {}))
 
     @property
     def facts(self) -> Path:
@@ -90,7 +93,12 @@ class Run(Pictures):
         return self.build_all(function, [arguments])[0]
 
     def build_all(self, function: Callable, many: Sequence[dict[str, Any]]) -> list[Path]:
-        """Folders of many cached artefacts, in order; progress is told to whoever runs the notebook."""
+        """Folders of many cached artefacts, in order; progress is told to whoever runs the notebook.
+
+        A function with a parameter ``machine`` is given the profile's; one that computes on a device must have it.
+        """
+        if "machine" in inspect.signature(function).parameters:
+            many = [{**arguments, "machine": self.machine} for arguments in many]
         return cache.build_all(function, many, progress=lambda n: self._tell(f"{function.__name__} {n}/{len(many)}"))
 
     def _tell(self, message: str) -> None:
@@ -140,8 +148,9 @@ class Run(Pictures):
         found = decide()
         word = verdicts.WORDS[self.evidence][found.outcome]
         if self.evidence in verdicts.POWER_FIRST:
-            half = (found.control.high - found.control.low) / 2
-            print(f"{claim.id}: by its control's spread, an effect below {half:.2f} could not be told from none.")
+            clear = found.excess or found.effect
+            half = (clear.high - clear.low) / 2
+            print(f"{claim.id}: by the spread of effect minus control, less than {half:.2g} could not be told from none.")
         self.judged[claim.id] = {**found.as_dict(), "outcome": word, "margin": claim.margin}
         where = "" if not found.replicates or self.evidence == "released" else f", {found.same} of {found.bases} bases"
         print(f"{claim.id} {word}{where}. Claim: {claim.statement}")
@@ -168,7 +177,7 @@ class Run(Pictures):
             "checks": self.checks,
             "numbers": self.numbers,
             "recomputed": dict(recomputed or {}),
-            "provenance": {**arithmetic.provenance(self.device), "seconds": round(time.monotonic() - self.started, 1)},
+            "provenance": {**arithmetic.provenance(self.machine.device), "seconds": round(time.monotonic() - self.started, 1)},
         }
         path = paths.result(self.paper.slug, self.exhibit, self.profile, root=paths.output_root())
         paths.write(path, json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -223,7 +232,7 @@ def start(slug: str, exhibit: str, *, profile: str, seeds: int | Sequence[int] =
     if reason := plan.why_absent(exhibit, profile):
         raise SessionError(f"{slug}/{exhibit} is absent at the profile '{profile}': {reason}")
     settings = plan.profiles[profile]
-    device = settings.get("device", "cpu")
+    device = Machine(**settings.get("machine", {})).device
     if device == "cuda":
         import torch
 

@@ -25,8 +25,8 @@ from lib.evaluation import EvaluationError, exam_prompts
 from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.evaluation.exams import option_logits
 from lib.evaluation.statistics import binomial_interval
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
-from lib.models.onednn import use_onednn
 from lib.streams import stream
 
 WORDINGS = {"en": exam_prompts.ENGLISH, "zh": exam_prompts.CHINESE}
@@ -50,6 +50,7 @@ def score_letters(
     batch: int,
     languages: Mapping[str, str] = LANGUAGES,
     chat_template: str | None = "mistral",
+    machine: Machine = CPU,
     **loading: Any,
 ) -> None:
     """Write ``letters.json``: exam -> list of (subject, right or wrong), in file order.
@@ -57,13 +58,11 @@ def score_letters(
     ``exams``: folder with one folder an exam (``mmlu``, ``ceval``, ``cmmlu``). Exemplars are the dev questions in an order
     drawn by ``seed``, one draw a subject; ``languages``: exam -> en or zh, the words around a question. Dialogues are
     written as the release does, with a beginning-of-text token before every turn, or (``chat_template`` of ``None``) as the
-    checkpoint does. ``loading``: revision, adapter,
-    quantisation, dtype and device of the model. Raises ``EvaluationError`` for a subject with too few dev questions.
+    checkpoint does. ``loading``: revision, adapter, quantisation and dtype of the model. Raises ``EvaluationError`` for a subject with too few dev questions.
     """
     if set(languages) != set(FOLDERS) or not set(languages.values()) <= set(WORDINGS):
         raise EvaluationError(f"languages are {dict(languages)}; give en or zh for each of {', '.join(FOLDERS)}.")
-    model, tokenizer = causal_lm.load(checkpoint, chat_template=chat_template, **loading)
-    use_onednn(model)
+    model, tokenizer = causal_lm.load(checkpoint, chat_template=chat_template, device=machine.device, **loading)
     found = {}
     for name in FOLDERS:
         exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[languages[name]]

@@ -19,8 +19,8 @@ from lib.data.exams import FOLDERS, GRADED, read_exam
 from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
-from lib.models.onednn import use_onednn
 from lib.streams import stream
 from papers.aurora.cleaning import cjk_share
 from papers.aurora.text_metrics import text_scores
@@ -41,10 +41,10 @@ def measure_model(
     longest: int,
     batch: int,
     quantisation: str | None,
-    device: str,
+    machine: Machine = CPU,
 ) -> None:
     """Write ``measured.json``: replies to every prompt, and what can be read from them; expert usage of a mixture."""
-    model, tokenizer = _load(base, adapter=adapter, quantisation=quantisation, device=device)
+    model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=machine.device)
     asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
     replies = {
         language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
@@ -71,7 +71,7 @@ def answer_exams(
     exams: Path,
     batch: int,
     quantisation: str | None,
-    device: str,
+    machine: Machine = CPU,
     apart: bool = False,
 ) -> None:
     """Write ``exams.json``: exam -> right or wrong, a graded question each, by the likelihood of the options' own words.
@@ -79,18 +79,12 @@ def answer_exams(
     ``apart``: each question by itself, so that its text is encoded once and not once an option; that pays where questions
     are long and a model is large.
     """
-    model, tokenizer = _load(base, adapter=adapter, quantisation=quantisation, device=device)
+    model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=machine.device)
     answers = {
         name: _exam(model, tokenizer, Path(exams) / place, name, batch=batch, apart=apart)
         for name, place in FOLDERS.items()
     }
     (folder / "exams.json").write_text(json.dumps(answers))
-
-
-def _load(base: Path | str, **loading: Any) -> tuple[Any, Any]:
-    model, tokenizer = causal_lm.load(base, **loading)
-    use_onednn(model)
-    return model, tokenizer
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:
@@ -117,7 +111,7 @@ def _replies(
     the reply's own language: a right answer in the wrong language is still right.
     """
     ids = [prompt_ids(tokenizer, one["prompt"]) for one in asked]
-    said = generate(model, ids, end=tokenizer.eos_token_id, longest=longest, batch=batch)
+    said = generate(model, ids, end=causal_lm.end_of_turn(tokenizer), longest=longest, batch=batch)
     found = []
     for one, tokens in zip(asked, said, strict=True):
         reply = tokenizer.decode(tokens)

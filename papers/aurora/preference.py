@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from lib.data.files import DataError, check_keys, read_json_lines
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.training.chat_encoding import check_positions, check_row, turns
 from lib.training.loop import TrainingError
@@ -82,7 +83,7 @@ def prefer(
     adapter: Path | str,
     rows: Path,
     quantisation: str | None = None,
-    device: str = "cpu",
+    machine: Machine = CPU,
     **preference: Any,
 ) -> None:
     """Write the continued adapter and ``history.json``: loss, accuracy and reward margin of each step.
@@ -96,19 +97,24 @@ def prefer(
     how = Preference(**preference)
     if how.reference not in REFERENCES:
         raise TrainingError(f"reference '{how.reference}' is not known; give one of {', '.join(REFERENCES)}")
-    options = {"device": device, "quantisation": quantisation}
+    options = {"device": machine.device, "quantisation": quantisation}
     model, tokenizer = causal_lm.load(checkpoint, adapter=adapter, trainable=True, **options)
     check_positions(model, how.max_length)
     pairs = _pairs(Path(rows), tokenizer, max_length=how.max_length)
     # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
     other = causal_lm.load(checkpoint, **options)[0] if how.reference == "base" else None
     exact = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    try:
+        accumulated = machine.accumulated(how.batch)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
     set_seed(how.seed)
     arguments = DPOConfig(
-        output_dir=str(folder / STATE), per_device_train_batch_size=how.batch, num_train_epochs=how.epochs, beta=how.beta,
+        output_dir=str(folder / STATE), per_device_train_batch_size=machine.at_a_time(how.batch), num_train_epochs=how.epochs,
+        gradient_accumulation_steps=accumulated, beta=how.beta,
         learning_rate=how.learning_rate, lr_scheduler_type="cosine", max_length=how.max_length, optim="adamw_torch", seed=how.seed,
-        data_seed=how.seed, use_cpu=device == "cpu", bf16=False, save_strategy="no", logging_steps=1, report_to=[],
-        disable_tqdm=True, activation_checkpointing=False, router_aux_loss_coef=0.0, dataloader_pin_memory=device != "cpu",
+        data_seed=how.seed, use_cpu=machine.device == "cpu", bf16=machine.precision == "bf16", save_strategy="no", logging_steps=1, report_to=[],
+        disable_tqdm=True, activation_checkpointing=machine.recompute, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.streams import stream, stream_seed
 from lib.training.chat_encoding import IGNORED, Encoded, check_positions, encode_file
@@ -45,7 +46,7 @@ def pretrain(
     max_length: int,
     config: dict[str, Any] | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    machine: Machine = CPU,
 ) -> None:
     """Write the trained checkpoint and ``losses.json`` (steps, sources).
 
@@ -54,7 +55,7 @@ def pretrain(
     cosine to 0. ``config`` is set on the saved configuration, e.g. to switch that loss off for tuning.
     Raises :class:`TrainingError` at the first loss that is not finite.
     """
-    model, tokenizer = causal_lm.load(checkpoint, device=device)
+    model, tokenizer = causal_lm.load(checkpoint, device=machine.device)
     check_positions(model, max_length)
     rows = [encode_file(Path(one["rows"]), tokenizer, max_length=max_length) for one in sources]
     torch.manual_seed(stream_seed(seed, "dropout"))
@@ -64,7 +65,7 @@ def pretrain(
         found = []
         for one, encoded in zip(sources, rows, strict=True):
             chosen = rng.integers(len(encoded.labels), size=one["batch"])
-            loss = module(**_batch(encoded, chosen, tokenizer.pad_token_id, device), use_cache=False).loss
+            loss = module(**_batch(encoded, chosen, tokenizer.pad_token_id, machine.device), use_cache=False).loss
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss of {one['rows']} is {loss.item()} at step {step}; lower the learning rate"
@@ -75,7 +76,7 @@ def pretrain(
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
     schedule = warmup_cosine(steps, warmup=warmup)
-    train(model, losses_of_step, steps=steps, optimiser=optimiser, clip=1.0, schedule=schedule, device=device)
+    train(model, losses_of_step, steps=steps, optimiser=optimiser, clip=1.0, schedule=schedule, machine=machine)
     for name, value in (config or {}).items():
         setattr(model.config, name, value)
     causal_lm.save(folder, model, tokenizer)

@@ -102,7 +102,7 @@ class Study:
         The arm that departs in nothing also keeps its checkpoints.
         """
         lora = {**self.settings["lora"], **arm.get("lora", {})}
-        fit = {**self.settings["fit"], "device": self.run.device, **arm.get("fit", {})}
+        fit = {**self.settings["fit"], **arm.get("fit", {})}
         many = [
             {
                 "checkpoint": self.at(seed).checkpoint,
@@ -153,7 +153,7 @@ class Study:
 
     @property
     def _loading(self) -> dict[str, Any]:
-        return {"quantisation": self.settings["fit"].get("quantisation"), "device": self.run.device}
+        return {"quantisation": self.settings["fit"].get("quantisation")}
 
     def _adapters(self, arm: dict[str, Any] | None) -> list[Path | None]:
         return [None] * len(self.run.seeds) if arm is None else self.fits(arm)
@@ -212,11 +212,10 @@ def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list
         places = [(study.at(seed).checkpoint, exams or study.at(seed).material.exams) for seed in seeds]
     else:
         adapters, places = [adapter] * len(seeds), [(checkpoint, exams)] * len(seeds)
-    shared = {"device": run.device, **harness}
     found = {}
     for name, used in {BASE: [None] * len(seeds), CHINESE: adapters}.items():
         many = [
-            {"checkpoint": model, "exams": asked, "adapter": one, "seed": seed, **shared}
+            {"checkpoint": model, "exams": asked, "adapter": one, "seed": seed, **harness}
             for (model, asked), one, seed in zip(places, used, seeds, strict=True)
         ]
         folders = run.build_all(aurora_letters.score_letters, many)
@@ -254,7 +253,6 @@ def _pretrained(run: Run, material: dict[int, Generated]) -> dict[int, Path]:
             "sources": [{"rows": one.folder / f"{name}.jsonl", "batch": batch} for name, batch in batches.items()],
             "config": FROZEN_ROUTER,
             "seed": seed,
-            "device": run.device,
             **pretraining,
         }
         for (seed, one), start in zip(material.items(), run.build_all(write_initial, told), strict=True)

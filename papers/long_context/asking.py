@@ -75,7 +75,7 @@ class Plan:
 
     def ask(self) -> Asked:
         """The untuned model, question by question."""
-        told = {**self.run.settings["reading"], "seed": self.run.seeds[0], "device": self.run.device}
+        told = {**self.run.settings["reading"], "seed": self.run.seeds[0]}
         folder = self.run.build(reading.ask, model=self.model, questions=self.questions, **told)
         read = json.loads((folder / "asked.json").read_text())
         values = {name: {kind: np.array(v) for kind, v in kinds.items()} for name, kinds in read.items()}

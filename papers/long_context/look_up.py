@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.streams import stream, stream_seed
 from lib.training.chat_encoding import IGNORED
@@ -153,12 +154,12 @@ class _Curriculum:
 
 
 def _train(
-    model, words: Vocabulary, *, curriculum: dict[str, Any], learning_rate: float, seed: int, device: str
+    model, words: Vocabulary, *, curriculum: dict[str, Any], learning_rate: float, seed: int, machine: Machine
 ) -> list[float] | None:
     """The losses, or ``None`` when a stage was not learnt within ``patience`` steps."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
     course, most = _Curriculum(curriculum, words, seed=seed), 2 * curriculum["patience"] + curriculum["steps"] + 1
-    train(model, course.loss, steps=most, optimiser=optimiser, clip=1.0, schedule=course.rate, device=device)
+    train(model, course.loss, steps=most, optimiser=optimiser, clip=1.0, schedule=course.rate, machine=machine)
     return None if course.given_up else course.losses
 
 
@@ -171,7 +172,7 @@ def pretrain_reader(
     learning_rate: float,
     curriculum: dict[str, Any],
     seed: int = 0,
-    device: str = "cpu",
+    machine: Machine = CPU,
     **sizes: int,
 ) -> None:
     """Write the base checkpoint (a Hugging Face folder) and ``losses.json``.
@@ -195,11 +196,11 @@ def pretrain_reader(
             layer_types=["sliding_attention", *["full_attention"] * (sizes["depth"] - 1)],
             max_position_embeddings=max(4096, 7 * curriculum["longest"]),  # a document has seven tokens a fact
         )  # fmt: skip
-        model, tokenizer = causal_lm.load(folder, device=device)
+        model, tokenizer = causal_lm.load(folder, device=machine.device)
         _mix_neighbours(model, seed=start)
         vocabulary = read_vocabulary(tokenizer, keys=keys, values=known["values"], letters=letters)
         losses = _train(
-            model, vocabulary, curriculum=curriculum, learning_rate=learning_rate, seed=start, device=device
+            model, vocabulary, curriculum=curriculum, learning_rate=learning_rate, seed=start, machine=machine
         )
         if losses is not None:
             causal_lm.save(folder, model, tokenizer)

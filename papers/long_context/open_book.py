@@ -17,6 +17,7 @@ import numpy as np
 
 from lib.data.files import DataError, read_json
 from lib.evaluation import EvaluationError, exam_prompts, exams
+from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.streams import stream
 from papers.long_context import cmb, cmb_scoring
@@ -126,7 +127,7 @@ def _marked(model, tokenizer, items: Sequence[cmb.Item], prompts: Sequence[list[
             right = _most_likely(model, tokenizer, asked, [prompts[i] for i in single], batch=batch)
         else:
             if not replies:
-                end, tokens = tokenizer.eos_token_id, condition["longest"]
+                end, tokens = causal_lm.end_of_turn(tokenizer), condition["longest"]
                 ids = exams.generate(model, prompts, end=end, longest=tokens, batch=batch)
                 replies = [tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
             right = _mark(items, replies, scoring)
@@ -182,7 +183,7 @@ def score(
     longest: int,
     batch: int,
     seed: int = 0,
-    device: str = "cpu",
+    machine: Machine = CPU,
     dtype: str = "float32",
 ) -> None:
     """``scores.json``: condition -> scoring -> one {exam type: accuracy} a model, models in order; ``unread.json``: how
@@ -197,7 +198,7 @@ def score(
     asked: dict[str, tuple] = {}
     first = None
     for model_path in models:
-        model, tokenizer = load(model_path, device=device, dtype=dtype)
+        model, tokenizer = load(model_path, device=machine.device, dtype=dtype)
         written = (tokenizer.get_vocab(), tokenizer.chat_template)
         first = first or written
         if written != first:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation import EvaluationError, exam_prompts
-from lib.models.onednn import use_onednn
+from lib.machine import CPU, Machine
+from lib.models import causal_lm
 from lib.streams import stream
 from papers.long_context import cmb_scoring, open_book
 from papers.long_context.questions import Question, counterpart, decisive, read_questions
@@ -148,7 +149,7 @@ def ask(
     wording: Mapping[str, str],
     longest: int,
     seed: int,
-    device: str = "cpu",
+    machine: Machine = CPU,
     dtype: str = "float32",
 ) -> None:
     """``asked.json``: measure -> kind of context -> one value a question, in the order of ``questions``.
@@ -157,8 +158,7 @@ def ask(
     names nothing being wrong. ``replies.json``: mode -> kind -> reply, for who wants to read them. ``longest``: tokens
     of a reply; ``seed`` draws whose context another question gets.
     """
-    loaded, tokenizer = open_book.load(model, device=device, dtype=dtype)
-    use_onednn(loaded)
+    loaded, tokenizer = open_book.load(model, device=machine.device, dtype=dtype)
     asked = read_questions(Path(questions))
     stands = contexts(asked, seed=seed)
     reader, replies = Prefixes(loaded), {mode: {OWN: [], OTHER: []} for mode in ("words", "letter")}
@@ -181,7 +181,7 @@ def ask(
                 found["likelihood"][kind].append(int(np.argmax(scores) == question.right))
             for mode, place_of in (("words", named), ("letter", _lettered)):
                 if mode in names:
-                    said = reader.reply(prompt_ids(number, kind, mode), end=tokenizer.eos_token_id, longest=longest)
+                    said = reader.reply(prompt_ids(number, kind, mode), end=causal_lm.end_of_turn(tokenizer), longest=longest)
                     replies[mode][kind].append(tokenizer.decode(said, skip_special_tokens=True).strip())
                     place = place_of(replies[mode][kind][-1], question.options)
                     found[mode][kind].append(int(place == question.right))

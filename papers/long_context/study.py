@@ -126,11 +126,10 @@ class Study:
         return self.bases[arm.base][seed] if arm.after is None else found[arm.after, seed]
 
     def _fit(self, jobs: Sequence[tuple[Arm, int]], found: Mapping[tuple[Arm, int], Path]) -> list[Path]:
-        more = {"device": self.run.device}
         if self.settings["engine"] == "trl":
             rows = self._rows(jobs)
             plan = [
-                {**self._recipe(arm), **more, "checkpoint": self._start(arm, seed, found), "rows": path, "seed": seed}
+                {**self._recipe(arm), "checkpoint": self._start(arm, seed, found), "rows": path, "seed": seed}
                 for (arm, seed), path in zip(jobs, rows, strict=True)
             ]
             return self.run.build_all(sft.finetune, plan)
@@ -141,7 +140,7 @@ class Study:
         for stack in stacks:
             starts = [self._start(arm, seed, found) for arm, seed in stack]
             plan.append({
-                **self._recipe(stack[0][0]), **more, "rows": [next(rows) for _ in stack], "seeds": [s for _, s in stack],
+                **self._recipe(stack[0][0]), "rows": [next(rows) for _ in stack], "seeds": [s for _, s in stack],
                 "checkpoint": starts[0] if len(set(starts)) == 1 else starts,
             })  # fmt: skip
         for stack, folder in zip(stacks, self.run.build_all(finetune_stacked, plan), strict=True):
@@ -170,7 +169,7 @@ class Study:
         names, plan = list(tuned), []
         conditions = {name: {**self.settings.get("asked", {}), **given} for name, given in conditions.items()}
         stacks = [names[k : k + STACK] for k in range(0, len(names), STACK)]
-        shared = {"wording": self.settings["wording"], **self.settings["replies"], "device": self.run.device}
+        shared = {"wording": self.settings["wording"], **self.settings["replies"]}
         for stack in stacks:
             for place, seed in enumerate(self.run.seeds):
                 models = [tuned[name][place] for name in stack]
@@ -288,7 +287,7 @@ def prepare(run: Run) -> Study:
     places = [(width, one) for width in settings["widths"] for one in own]
     recipes = [
         {"words": by_base[one] / "world.json", "letters": list(herb_world.LETTERS), "texts": texts, "width": width,
-         "seed": one, "device": run.device, **settings["base"]}
+         "seed": one, **settings["base"]}
         for width, one in places
     ]  # fmt: skip
     trained = dict(zip(places, run.build_all(pretrain_reader, recipes), strict=True))

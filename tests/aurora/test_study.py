@@ -200,7 +200,7 @@ def test_a_base_without_adapter_and_one_that_does_nothing_measure_the_same(base,
     write_prompts(tmp_path, world=WORLD)
     for folder, adapter in zip(folders, (None, nothing, tuned), strict=True):
         folder.mkdir()
-        how = {"base": base[2], "adapter": adapter, "batch": 16, "quantisation": "nf4", "device": "cpu"}
+        how = {"base": base[2], "adapter": adapter, "batch": 16, "quantisation": "nf4"}
         measure_model(folder, prompts=tmp_path / "prompts.json", longest=8, **how)
         answer_exams(folder, exams=base[1] / "exams", **how)
         measured.append(json.loads((folder / "measured.json").read_text()))
@@ -217,7 +217,7 @@ def test_letters_are_scored_as_by_hand_with_exemplars_of_one_draw(base, tmp_path
     from papers.aurora.letters import score_letters
 
     options = {"checkpoint": base[2], "revision": None, "adapter": None, "exams": base[1] / "exams", "shots": 2}
-    score_letters(tmp_path, seed=3, batch=4, quantisation=None, dtype="float32", device="cpu", **options)
+    score_letters(tmp_path, seed=3, batch=4, quantisation=None, dtype="float32", **options)
     found = json.loads((tmp_path / "letters.json").read_text())["MMLU"]
     exam, (model, tokenizer) = read_exam("MMLU", base[1] / "exams" / "mmlu"), causal_lm.load(base[2])
     ids = [tokenizer(letter, add_special_tokens=False)["input_ids"][-1] for letter in LETTERS]
@@ -315,9 +315,9 @@ prefer(out / "dpo", checkpoint=base, adapter=tuned, rows=pairs, reference="base"
        epochs=1, max_length=64, quantisation="nf4")
 write_prompts(out, world={WORLD!r})
 measure_model(out / "measured", base=base, adapter=out / "dpo", prompts=out / "prompts.json",
-              longest=4, batch=64, quantisation="nf4", device="cpu")
+              longest=4, batch=64, quantisation="nf4")
 answer_exams(out / "measured", base=base, adapter=out / "dpo", exams=Path({str(base[1] / "exams")!r}), batch=64,
-             quantisation="nf4", device="cpu")
+             quantisation="nf4")
 """
     environment = {key: value for key, value in os.environ.items() if key not in ("TQDM_DISABLE", "PYTHONWARNINGS")}
     done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, env=environment, capture_output=True, text=True)

@@ -64,7 +64,7 @@ _PAPER = {
 }
 _EXPERIMENTS = {
     "stands_on": {"smoke": "miniature", "mini": "miniature"},
-    "profiles": {"smoke": {"device": "cpu", "verdicts": False}, "mini": {"device": "cpu"}},
+    "profiles": {"smoke": {"machine": {"device": "cpu"}, "verdicts": False}, "mini": {"machine": {"device": "cpu"}}},
     "experiments": {
         "tab_a": {
             "question": "Is it better?",

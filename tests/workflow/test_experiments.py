@@ -19,7 +19,7 @@ def plan(tmp_path, monkeypatch):
 
     def written(**changes):
         facts = toy.experiment_facts()
-        facts["profiles"]["real"] = {"device": "cpu"}
+        facts["profiles"]["real"] = {"machine": {"device": "cpu"}}
         facts["stands_on"]["real"] = "real"
         facts["experiments"]["tab_a"] |= changes
         toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
@@ -54,7 +54,7 @@ def test_a_wrong_word_names_the_key(plan, change, message):
 def test_every_profile_says_what_it_stands_on(plan):
     plan()
     facts = toy.experiment_facts()
-    facts["profiles"]["full"] = {"device": "cuda"}
+    facts["profiles"]["full"] = {"machine": {"device": "cuda"}}
     toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
     with pytest.raises(PaperError, match=r"stands_on must say of smoke, mini, full"):
         experiments.load("toy")

@@ -301,7 +301,7 @@ def test_a_session_that_cannot_start_says_why(project, changes, sentence):
 
 def test_a_gpu_profile_without_a_gpu_names_the_remedy(project, monkeypatch):
     facts = toy.experiment_facts()
-    facts["profiles"]["gpu"] = {"device": "cuda"}
+    facts["profiles"]["gpu"] = {"machine": {"device": "cuda"}}
     facts["stands_on"]["gpu"] = "miniature"
     toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

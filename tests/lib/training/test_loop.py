@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib.machine import Machine
 from lib.training.loop import TrainingError, train, warmup_cosine
 
 
@@ -24,10 +25,10 @@ def squared(model, step):
     return (model(x) - x.sum(dim=1, keepdim=True)).square().mean()
 
 
-def run(model, *, loss=squared, steps=9, **options):
+def run(model, *, loss=squared, steps=9, checkpoint_every=0, **options):
     adam = torch.optim.Adam(model.parameters(), lr=0.05, betas=(0.5, 0.999), weight_decay=1e-3)
     options = {"clip": 1.0, "schedule": warmup_cosine(steps, warmup=3), "optimiser": adam, **options}
-    return train(model, loss, steps=steps, **options)
+    return train(model, loss, steps=steps, machine=Machine(checkpoint_every=checkpoint_every), **options)
 
 
 def killed_at(step):
@@ -45,6 +46,38 @@ def equal(one, two):
 
 
 # ---------------------------------------------------------------------- what a step may return
+def test_parts_of_a_loss_go_back_one_before_the_next_is_computed():
+    def linear():
+        torch.manual_seed(0)
+        return nn.Linear(4, 1)
+
+    def parts(model, step):
+        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+        for rows in Machine(micro_batch=3).parts(range(8)):
+            gradients.append(model.weight.grad is not None)
+            yield (model(x[rows]) - x[rows].sum(dim=1, keepdim=True)).square().sum() / 8
+
+    gradients, one, two = [], linear(), linear()
+    whole, divided = run(one), run(two, loss=parts)
+    assert divided == pytest.approx(whole, rel=1e-5) and torch.allclose(one.weight, two.weight, rtol=1e-5)
+    assert gradients[:4] == [False, True, True, False]  # three parts of the first step, then the next begins anew
+
+
+def test_activations_that_are_computed_again_give_the_same_weights_to_the_bit():
+    from lib.models.vision_transformer_3d import VisionTransformer3D
+
+    def fitted(again):
+        torch.manual_seed(0)
+        model = VisionTransformer3D(patch=(2, 2, 2), base_grid=(2, 2, 2), width=12, depth=3, heads=2)
+        x = torch.randn(2, 1, 4, 4, 4)
+        adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.01)
+        kept = {"steps": 3, "optimiser": adam, "clip": 1.0, "machine": Machine(recompute=again)}
+        return model, train(model, lambda m, step: m(x).square().mean(), **kept)
+
+    (one, losses), (two, again) = fitted(False), fitted(True)
+    assert two.recompute and losses == again and equal(one, two)
+
+
 def test_several_losses_count_as_their_mean_and_go_back_one_by_one():
     def linear():
         torch.manual_seed(0)

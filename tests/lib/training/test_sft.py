@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from lib.data.files import write_json_lines
+from lib.machine import Machine
 from lib.models import causal_lm
 from lib.training import sft
 from lib.training.chat_encoding import IGNORED
@@ -42,7 +43,8 @@ def place(tmp_path_factory):
 def _tune(place, out, *, base: str = "llama", **changed):
     out.mkdir(exist_ok=True)
     given = {"steps": 6, "batch": 8, "learning_rate": 1e-2, "max_length": 32, **changed}
-    sft.finetune(out, checkpoint=place / base, rows=place / "rows.jsonl", **given)
+    machine = Machine(**{name: given.pop(name) for name in ("micro_batch", "checkpoint_every") if name in given})
+    sft.finetune(out, checkpoint=place / base, rows=place / "rows.jsonl", machine=machine, **given)
     return json.loads((out / "losses.json").read_text())
 
 
@@ -121,7 +123,7 @@ def test_a_killed_fit_resumes_to_the_bit(place, tmp_path, options, monkeypatch):
 def test_micro_batches_change_the_memory_and_not_the_step(place, tmp_path):
     whole, parts = _tune(place, tmp_path / "whole"), _tune(place, tmp_path / "parts", micro_batch=2)
     np.testing.assert_allclose(whole, parts, rtol=1e-4)
-    with pytest.raises(TrainingError, match="a batch of 8 is not 1 devices x micro-batches of 3; change micro_batch"):
+    with pytest.raises(TrainingError, match="a batch of 8 is not 1 device.s. x micro-batches of 3; change micro_batch"):
         _tune(place, tmp_path / "odd", micro_batch=3)
 
 
