@@ -75,7 +75,6 @@ def test_one_measure_reads_prompts_of_a_world_and_of_files(chat, tmp_path):
         "longest": 4,
         "batch": 8,
         "quantisation": None,
-        "machine": {"device": "cpu"},
     }
     measure_model(tmp_path, prompts=tmp_path / "prompts.json", **how)
     found = json.loads((tmp_path / "measured.json").read_text(encoding="utf-8"))
