@@ -1,0 +1,44 @@
+"""A notebook's own cells at a profile whose sizes and paths are replaced by small ones: what `full` says, on a few small files.
+
+    run_cells("brgsa", "tab_retrieval", "full", settings=small(tree), root=tmp_path, seeds=2)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from lib.workflow import experiments, notebooks, paths
+
+
+def exhibits(slug: str, profile: str) -> list[str]:
+    """The notebooks of a paper that stand on something at a profile."""
+    plan = experiments.load(slug)
+    return [name for name in plan.experiments if plan.stands(name, profile)]
+
+
+def run_cells(slug: str, exhibit: str, profile: str, *, settings: dict[str, Any], root: Path, **given: Any) -> str:
+    """Run every code cell in this process and return what was printed.
+
+    ``settings`` stands for the profile's section of ``experiments.yml``, ``given`` for parameters besides those that the
+    exhibit has at the profile. Artefacts and results go below ``root``; runs with one ``root`` share artefacts.
+    """
+    plan = experiments.load(slug)
+    plan.profiles[profile] = settings
+    told = {**plan.experiments[exhibit].parameters.get(profile, {}), **given, "profile": profile}
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    said = io.StringIO()
+    with (
+        mock.patch.object(experiments, "load", lambda slug: plan),
+        mock.patch.object(paths, "CACHE", root / "cache"),
+        mock.patch.dict("os.environ", {"REPRISE_OUT": str(root / "out")}),
+        contextlib.redirect_stdout(said),
+    ):
+        for cell in notebooks.look(paths.notebook(slug, exhibit)).code:
+            exec(compile(cell.source, f"{slug}/{exhibit}", "exec"), namespace)
+            if "parameters" in cell.tags:
+                namespace |= told
+    return said.getvalue()
