@@ -1,17 +1,19 @@
 """A notebook's own cells at a profile whose sizes and paths are replaced by small ones: what `full` says, on a few small files.
 
-    run_cells("brgsa", "tab_retrieval", "full", settings=small(tree), root=tmp_path, seeds=2)
+run_cells("brgsa", "tab_retrieval", "full", settings=small(tree), root=tmp_path, seeds=2)
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from lib.workflow import experiments, notebooks, paths
+from lib.workflow import sources as fetching
 
 
 def exhibits(slug: str, profile: str) -> list[str]:
@@ -20,11 +22,20 @@ def exhibits(slug: str, profile: str) -> list[str]:
     return [name for name in plan.experiments if plan.stands(name, profile)]
 
 
-def run_cells(slug: str, exhibit: str, profile: str, *, settings: dict[str, Any], root: Path, **given: Any) -> str:
+def run_cells(
+    slug: str,
+    exhibit: str,
+    profile: str,
+    *,
+    settings: dict[str, Any],
+    root: Path,
+    sources: Mapping[str, Path] = {},
+    **given: Any,
+) -> str:
     """Run every code cell in this process and return what was printed.
 
     ``settings`` stands for the profile's section of ``experiments.yml``, ``given`` for parameters besides those that the
-    exhibit has at the profile. Artefacts and results go below ``root``; runs with one ``root`` share artefacts.
+    exhibit has at the profile, ``sources`` for what it would fetch. Artefacts and results go below ``root``; runs with one ``root`` share artefacts.
     """
     plan = experiments.load(slug)
     plan.profiles[profile] = settings
@@ -33,6 +44,7 @@ def run_cells(slug: str, exhibit: str, profile: str, *, settings: dict[str, Any]
     said = io.StringIO()
     with (
         mock.patch.object(experiments, "load", lambda slug: plan),
+        mock.patch.object(fetching, "fetch", lambda slug, name: sources[name]),
         mock.patch.object(paths, "CACHE", root / "cache"),
         mock.patch.dict("os.environ", {"REPRISE_OUT": str(root / "out")}),
         contextlib.redirect_stdout(said),
