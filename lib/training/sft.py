@@ -10,8 +10,9 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -152,23 +153,80 @@ def _last_state(folder: Path) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How a causal LM is fine-tuned. Exactly one of ``steps`` and ``epochs``.
+    """How a model is fine-tuned. Exactly one of ``steps`` and ``epochs``.
 
     ``batch``: rows of one optimiser step, over all devices; where the machine takes fewer at a time, the rest is accumulated.
-    With ``packing`` a row of the batch is a packed sequence of up to ``max_length`` tokens in which dialogues do not see each
-    other. ``keep``: steps after which a copy goes to ``step_<n>``.
+    ``warmup``: share of the steps. ``keep``: steps after which a copy goes to ``step_<n>``. Of text rows: ``max_length``, tokens
+    of a row; with ``packing`` a row of the batch is a packed sequence of up to so many in which dialogues do not see each other.
     """
 
     batch: int
     learning_rate: float
-    max_length: int  # tokens of a row
+    max_length: int | None = None
     steps: int | None = None
     epochs: float | None = None
     schedule: str = "cosine"
+    warmup: float = 0.0
     packing: bool = False
     keep: Sequence[int] = ()
     seed: int = 0
     chat_template: str | None = None  # of :data:`causal_lm.CHAT_TEMPLATES`, in the place of the checkpoint's own
+
+
+def fit(
+    folder: Path,
+    model,
+    tokenizer,
+    dataset,
+    batch_of: Callable[[Sequence[Any]], Any],
+    *,
+    how: Fit,
+    machine: Machine,
+    peft=None,
+) -> tuple[Any, list[float]]:
+    """Fine-tune ``model`` on the rows of ``dataset`` and return it and the losses of the steps: the one path of text and of
+    image-text models.
+
+    ``batch_of(rows)``: model inputs with ``labels``. ``peft``: configuration of the adapters to put on. Where ``machine`` saves
+    its state now and then (below ``folder``), a killed fit resumes, to the bit on one CPU thread. A mixture of experts is tuned
+    without load-balancing loss, which TRL would add (no paper here has it in tuning). Raises :class:`TrainingError` for a fit
+    that cannot be set up and at the first loss that is not finite.
+    """
+    from transformers import PrinterCallback, set_seed
+    from trl import SFTConfig, SFTTrainer
+
+    if len(given := [n for n in (how.steps, how.epochs) if n is not None]) != 1 or given[0] <= 0:
+        raise TrainingError("give either steps or epochs, above 0")
+    try:
+        accumulated = machine.accumulated(how.batch)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
+    set_seed(how.seed)
+    arguments = SFTConfig(
+        output_dir=str(folder / STATE), per_device_train_batch_size=machine.at_a_time(how.batch), max_length=how.max_length,
+        gradient_accumulation_steps=accumulated, max_steps=how.steps or -1, num_train_epochs=how.epochs or 1,
+        learning_rate=how.learning_rate, lr_scheduler_type=how.schedule, warmup_steps=how.warmup, weight_decay=0.0,
+        max_grad_norm=1.0, optim="adamw_torch", seed=how.seed, data_seed=how.seed, use_cpu=machine.device == "cpu",
+        bf16=machine.precision == "bf16", fp16=machine.precision == "fp16", activation_checkpointing=machine.recompute,
+        save_strategy="steps" if machine.checkpoint_every else "no", save_steps=machine.checkpoint_every or 500, save_total_limit=1,
+        logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True, remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True}, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
+    )  # fmt: skip
+    with warnings.catch_warnings():  # the libraries' own calls of each other's old names
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            trainer = SFTTrainer(
+                model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft,
+                callbacks=_callbacks(folder, tokenizer, how.keep), data_collator=batch_of,
+            )  # fmt: skip
+        except (ValueError, TypeError) as error:
+            raise TrainingError(f"the fit cannot be set up ({one_line(error)[:200]}); change its settings") from error
+        trainer.remove_callback(PrinterCallback)
+        full_precision(trainer.model)
+        with less_housekeeping():
+            trainer.train(resume_from_checkpoint=_last_state(folder))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return trainer.accelerator.unwrap_model(trainer.model), losses
 
 
 def finetune(
@@ -182,60 +240,27 @@ def finetune(
     revision: str | None = None,
     dtype: str = "float32",
     machine: Machine = CPU,
-    **fit: Any,
+    **settings: Any,
 ) -> None:
-    """Write the tuned model (with ``lora``: its adapter) as a Hugging Face folder, ``losses.json`` and ``counts.json``.
+    """Write the tuned causal LM (with ``lora``: its adapter) as a Hugging Face folder, ``losses.json`` and ``counts.json``.
 
-    ``rows``: JSONL of dialogues or documents (:mod:`chat_encoding`). ``adapter``: continue this one. ``fit``: of :class:`Fit`.
-    A mixture of experts is tuned without load-balancing loss, which TRL would add (no paper here has it in tuning).
-    Where ``machine`` saves its state now and then, a killed fit resumes, to the bit on one CPU thread.
-    Raises :class:`TrainingError` at the first loss that is not finite.
+    ``rows``: JSONL of dialogues or documents (:mod:`chat_encoding`). ``adapter``: continue this one. ``settings``: of
+    :class:`Fit`, with ``max_length``. Raises what :func:`fit` does.
     """
-    from transformers import PrinterCallback, set_seed
-    from trl import SFTConfig, SFTTrainer
-
-    how = Fit(**fit)
-    if len(given := [n for n in (how.steps, how.epochs) if n is not None]) != 1 or given[0] <= 0:
-        raise TrainingError("give either steps or epochs, above 0")
+    how = Fit(**settings)
     model, tokenizer = causal_lm.load(
-        checkpoint, revision=revision, device=machine.device, dtype=dtype, quantisation=quantisation, adapter=adapter, trainable=True,
-        chat_template=how.chat_template,
+        checkpoint, revision=revision, device=machine.device, dtype=dtype, quantisation=quantisation, adapter=adapter,
+        trainable=True, chat_template=how.chat_template,
     )  # fmt: skip
     check_positions(model, how.max_length)
-    peft = _adapter(lora, model)
     dataset, counts = encoded_dataset(
         Path(rows), tokenizer, max_length=how.max_length, packing=how.packing, seed=how.seed
     )
-    try:
-        accumulated = machine.accumulated(how.batch)
-    except ValueError as error:
-        raise TrainingError(str(error)) from None
-    set_seed(how.seed)
-    arguments = SFTConfig(
-        output_dir=str(folder / STATE), per_device_train_batch_size=machine.at_a_time(how.batch), max_length=how.max_length,
-        gradient_accumulation_steps=accumulated, max_steps=how.steps or -1, num_train_epochs=how.epochs or 1,
-        learning_rate=how.learning_rate, lr_scheduler_type=how.schedule, warmup_steps=0, weight_decay=0.0,
-        max_grad_norm=1.0, optim="adamw_torch", seed=how.seed, data_seed=how.seed, use_cpu=machine.device == "cpu",
-        bf16=machine.precision == "bf16", fp16=machine.precision == "fp16", activation_checkpointing=machine.recompute,
-        save_strategy="steps" if machine.checkpoint_every else "no", save_steps=machine.checkpoint_every or 500, save_total_limit=1,
-        logging_steps=1, logging_nan_inf_filter=False, report_to=[], disable_tqdm=True,
-        dataset_kwargs={"skip_prepare_dataset": True}, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
-    )  # fmt: skip
-    with warnings.catch_warnings():  # the libraries' own calls of each other's old names
-        warnings.simplefilter("ignore", FutureWarning)
-        try:
-            trainer = SFTTrainer(
-                model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer, peft_config=peft,
-                callbacks=_callbacks(folder, tokenizer, how.keep), data_collator=partial(collate, pad=tokenizer.pad_token_id),
-            )  # fmt: skip
-        except (ValueError, TypeError) as error:
-            raise TrainingError(f"the fit cannot be set up ({one_line(error)[:200]}); change its settings") from error
-        trainer.remove_callback(PrinterCallback)
-        full_precision(trainer.model)
-        with less_housekeeping():
-            trainer.train(resume_from_checkpoint=_last_state(folder))
-    history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    if trainer.is_world_process_zero():
-        causal_lm.save(folder, trainer.accelerator.unwrap_model(trainer.model), tokenizer)
-        (folder / "losses.json").write_text(json.dumps(history))
+    batch_of = partial(collate, pad=tokenizer.pad_token_id)
+    model, losses = fit(
+        folder, model, tokenizer, dataset, batch_of, how=how, machine=machine, peft=_adapter(lora, model)
+    )
+    if os.environ.get("RANK", "0") == "0":
+        causal_lm.save(folder, model, tokenizer)
+        (folder / "losses.json").write_text(json.dumps(losses))
         (folder / "counts.json").write_text(json.dumps(counts))

@@ -5,21 +5,23 @@ linear layers of the language model, the vision tower frozen. Because: it is wha
 for custom data.
 
     model = with_adapters(load("llava-hf/llava-1.5-7b-hf", device="cuda"), rank=16, seed=0)
-    tune(model, read, questions, answers, steps=470, batch=32, learning_rate=2e-4, seed=0); without_adapters(model)
+    tune(folder, model, read, questions, answers, steps=470, batch=32, learning_rate=2e-4, seed=0); without_adapters(model)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from lib.models import ModelError
+from lib.machine import CPU, Machine
 from lib.streams import stream_seed
+from lib.training import sft
 from lib.training.chat_encoding import IGNORED
-from lib.training.loop import epoch_order, train, warmup_cosine
 from papers.med_mat.checkpoints import ReleasedCheckpoint
 
 _LANGUAGE = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -59,32 +61,31 @@ def answer_batch(checkpoint: ReleasedCheckpoint, images: Sequence, questions: Se
 
 
 def tune(
+    folder: Path,
     checkpoint: ReleasedCheckpoint,
     read: Callable[[int], np.ndarray],
     questions: Sequence[str],
     answers: Sequence[str],
     *,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    device: str = "cpu",
-    precision: str = "no",
+    machine: Machine = CPU,
+    **settings: Any,
 ) -> list[float]:
     """Train the adapters on rows (image ``read(row)``, question, answer) and return the losses of the steps.
 
-    Images are read when their batch is due and not kept; few rows are gone through again epoch by epoch.
+    Images are read when their batch is due and not kept; few rows are gone through again epoch by epoch. ``settings``: of
+    :class:`lib.training.sft.Fit`; ``folder`` is where a killed fit finds its state.
     """
-    count, size = len(questions), min(batch, len(questions))
+    from datasets import Dataset
 
-    def loss_of_step(model: nn.Module, step: int) -> Tensor:
-        rows = epoch_order(count=count, batch=size, seed=seed, step=step)
-        pictures = [read(int(row)) for row in rows]
-        made = answer_batch(checkpoint, pictures, [questions[i] for i in rows], [answers[i] for i in rows])
-        return model(**made).loss
+    def batch_of(rows: Sequence[dict[str, int]]):
+        places = [one["row"] for one in rows]
+        asked, said = ([texts[i] for i in places] for texts in (questions, answers))
+        return answer_batch(checkpoint, [read(i) for i in places], asked, said)
 
-    trained = [p for p in checkpoint.model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
-    schedule = warmup_cosine(steps, warmup=max(1, round(0.03 * steps)))
-    kept = {"steps": steps, "optimiser": optimiser, "clip": 1.0, "schedule": schedule}
-    return train(checkpoint.model, loss_of_step, **kept, device=device, precision=precision)
+    dataset = Dataset.from_dict({"row": range(len(questions))})
+    how = sft.Fit(**settings)
+    tokenizer = checkpoint.processor.tokenizer
+    checkpoint.model.train()
+    _, losses = sft.fit(folder, checkpoint.model, tokenizer, dataset, batch_of, how=how, machine=machine)
+    checkpoint.model.eval()
+    return losses

@@ -10,6 +10,7 @@ likelihood of the option letters under every rotation of the options, and its ad
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lib.data.files import DataError
+from lib.machine import CPU, Machine
 from lib.models import ModelError
 from lib.streams import stream
 from papers.med_mat.adapters import tune, with_adapters, without_adapters
@@ -28,8 +30,9 @@ from papers.med_mat.data.prepare import Prepared, draw, prepare, without_tested
 from papers.med_mat.data.questions import LETTERS, rotations
 from papers.med_mat.data.registry import Registry, read_registry
 
-WEIGHTS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
-DONE = "checkpoint"  # what a killed fit leaves behind: the scores of the jobs it had finished
+WEIGHTS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}  # of the frozen model, by the machine's precision
+DONE = "checkpoint"  # what a killed fit leaves behind: the scores of the jobs it had finished, the state of the one it was at
+WARMUP = 0.03  # share of the steps, as in LLaVA's recipe
 Read = Callable[[Record], np.ndarray]
 
 
@@ -109,7 +112,7 @@ def _score(checkpoint: ReleasedCheckpoint, read: Read, rows: Sequence[Record], *
 
 
 def _train(
-    checkpoint: ReleasedCheckpoint, read: Read, ready: Mapping[str, Ready], job: dict[str, Any], **how: Any
+    folder: Path, checkpoint: ReleasedCheckpoint, read: Read, ready: Mapping[str, Ready], job: dict[str, Any], **how: Any
 ) -> None:
     """Tune the adapters of ``checkpoint`` on the job's rows; a job asks for what is there, less what it is tested on."""
     # an image set may be in two subsets (dataset 44 is in 18 and 22): what is tested is not trained on
@@ -123,7 +126,7 @@ def _train(
             "fetch more of their images."
         )
     questions, answers = [row.question_choice for row in rows], [row.answer_choice for row in rows]
-    tune(checkpoint, lambda i: read(rows[i]), questions, answers, seed=job["seed"], **how)
+    tune(folder, checkpoint, lambda i: read(rows[i]), questions, answers, seed=job["seed"], **how)
 
 
 def _noise(one: Record) -> np.ndarray:
@@ -135,8 +138,6 @@ def _noise(one: Record) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _loaded(source: str, device: str, precision: str) -> ReleasedCheckpoint:
     """The released model, kept for the next group of jobs: jobs leave it as it was."""
-    if precision not in WEIGHTS:
-        raise ModelError(f"precision is '{precision}'; use one of {', '.join(WEIGHTS)}")
     checkpoint = load(source, device=device, dtype=WEIGHTS[precision])
     if not isinstance(checkpoint, ReleasedCheckpoint):
         raise ModelError(f"{source} is a model of the generated world; give a released one, folder or hub id")
@@ -158,20 +159,19 @@ def fit_released(
     steps: int,
     batch: int,
     learning_rate: float,
-    device: str,
-    precision: str,
+    machine: Machine = CPU,
     blind: bool = False,
 ) -> None:
     """Train adapters for each job (see :func:`papers.med_mat.fits.arms.fit_group`) and write ``scores.npz``.
 
     ``blind``: a random picture stands for each image, a model that cannot see. A fit that was killed goes on after the
-    last finished job.
+    last finished job, and within a job after the last state that ``machine`` saved.
     """
     wanted = {no for job in jobs for no in (*job["amounts"], *job["tests"])}
     sizes = {"missing": missing, "cap": cap, "tests": tests, "pool": pool}
     ready = prepare_all(root, read_registry(table), **sizes, only=wanted, tell=lambda said: None)  # the study told it
     read = _noise if blind else lambda one: read_image(root, one)
-    base = _loaded(source, device, precision)
+    base = _loaded(source, machine.device, machine.precision)
     (folder / DONE).mkdir(exist_ok=True)
     for number, job in enumerate(jobs):
         part = folder / DONE / f"{number}.npz"
@@ -180,8 +180,8 @@ def fit_released(
         checkpoint = with_adapters(base, rank=rank, seed=job["seed"]) if job["amounts"] else base
         try:
             if job["amounts"]:
-                how = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "device": device}
-                _train(checkpoint, read, ready, job, **how)
+                how = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "warmup": WARMUP, "machine": machine}
+                _train(folder / DONE / str(number), checkpoint, read, ready, job, **how)
             scores = {}
             for no in job["tests"]:
                 found = _score(checkpoint, read, ready[no].rows.test, batch=batch)
@@ -192,6 +192,7 @@ def fit_released(
                 without_adapters(checkpoint)
         np.savez(part.with_suffix(".part.npz"), **scores)
         os.replace(part.with_suffix(".part.npz"), part)
+        shutil.rmtree(folder / DONE / str(number), ignore_errors=True)
     scores = {}
     for number in range(len(jobs)):
         with np.load(folder / DONE / f"{number}.npz") as stored:

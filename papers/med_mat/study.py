@@ -250,7 +250,7 @@ def prepare(
         available={subset.no: settings["rows"]["train"] for subset in cells},
         tests={one.no: parts["test"] for one in cells if not parts["only"] or one.no in parts["only"]},
         options={subset.no: len(mat_world.TASKS[rule(subset)].labels) for subset in cells},
-        fitter=med_mat_fits.fit_group, source={"device": run.device},
+        fitter=med_mat_fits.fit_group, source={},
         grounds=prepare_grounds(run, encoder=encoder, blind=blind, tests=tests),
     )  # fmt: skip
 
@@ -290,4 +290,4 @@ def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, Any] | None
         given["source"] = second
     if tests:
         given["tests"] = tests["test"]
-    return {"root": root, "table": run.facts / "datasets.csv", "device": run.device, "blind": blind, **given}
+    return {"root": root, "table": run.facts / "datasets.csv", "blind": blind, **given}

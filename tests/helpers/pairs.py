@@ -35,7 +35,7 @@ def run_cells(
     """Run every code cell in this process and return what was printed.
 
     ``settings`` stands for the profile's section of ``experiments.yml``, ``given`` for parameters besides those that the
-    exhibit has at the profile, ``sources`` for what it would fetch. Artefacts and results go below ``root``; runs with one ``root`` share artefacts.
+    exhibit has at the profile, ``sources`` for what it would fetch. Artefacts and results go below ``root``.
     """
     plan = experiments.load(slug)
     plan.profiles[profile] = settings

@@ -19,6 +19,7 @@ from PIL import Image
 from tiny_llava import write_tiny_llava
 
 from lib.data.files import DataError
+from lib.machine import Machine
 from lib.models import ModelError
 from lib.workflow import paths
 from papers.med_mat import arms as med_mat_arms
@@ -35,7 +36,7 @@ from papers.med_mat.released import fit_released, prepare_all
 FACTS = paths.paper("med_mat")
 SUBSETS = {no: Subset(no, "CT", area, "tone", "State") for no, area in (("01", "Lung"), ("02", "Brain"))}
 SIZES = {"missing": "stop", "cap": 40, "tests": 12, "pool": 6}
-GIVEN = {"rank": 8, "steps": 30, "batch": 8, "learning_rate": 2e-2, "device": "cpu", "precision": "no"}
+GIVEN = {"rank": 8, "steps": 30, "batch": 8, "learning_rate": 2e-2}
 TONES = {"dark": 20, "bright": 230, "grey": 120, "pale": 180}
 
 
@@ -174,11 +175,9 @@ def test_a_truncated_image_stops_the_fit_with_one_sentence_and_the_model_is_left
     assert all(torch.equal(p, before.pop(name)) for name, p in after) and not before
 
 
-def test_a_source_or_precision_that_cannot_be_used_is_told(release, tmp_path):
+def test_a_source_that_cannot_be_used_is_told(release, tmp_path):
     with pytest.raises(ModelError, match=r"is no image-text checkpoint .*; give a folder or a hub id"):
         _fit(release, tmp_path / "fit", [_job({}, ["01"])], source=str(release))
-    with pytest.raises(ModelError, match="precision is 'float'; use one of no, bf16, fp16"):
-        _fit(release, tmp_path / "fit", [_job({}, ["01"])], precision="float")
 
 
 # ---------------------------------------------------------------------- what is asked
@@ -192,7 +191,7 @@ def test_the_multiple_choice_question_is_what_is_tuned_on_and_scored(release, tm
         return scored(self, images, questions, letters=letters)
 
     monkeypatch.setattr(
-        med_mat_released, "tune", lambda c, read, questions, answers, **how: tuned.append((questions, answers))
+        med_mat_released, "tune", lambda folder, c, read, questions, answers, **how: tuned.append((questions, answers))
     )
     monkeypatch.setattr(med_mat_released.ReleasedCheckpoint, "letter_scores", letter_scores)
     _fit(release, tmp_path / "fit", [_job({"01": 10}, ["02"])])
@@ -238,13 +237,13 @@ def test_training_is_seen_in_the_scores_and_the_untrained_model_is_the_released_
     assert np.allclose(again["0/01/test"], scores["1/01/test"])
 
 
-def test_adapters_leave_the_released_weights_alone(release):
+def test_adapters_leave_the_released_weights_alone(release, tmp_path):
     checkpoint = load(str(release / "llava"))
     before = {name: p.clone() for name, p in checkpoint.model.named_parameters()}
     checkpoint = with_adapters(checkpoint, rank=8, seed=0)
     images = [np.zeros((8, 8), np.uint8), np.full((8, 8), 200, np.uint8)]
     told = {"steps": 5, "batch": 2, "learning_rate": 1e-2, "seed": 0}
-    losses = tune(checkpoint, lambda row: images[row], ["dark", "bright"], ["A", "B"], **told)
+    losses = tune(tmp_path, checkpoint, lambda row: images[row], ["dark", "bright"], ["A", "B"], **told)
     assert losses[-1] < losses[0]
     after = {
         name.replace("base_model.model.", "").replace(".base_layer", ""): p
@@ -253,6 +252,27 @@ def test_adapters_leave_the_released_weights_alone(release):
     assert all(torch.equal(p, after[name]) for name, p in before.items())
     adapters = [name for name in after if "lora" in name]
     assert adapters and all("language_model" in name for name in adapters)
+
+
+def test_a_fit_that_was_killed_goes_on_inside_a_job_and_micro_batches_take_the_same_steps(release, tmp_path, monkeypatch):
+    told = {"jobs": [_job({"01": 20}, ["02"])], "steps": 6}
+    whole = _fit(release, tmp_path / "whole", **told)
+    read, seen = med_mat_released.read_image, []
+
+    def killed(*args):
+        seen.append(args)
+        if len(seen) == 4 * GIVEN["batch"]:
+            raise KeyboardInterrupt
+        return read(*args)
+
+    monkeypatch.setattr(med_mat_released, "read_image", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(release, tmp_path / "fit", machine=Machine(checkpoint_every=2), **told)
+    monkeypatch.setattr(med_mat_released, "read_image", read)
+    again = _fit(release, tmp_path / "fit", machine=Machine(checkpoint_every=2), **told)
+    parts = _fit(release, tmp_path / "parts", machine=Machine(micro_batch=2, recompute=True), **told)
+    for name, values in whole.items():
+        assert np.array_equal(again[name], values) and np.allclose(parts[name], values, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -329,15 +349,14 @@ def _profile(root, **changed):
         "root": str(root),
         "source": str(root / "llava"),
         "rank": 2,
-        "precision": "no",
     }
     tuning = {"batch": 8, "epochs": 1, "learning_rate": 1.0e-3}
-    return {"device": "cpu", "verdicts": True, "released": {**released, **changed}, "tuning": tuning, "volume": 16}
+    return {"verdicts": True, "released": {**released, **changed}, "tuning": tuning, "volume": 16}
 
 
 def _study(root, *, given=None, **how):
     run = SimpleNamespace(
-        settings=_profile(root, **(given or {})), seeds=[0], device="cpu", profile="full", facts=FACTS
+        settings=_profile(root, **(given or {})), seeds=[0], profile="full", facts=FACTS
     )
     return med_mat.prepare(run, **how)
 

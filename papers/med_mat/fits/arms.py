@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from lib.evaluation.exam_prompts import LETTERS
+from lib.machine import CPU, Machine
 from lib.streams import stream
 from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.data import prepare as mat_prepared
@@ -145,7 +146,7 @@ def fitted(
     steps: int,
     batch: int,
     learning_rate: float,
-    device: str = "cpu",
+    machine: Machine = CPU,
 ) -> Iterator[tuple[int, TinyCheckpoint, Rows, dict[str, Any]]]:
     """Train one model a job and hand out its number, the model, the rows of its base and the job.
 
@@ -165,13 +166,13 @@ def fitted(
             tune(
                 [made[i].model for i in trained], [(data[grounds[i]].features, questions[grounds[i]]) for i in trained],
                 draws, steps=steps, batch=batch, learning_rate=learning_rate, seeds=[jobs[i]["seed"] for i in trained],
-                device=device,
+                machine=machine,
             )  # fmt: skip
         for i in numbers:
             yield i, made[i], data[grounds[i]], jobs[i]
 
 
-def fit_group(folder: Path, *, jobs: list[dict[str, Any]], **fitting: Any) -> None:
+def fit_group(folder: Path, *, jobs: list[dict[str, Any]], machine: Machine = CPU, **fitting: Any) -> None:
     """Train one model a job and write its letter scores on the subsets it is tested on.
 
     A job: ``amounts`` (subset -> examples; empty: the untrained model), ``permuted`` (subsets whose images are
@@ -179,7 +180,7 @@ def fit_group(folder: Path, *, jobs: list[dict[str, Any]], **fitting: Any) -> No
     ``<job>/<subset>/<what>``.
     """
     scores = {}
-    for number, checkpoint, data, job in fitted(jobs, **fitting):
+    for number, checkpoint, data, job in fitted(jobs, machine=machine, **fitting):
         for no in job["tests"]:
             for what, values in score(checkpoint, data, no).items():
                 scores[f"{number}/{no}/{what}"] = values.astype(np.float16 if values.dtype.kind == "f" else np.int8)

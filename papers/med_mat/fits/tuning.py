@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.machine import CPU, Machine
 from lib.models.multimodal_lm import MultimodalLM
 from lib.training.loop import epoch_order, warmup_cosine
 from lib.training.stacked import fit_stacked
@@ -66,7 +67,7 @@ def tune(
     batch: int,
     learning_rate: float,
     seeds: Sequence[int],
-    device: str = "cpu",
+    machine: Machine = CPU,
 ) -> np.ndarray:
     """Tune each model in place on its own rows and return the losses (steps, K).
 
@@ -85,10 +86,10 @@ def tune(
             made["features"].append(features[torch.from_numpy(pictures[order])])
             for name in ("ids", "mask", "wanted"):
                 made[name].append(getattr(questions, name)[asked])
-        return {name: torch.stack(parts).to(device) for name, parts in made.items()}
+        return {name: torch.stack(parts).to(machine.device) for name, parts in made.items()}
 
     for model in models:
-        model.to(device).encoder.requires_grad_(False)
+        model.to(machine.device).encoder.requires_grad_(False)
     schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))
     losses = fit_stacked(
         models, batch_of_step, answer_loss, steps=steps, learning_rate=learning_rate, schedule=schedule
