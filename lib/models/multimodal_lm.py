@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.product import linear, product
+
 SIDE = 32  # pixels of an image side
 GRID = 2  # visual tokens a side: neighbouring features are merged into GRID x GRID tokens, as Qwen2-VL merges 2 x 2
 
@@ -85,15 +87,16 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], bias: Tensor, answers: int | None = None) -> Tensor:
         batch, length, width = x.shape
-        split = self.qkv(rms_norm(x, self.attention_norm)).reshape(batch, length, 3, self.heads, width // self.heads)
-        split = split.permute(2, 0, 3, 1, 4)  # (3, B, H, T, d)
-        (q, k), v = rotate(split[:2], turn), split[2]
+        split = linear(rms_norm(x, self.attention_norm), self.qkv.weight)
+        split = split.reshape(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        both, (v,) = split.split((2, 1))  # (2, B, H, T, d) and (1, ...): two slices would cost more backwards
+        q, k = rotate(both, turn)
         if answers is not None:
             q, x, bias = q[:, :, -answers:], x[:, -answers:], bias[:, :, -answers:]
-        weights = (q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + bias).softmax(-1)
-        x = x + self.out((weights @ v).transpose(1, 2).reshape(batch, -1, width))
-        gate, up = self.gate_up(rms_norm(x, self.mlp_norm)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up)
+        weights = (product(q, k.mT) / math.sqrt(width // self.heads) + bias).softmax(-1)
+        x = x + linear(product(weights, v).transpose(1, 2).reshape(batch, -1, width), self.out.weight)
+        gate, up = linear(rms_norm(x, self.mlp_norm), self.gate_up.weight).chunk(2, dim=-1)
+        return x + linear(F.silu(gate) * up, self.down.weight)
 
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
@@ -129,12 +132,18 @@ class MultimodalLM(nn.Module):
         x = x.reshape(batch, GRID * GRID, each * each * width)
         return F.layer_norm(x, x.shape[-1:])
 
+    def project(self, features: Tensor) -> Tensor:
+        """Visual tokens (B, V, width) of ``features`` (B, V, C)."""
+        first, between, last = self.projector
+        hidden = between(linear(features, first.weight) + first.bias)
+        return linear(hidden, last.weight) + last.bias
+
     def forward(self, features: Tensor, ids: Tensor, mask: Tensor, answers: int = 1) -> Tensor:
         """Logits (B, answers, vocabulary) at the last ``answers`` positions of ``ids`` (B, T), padded on the left.
 
         ``features`` (B, V, C): what :meth:`see` returned, one image's tokens or several images' one after the other.
         """
-        return self.answer(torch.cat([self.projector(features), self.words(ids)], dim=1), mask, answers)
+        return self.answer(torch.cat([self.project(features), self.words(ids)], dim=1), mask, answers)
 
     def answer(self, x: Tensor, mask: Tensor, answers: int) -> Tensor:
         """Logits at the last positions of embedded tokens ``x`` (B, V + T, width); ``mask`` (B, T) of the last T."""
@@ -142,7 +151,7 @@ class MultimodalLM(nn.Module):
         turn, bias = self.layout(seen)
         for number, block in enumerate(self.blocks, start=1):
             x = block(x, turn, bias, answers if number == len(self.blocks) else None)
-        return rms_norm(x, self.norm) @ self.words.weight.T
+        return linear(rms_norm(x, self.norm), self.words.weight)
 
     def layout(self, seen: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Rotary factors (B, 1, T, d) and attention bias (B, 1, T, T) of positions ``seen`` (B, T): 1 real, 0 padding."""

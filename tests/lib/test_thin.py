@@ -13,7 +13,7 @@ NEXT = {
         *(f"lib.data.chest_ct.{name}" for name in ("findings", "lesions", "reports", "scanner", "shapes", "world")),
         *(
             f"lib.models.{name}"
-            for name in ("inflated_resnet", "masked_autoencoder", "multimodal_lm", "vision_transformer_3d")
+            for name in ("inflated_resnet", "masked_autoencoder", "multimodal_lm", "product", "vision_transformer_3d")
         ),
     },
     "huatuogpt_o1": {"lib.data.exams"},

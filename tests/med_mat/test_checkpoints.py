@@ -64,7 +64,7 @@ def test_the_language_model_is_a_llama():
     features = model.see(torch.rand(3, 32, 32))
     with torch.no_grad():
         ours = model(features, ids, torch.ones(3, 7), answers=7)
-        embedded = torch.cat([model.projector(features), model.words(ids)], 1)
+        embedded = torch.cat([model.project(features), model.words(ids)], 1)
         theirs = _as_llama(model)(inputs_embeds=embedded).logits[:, -7:]
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -96,6 +97,7 @@ def question_text(instruction: str, options: Mapping[str, str]) -> str:
     return "\n".join([instruction, *(f"{letter}: {text}" for letter, text in options.items()), SUFFIX])
 
 
+@lru_cache(maxsize=4096)  # a question is taken apart a dozen times; nobody changes the lists
 def _parts(text: str) -> tuple[list[str], list[list[str]], list[str]]:
     """A question's lines before its options, of each option, and behind them.
 

@@ -41,7 +41,7 @@ def prompted_scores(
     the examples' letters. With E = 0 these are the scores of an ordinary prompt.
     """
     model = checkpoint.model
-    seen, words, said = model.projector(features), model.words(ids), model.words(answers)
+    seen, words, said = model.project(features), model.words(ids), model.words(answers)
     parts, real = [], []
     for place in range(ids.shape[1]):
         parts += [seen[:, place], words[:, place]]
