@@ -20,6 +20,7 @@ import math
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ from lib.data.volumes import (
     TARGET_SPACING,
     Geometry,
     check_volume,
-    preprocess_volume,
+    regrid,
     slope_already_applied,
 )
 
@@ -62,11 +63,12 @@ def write_volume(
     slope: float,
     intercept: float,
     origin: Sequence[float] = (0.0, 0.0, 0.0),
+    level: int = 1,
 ) -> dict[str, object]:
     """Writes `stored` (X, Y, Z), int16, where CT-RATE keeps it, and returns its metadata row (`METADATA_COLUMNS`).
 
-    `spacing` in mm; `origin` in mm in DICOM's LPS frame, along whose axes the voxels lie. As in CT-RATE the header
-    says slope 1, intercept 0 and the real ones go to the row. The same input gives the same bytes. `DataError` for bad
+    `spacing` in mm; `origin` in mm in DICOM's LPS frame, along whose axes the voxels lie; `level` of gzip, 0 to 9. As in CT-RATE
+    the header says slope 1, intercept 0 and the real ones go to the row. The same input gives the same bytes. `DataError` for bad
     input.
     """
     import nibabel
@@ -86,7 +88,7 @@ def write_volume(
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
-    write_atomic(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+    write_atomic(path, gzip.compress(image.to_bytes(), compresslevel=level, mtime=0))
     return {
         "VolumeName": str(name),
         "XYSpacing": str([spacing[0], spacing[1]]),
@@ -172,7 +174,8 @@ def load_volume(
     stored = check_volume(read_stored(root, name, geometry), name=place)
     if slope_already_applied(stored, slope=slope, intercept=intercept):
         warnings.warn(f"{name} is in HU already: slope {slope:g}, intercept {intercept:g} not applied", stacklevel=2)
-    return preprocess_volume(stored, geometry, target_spacing=target_spacing, shape=shape, name=place)
+        geometry = replace(geometry, slope=1, intercept=0)
+    return regrid(stored, geometry, target_spacing=target_spacing, shape=shape, name=place)
 
 
 def write_split(

@@ -16,7 +16,7 @@ Source: BrgSA, `preprocess/data_fix_metadata_*.py` of the released code. Two dev
 
 import math
 from collections.abc import Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, replace
 
 import numpy as np
 
@@ -212,9 +212,16 @@ def preprocess_volume(
     warn about it by name. `DataError` naming `name` for an array that is not 3D, is empty or has NaN voxels.
     """
     stored = check_volume(stored, name=name)
+    if slope_already_applied(stored, slope=geometry.slope, intercept=geometry.intercept):
+        geometry = replace(geometry, slope=1, intercept=0)
+    return regrid(stored, geometry, target_spacing=target_spacing, shape=shape, name=name)
+
+
+def regrid(
+    stored: np.ndarray, geometry: Geometry, *, target_spacing: Sequence[float], shape: Sequence[int], name: str
+) -> np.ndarray:
+    """`preprocess_volume` of an array that was checked, its rescale applied as `geometry` says without asking."""
     slope, intercept = geometry.slope, geometry.intercept
-    if slope_already_applied(stored, slope=slope, intercept=intercept):
-        slope, intercept = 1, 0
     try:
         hu = resample(stored, spacing=geometry.spacing, target_spacing=target_spacing, slope=slope, intercept=intercept)
     except DataError as error:

@@ -42,27 +42,38 @@ class _Product(torch.autograd.Function):
         )
 
 
-class Linear(nn.Linear):
-    """``nn.Linear`` whose product of float32 tensors on the CPU, and its gradient, are computed by oneDNN.
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, least: int = 0) -> Tensor:
+    """``F.linear``, whose product of float32 tensors on the CPU, and its gradient, are computed by oneDNN.
 
-    Under autocast, on another device or in another precision it is ``nn.Linear``. No second derivatives, no ``vmap``.
+    Under autocast, on another device, in another precision, where torch is built without oneDNN and for products of fewer
+    than ``least`` multiplications, it is ``F.linear``. No second derivatives, no ``vmap``.
     """
+    small = x.numel() * len(weight) < least
+    alike = not small and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.numel()
+    alike = alike and type(x) in (Tensor, nn.Parameter)  # not a tensor without values (lib.training.shape_only)
+    if not alike or torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.is_available():
+        return F.linear(x, weight, bias)
+    return _Product.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` by :func:`linear`."""
+
+    least = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        alike = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.numel()
-        if not alike or torch.is_autocast_enabled("cpu"):
-            return F.linear(x, self.weight, self.bias)
-        rows = x.reshape(-1, x.shape[-1])
-        return _Product.apply(rows, self.weight, self.bias).view(*x.shape[:-1], -1)
+        return linear(x, self.weight, self.bias, least=self.least)
 
 
-def use_onednn(model: nn.Module, *, narrowest: int = NARROWEST) -> int:
+def use_onednn(model: nn.Module, *, narrowest: int = NARROWEST, least: int = 0) -> int:
     """Make every plain linear layer of ``model`` in float32 on the CPU, with at least ``narrowest`` inputs, a :class:`Linear`,
-    in place, and return how many there were: none where torch is built without oneDNN. Weights and names stay."""
+    in place, and return how many there were: none where torch is built without oneDNN. Weights and names stay. ``least``:
+    products of fewer multiplications stay with torch."""
     if not torch.backends.mkldnn.is_available():
         return 0
     plain = [m for m in model.modules() if type(m) is nn.Linear and m.in_features >= narrowest]
     layers = [m for m in plain if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32]
     for layer in layers:
         layer.__class__ = Linear
+        layer.least = least
     return len(layers)

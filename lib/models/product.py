@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -21,7 +22,8 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """``a`` (..., N, I) times ``b`` (..., I, O), the same leading dimensions in both: (..., N, O)."""
-    return _Product.apply(a, b) if a.device.type == "cpu" and a.dtype == torch.float32 else a @ b
+    plain = type(a) in (Tensor, Parameter)  # not a tensor without values (lib.training.shape_only)
+    return _Product.apply(a, b) if plain and a.device.type == "cpu" and a.dtype == torch.float32 else a @ b
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class TextEncoder(nn.Module):
     def __init__(self, bert: nn.Module, tokenizer, *, width: int, last_layers: int = 4):
         super().__init__()
         self.bert, self.tokenizer, self.last_layers = bert, tokenizer, last_layers
+        self._ids: dict[str, list[int]] = {}  # of the parts that were joined so far
         self.embedder = nn.Linear(bert.config.hidden_size, width)
 
     @classmethod
@@ -47,6 +48,24 @@ class TextEncoder(nn.Module):
             return_token_type_ids=False,
         )
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+    def tokenize_joined(self, parts: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        """``tokenize`` of texts given as parts, joined by spaces: each part is tokenised the first time it is met.
+
+        The same ids, because BERT's tokenisers cut at spaces before anything else. Padded to a multiple of four: libraries
+        keep what they prepare for a length, and fewer lengths are met.
+        """
+        new = sorted({part for text in parts for part in text} - self._ids.keys())
+        if new:
+            self._ids |= zip(new, self.tokenizer(new, add_special_tokens=False)["input_ids"], strict=True)
+        first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        rows = [[i for part in text for i in self._ids[part]][: POSITIONS - 2] for text in parts]
+        length = min(-(-(max(map(len, rows)) + 2) // 4) * 4, POSITIONS)
+        ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for place, row in enumerate(rows):
+            ids[place, : len(row) + 2], mask[place, : len(row) + 2] = torch.tensor([first, *row, last]), 1
+        return {"input_ids": ids, "attention_mask": mask}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, L) -> (B, width).

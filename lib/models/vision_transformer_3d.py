@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.models import ModelError
+from lib.models.onednn import linear
 
 Grid = tuple[int, int, int]
 
@@ -59,15 +60,29 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, *, queries: int | None = None) -> Tensor:  # (B, T, d) -> (B, T or queries, d)
         batch, tokens, width = x.shape
-        asked = tokens if queries is None else queries
         normed = self.norm1(x)
-        weight_q, weight_kv = self.qkv.weight.split([width, 2 * width])
-        bias_q, bias_kv = self.qkv.bias.split([width, 2 * width])
-        q = F.linear(normed[:, :asked], weight_q, bias_q).view(batch, asked, self.heads, -1).transpose(1, 2)
-        k, v = F.linear(normed, weight_kv, bias_kv).view(batch, tokens, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)  # (B, heads, asked, d / heads)
-        x = x[:, :asked] + self.proj(mixed.transpose(1, 2).reshape(batch, asked, width))
+        if queries == 1:
+            mixed = self._class_attention(normed)
+        else:
+            q, k, v = self.qkv(normed).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            mixed = F.scaled_dot_product_attention(q[:, :, :queries], k, v)  # (B, heads, asked, d / heads)
+            mixed = mixed.transpose(1, 2).reshape(batch, -1, width)
+        x = x[:, :queries] + self.proj(mixed)
         return x + self.mlp(self.norm2(x))
+
+    def _class_attention(self, normed: Tensor) -> Tensor:
+        """Attention of the first token over all, (B, T, d) -> (B, 1, d), without a key or a value of any token.
+
+        q . (K x) = (K' q) . x, and the mean of V x is V times the mean of x: products of (B, heads, d) with (B, T, d) in
+        the place of (B T, d) with (d, 2 d). The keys' bias adds the same to every token and falls out of the softmax.
+        """
+        batch, _, width = normed.shape
+        by_head = self.qkv.weight.view(3, self.heads, -1, width)  # (3, heads, d / heads, d)
+        bias_q, _, bias_v = self.qkv.bias.view(3, self.heads, -1)
+        q = F.linear(normed[:, 0], self.qkv.weight[:width]).view(batch, self.heads, -1) + bias_q
+        asked = torch.einsum("bhe,hed->bhd", q, by_head[1]) / q.shape[-1] ** 0.5
+        pooled = (asked @ normed.transpose(1, 2)).softmax(dim=-1) @ normed  # (B, heads, d)
+        return (torch.einsum("bhd,hed->bhe", pooled, by_head[2]) + bias_v).reshape(batch, 1, width)
 
     def attention(self, x: Tensor) -> Tensor:
         """Attention weights (B, heads, T, T) of this block for its input (B, T, d)."""
@@ -111,7 +126,7 @@ class VisionTransformer3D(nn.Module):
         """Patch tokens with positions, without the class token: (B, 1, X, Y, Z) -> (B, T, width)."""
         positions = interpolate_positions(self.positions, self.grid_of(volume))
         kernel = self.patch_embed.weight.flatten(1)  # the convolution as one product: its backward pass takes a tenth
-        return F.linear(self.patches(volume), kernel, self.patch_embed.bias) + positions.flatten(0, 2)
+        return linear(self.patches(volume), kernel, self.patch_embed.bias) + positions.flatten(0, 2)
 
     def patches(self, volume: Tensor) -> Tensor:
         """The voxels of each patch: (B, 1, X, Y, Z) -> (B, T, px py pz), T = gx gy gz, z fastest."""

@@ -24,9 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.models.masked_autoencoder import MaskedAutoencoder3D
+from lib.models.onednn import use_onednn
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.streams import stream, stream_seed
 from lib.training.loop import epoch_order, train, warmup_cosine
+
+# Layers of the tiny encoders that go through oneDNN, and multiplications of a product from which it is ahead.
+WIDE = {"narrowest": 32, "least": 2**23}
 
 
 def crop_batch(volumes: np.ndarray, rows: Sequence[int], *, crop: Sequence[int], rng: np.random.Generator) -> Tensor:
@@ -129,6 +133,7 @@ def pretrain_image_encoder(
     first = range(0, len(volumes), max(1, len(volumes) // 256))
     centre_tokens(encoder, crop_batch(volumes, first, crop=crop, rng=stream(seed, "first crops")), spread=spread)
     model = _Pretraining(MaskedAutoencoder3D(encoder, **decoder), torch.from_numpy(table.mean(axis=0)))
+    use_onednn(model, **WIDE)
 
     def loss_of_step(module: nn.Module, step: int) -> Tensor:
         rng = stream(seed, "volumes", step)

@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lib.models.knowledge_bank import KnowledgeBank
+from lib.models.onednn import use_onednn
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.streams import stream
 from lib.training.loop import TrainingError, epoch_order, train
 from papers.brgsa.losses import brgsa_loss
 from papers.brgsa.model import BrgSA, frozen_tokens
-from papers.brgsa.pretraining import Fit, crop_batch
+from papers.brgsa.pretraining import WIDE, Fit, crop_batch
 
 EVALUATION_BATCH = 100  # texts, or volumes of up to 64^3 voxels, embedded at a time
 
@@ -41,10 +42,9 @@ def make_text_checkpoint(folder: Path, *, pairs: list[Path], width: int, depth: 
     write_tiny_checkpoint(folder, texts, width=width, depth=depth, heads=heads)
 
 
-def merged_statements(statements: Sequence[str], *, merge: int, rng: np.random.Generator) -> str:
-    """Up to ``merge`` statements without replacement, joined by spaces (sheet 2.4)."""
-    chosen = rng.permutation(len(statements))[:merge]
-    return " ".join(statements[i] for i in chosen)
+def merged_statements(statements: Sequence[str], *, merge: int, rng: np.random.Generator) -> list[str]:
+    """Up to ``merge`` statements without replacement, to be joined by spaces (sheet 2.4)."""
+    return [statements[i] for i in rng.permutation(len(statements))[:merge]]
 
 
 def load_image_encoder(encoder: Path, vit: dict) -> VisionTransformer3D:
@@ -80,13 +80,15 @@ def compute_frozen_tokens(
 def build_model(*, encoder: Path, text: Path, model: dict, bank: dict) -> BrgSA:
     """An untrained arm: pretrained image encoder, text checkpoint, fresh bank and embedders."""
     text_encoder = TextEncoder.from_pretrained(text, width=model["width"], last_layers=model["last_layers"])
-    return BrgSA(
+    net = BrgSA(
         load_image_encoder(encoder, model["vit"]),
         text_encoder,
         KnowledgeBank(width=model["width"], **bank),
         width=model["width"],
         frozen_blocks=model["frozen_blocks"],
     )
+    use_onednn(net, **WIDE)
+    return net
 
 
 class _Images:
@@ -113,7 +115,7 @@ def _kmeans_centres(net: BrgSA, images: _Images, listed: list[dict], *, size: in
     with torch.no_grad():
         v = net.encode_image(images.draw([listed[i]["rows"][0] for i in chosen], rng))
         t = net.encode_text(
-            **net.text.tokenize([merged_statements(listed[i]["statements"], merge=5, rng=rng) for i in chosen])
+            **net.text.tokenize_joined([merged_statements(listed[i]["statements"], merge=5, rng=rng) for i in chosen])
         )
     points = torch.cat([v, t]).numpy()
     centres = KMeans(n_clusters=size, n_init=1, random_state=seed).fit(points).cluster_centers_
@@ -176,7 +178,8 @@ def train_arm(
         draw = stream(seed, "words and volumes", step)
         chosen = [listed[i] for i in epoch_order(count=len(listed), batch=how.batch, seed=seed, step=step)]
         image = images.draw([pair["rows"][draw.integers(len(pair["rows"]))] for pair in chosen], draw)
-        words = net.text.tokenize([merged_statements(pair["statements"], merge=how.merge, rng=draw) for pair in chosen])
+        parts = [merged_statements(pair["statements"], merge=how.merge, rng=draw) for pair in chosen]
+        words = net.text.tokenize_joined(parts)
         v, t, v_hat, t_hat = module(image.to(device), **{name: value.to(device) for name, value in words.items()})
         return brgsa_loss(v, t, v_hat, t_hat, **loss)
 

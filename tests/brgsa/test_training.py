@@ -222,8 +222,8 @@ def test_up_to_merge_statements_are_joined(world, tmp_path, monkeypatch, merge):
 
 def test_merged_statements_of_a_short_list():
     rng = np.random.default_rng(0)
-    assert merged_statements(["a b"], merge=5, rng=rng) == "a b"
-    assert sorted(merged_statements(["a", "b", "c"], merge=5, rng=rng).split()) == ["a", "b", "c"]
+    assert merged_statements(["a b"], merge=5, rng=rng) == ["a b"]
+    assert sorted(merged_statements(["a", "b", "c"], merge=5, rng=rng)) == ["a", "b", "c"]
 
 
 def test_an_epoch_is_a_fresh_permutation_whose_incomplete_batch_is_dropped():

@@ -27,6 +27,7 @@ SPLITS = ("train", "valid", "external")
 LT_COLUMNS = tuple(n for n in FINDINGS if n in ct_rate.CT_RATE_LT_LABELS)  # CT-RATE-LT-label.csv's own order
 SECOND_SCAN_RATE = 0.15  # patients who are scanned twice
 HIGH_INTERCEPT_RATE = 0.15  # scans of a scanner that stores (HU + 8192) * 2 instead of HU + 1024
+KERNELS = ((1, "soft"), (2, "sharp"))  # reconstructions of a scan, by their number in the name
 _BLOCK = 25  # scans over which a finding's frequency is evened out
 
 
@@ -91,16 +92,22 @@ def write_internal(
     seed: int,
     shape: tuple[int, int, int] = SHAPE,
     spacing: tuple[float, float, float] = SPACING,
+    reconstructions: int = 2,
+    compression: int = 1,
 ) -> None:
     """Writes one split ("train" or "valid") under `folder`, CT-RATE's `dataset/` folder; both splits may share a root.
 
     Per scan two reconstructions of one rendering on the grid `shape`, `spacing` (mm): `_1` soft, `_2` sharper with a
-    third more slices. Also metadata, the 18 labels, the 15 labels (`lt_labels_path`), reports, the two prompt files
-    and, for "valid", the findings' masks on the grid of `_1` (`read_masks`). `DataError` if the split is there.
+    third more slices; with `reconstructions` 1 the soft one alone. `compression` is gzip's level: 0 stores, which is
+    faster than any and half as large again. Also metadata, the 18 labels, the 15 labels (`lt_labels_path`), reports,
+    the two prompt files and, for "valid", the findings' masks on the grid of `_1` (`read_masks`). `DataError` if the
+    split is there.
     """
     root = Path(folder)
     if split not in ("train", "valid"):
         raise DataError(f"split {split!r} is not one of CT-RATE's; write 'train' or 'valid'.")
+    if reconstructions not in (1, 2):
+        raise DataError(f"a scan has 1 or 2 reconstructions, not {reconstructions}.")
     if (root / split).exists():
         raise DataError(f"{root / split} exists already; write into an empty folder or remove it.")
     metadata, reports, rows = [], [], {}
@@ -109,7 +116,7 @@ def write_internal(
         report, rng = write_report(planned.stream(seed, "report"), observations), planned.stream(seed, "storage")
         slope, intercept = (0.5, -8192.0) if rng.random() < HIGH_INTERCEPT_RATE else (1.0, -1024.0)
         table_height = float(np.round(rng.uniform(-40, 40), 1))
-        for number, kernel in ((1, "soft"), (2, "sharp")):
+        for number, kernel in KERNELS[:reconstructions]:
             name = f"{split}_{planned.patient}_{planned.letter}_{number}.nii.gz"
             noisy = planned.stream(seed, "noise", kernel)
             hu, thickness = reconstruct(scan, noisy, kernel=kernel, noise=anatomy.noise)
@@ -117,7 +124,14 @@ def write_internal(
             origin = [-(n - 1) / 2 * s for n, s in zip(stored.shape, thickness, strict=True)]
             origin[1] += table_height
             row = ct_rate.write_volume(
-                root, name, stored, spacing=thickness, slope=slope, intercept=intercept, origin=origin
+                root,
+                name,
+                stored,
+                spacing=thickness,
+                slope=slope,
+                intercept=intercept,
+                origin=origin,
+                level=compression,
             )
             metadata.append(row)
             reports.append((name, report.findings, report.impression))

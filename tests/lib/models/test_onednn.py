@@ -62,6 +62,16 @@ def test_only_wide_plain_linear_layers_are_changed():
     assert set(model.state_dict()) == names and use_onednn(model) == 0
 
 
+def test_small_products_stay_with_torch(monkeypatch):
+    model = nn.Sequential(nn.Linear(64, 8))
+    assert use_onednn(model, narrowest=32, least=64 * 8 * 5) == 1
+    asked = []
+    monkeypatch.setattr("lib.models.onednn._product", lambda a, b, bias: asked.append(len(a)) or a @ b.T + bias)
+    for rows in (4, 5):
+        model(torch.randn(rows, 64))
+    assert asked == [5]
+
+
 def test_an_adapter_goes_on_top_and_learns_the_same():
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM

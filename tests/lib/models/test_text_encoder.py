@@ -137,3 +137,17 @@ def test_only_safetensors_are_loaded(folder, tmp_path):
     torch.save(weights, copy / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
         TextEncoder.from_pretrained(copy, width=12)
+
+
+def test_parts_that_are_joined_give_the_tokens_of_the_joined_text(folder):
+    encoder = TextEncoder.from_pretrained(folder, width=12)
+    parts = [[TEXTS[0]], [TEXTS[1], TEXTS[0]], [TEXTS[2]] * 40]  # the last is cut off
+    whole = encoder.tokenize([" ".join(text) for text in parts])
+    for _ in range(2):  # the second time from what is kept
+        joined = encoder.tokenize_joined(parts)
+        for name in whole:
+            assert torch.equal(joined[name], whole[name]), name
+    short = encoder.tokenize_joined(parts[:1])
+    assert short["input_ids"].shape[1] % 4 == 0
+    alone = encoder.tokenize([TEXTS[0]])
+    torch.testing.assert_close(encoder(**short), encoder(**alone), rtol=0, atol=1e-6)

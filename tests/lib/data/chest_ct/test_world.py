@@ -176,3 +176,15 @@ def test_a_split_is_not_written_over(tree):
         write_internal(tree, split="valid", scans=1, seed=0)
     with pytest.raises(DataError, match="'train' or 'valid'"):
         write_internal(tree, split="test", scans=1, seed=0)
+
+
+def test_a_tree_of_one_reconstruction_is_the_first_half_of_that_of_two(tree, tmp_path):
+    write_internal(tmp_path, split="train", scans=9, seed=3, reconstructions=1, compression=0, **GRID)
+    metadata = ct_rate.read_metadata(ct_rate.metadata_path(tmp_path, "train"))
+    both = ct_rate.read_metadata(ct_rate.metadata_path(tree, "train"))
+    assert list(metadata) == [name for name in both if name.endswith("_1.nii.gz")][:9]
+    for name, geometry in metadata.items():
+        stored, plain = (ct_rate.read_stored(root, name, geometry) for root in (tree, tmp_path))
+        assert np.array_equal(stored, plain) and geometry == both[name]
+    with pytest.raises(DataError, match="1 or 2 reconstructions"):
+        write_internal(tmp_path / "none", split="train", scans=1, seed=0, reconstructions=0)
