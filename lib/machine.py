@@ -53,7 +53,9 @@ class Machine:
         if self.micro_batch is None:
             size = max(1, batch // devices)
         if batch % (size * devices):
-            raise ValueError(f"a batch of {batch} is not {devices} device(s) x micro-batches of {size}; change micro_batch")
+            raise ValueError(
+                f"a batch of {batch} is not {devices} device(s) x micro-batches of {size}; change micro_batch"
+            )
         return batch // (size * devices)
 
     def parts(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -227,20 +227,19 @@ def load(
     trainable: bool = False,
     attention: str = "sdpa",
     chat_template: str | None = None,
-    onednn: bool = True,
 ):
     """(model in eval mode, tokenizer) of a folder or hub id: safetensors only, no remote code.
 
     ``quantisation``: ``nf4`` loads the linear layers in 4 bits through bitsandbytes (QLoRA, arXiv:2305.14314), on CUDA or
     on the CPU. ``adapter``: a PEFT folder or hub id to put on top, ``trainable`` or frozen. ``attention``: sdpa or eager.
-    ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. ``onednn``: wide layers on the CPU go
-    through :mod:`lib.models.onednn`, which ``vmap`` cannot follow. Padding is done with the end-of-text
+    ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. Linear layers go
+    through :mod:`lib.models.product`. Padding is done with the end-of-text
     token where there is no other. Raises :class:`ModelError` when the source is no checkpoint or has no such token.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from lib.models.onednn import use_onednn
+    from lib.models.product import use_products
 
     _no_bars()
     is_folder = Path(source).is_dir()
@@ -265,8 +264,7 @@ def load(
             f"{adapter or source} cannot be loaded ({reason}); give a complete folder, or a hub id that can be reached, "
             f"of a causal language model in safetensors that needs no remote code."
         ) from error
-    if onednn:
-        use_onednn(model)
+    use_products(model)
     if chat_template is not None:
         tokenizer.chat_template = _known("chat_template", chat_template, CHAT_TEMPLATES)[1]
     if tokenizer.pad_token_id is None:

@@ -1,29 +1,60 @@
-"""Products of matrices by numpy's library instead of torch's: the one arithmetic leaves torch's no fast kernels.
+"""Products of matrices on a CPU by numpy's library instead of torch's: the one arithmetic leaves torch's no fast kernels.
 
-MKL computes the same on every make of processor only in a branch without AVX2 (:mod:`lib`); OpenBLAS has fixed AVX2
-kernels, which are two and a half times as fast on the small matrices of stacked fits. Runs under ``torch.vmap``.
+MKL's branches differ between the makes of processors, and the one that is the same on all (:mod:`lib`) is its slowest; OpenBLAS
+has fixed AVX2 kernels, two to three times as fast forwards and backwards. The same products up to rounding, also under
+``torch.vmap``.
 
->>> linear(torch.ones(2, 3, 4), torch.ones(5, 4)).shape
-torch.Size([2, 3, 5])
+>>> linear(torch.ones(2, 300, 40), torch.ones(50, 40)).shape
+torch.Size([2, 300, 50])
+>>> model = nn.Sequential(nn.Linear(64, 512), nn.GELU(), nn.Linear(512, 64))
+>>> use_products(model), type(model[0]).__module__
+(2, 'lib.models.product')
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import Parameter
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+LEAST = 2**17  # multiplications of a product below which the way to numpy costs more than it saves
 
 
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """``x`` (..., I) times ``weight`` (O, I) transposed: (..., O)."""
-    return product(x.reshape(-1, x.shape[-1]), weight.mT).reshape(*x.shape[:-1], weight.shape[0])
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``: ``x`` (..., I) times ``weight`` (O, I) transposed, plus ``bias`` (O,): (..., O)."""
+    if not _ours(x, weight, x.numel() * weight.shape[0]):
+        return F.linear(x, weight, bias)
+    out = _Product.apply(x.reshape(-1, x.shape[-1]), weight.mT).reshape(*x.shape[:-1], weight.shape[0])
+    return out if bias is None else out + bias
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """``a`` (..., N, I) times ``b`` (..., I, O), the same leading dimensions in both: (..., N, O)."""
-    plain = type(a) in (Tensor, Parameter)  # not a tensor without values (lib.training.shape_only)
-    return _Product.apply(a, b) if plain and a.device.type == "cpu" and a.dtype == torch.float32 else a @ b
+    return _Product.apply(a, b) if _ours(a, b, a.numel() * b.shape[-1]) else a @ b
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` by :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def use_products(model: nn.Module) -> int:
+    """Make every plain linear layer of ``model`` a :class:`Linear`, in place, and return how many there were. Weights and
+    names stay; on another device, in another precision and under autocast such a layer computes as it did."""
+    layers = [module for module in model.modules() if type(module) is nn.Linear]
+    for layer in layers:
+        layer.__class__ = Linear
+    return len(layers)
+
+
+def _ours(a: Tensor, b: Tensor, multiplications: int) -> bool:
+    """Single precision on the CPU, with values (unlike those of :mod:`lib.training.shape_only`), and enough of it."""
+    alike = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32 and type(a) in (Tensor, nn.Parameter)
+    return alike and multiplications >= LEAST and not torch.is_autocast_enabled("cpu")
 
 
 def _times(a: Tensor, b: Tensor) -> Tensor:
@@ -40,6 +71,7 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b = ctx.saved_tensors
         left, right = ctx.needs_input_grad

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.models import ModelError
-from lib.models.onednn import linear
+from lib.models.product import linear
 
 Grid = tuple[int, int, int]
 

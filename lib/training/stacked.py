@@ -183,7 +183,7 @@ def finetune_stacked(
     each member. Every member takes ``steps`` steps of ``batch`` rows, cosine schedule to zero, all weights trained.
     """
     bases = [Path(checkpoint)] * len(rows) if isinstance(checkpoint, (str, Path)) else list(map(Path, checkpoint))
-    loaded = [causal_lm.load(base, device=machine.device, attention="eager", onednn=False) for base in bases]
+    loaded = [causal_lm.load(base, device=machine.device, attention="eager") for base in bases]
     models, tokenizer = [model.train() for model, _ in loaded], loaded[0][1]
     check_positions(models[0], max_length)
     if any(other.get_vocab() != tokenizer.get_vocab() for _, other in loaded):

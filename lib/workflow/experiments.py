@@ -117,7 +117,12 @@ class Experiments(Strict):
     @classmethod
     def _machines(cls, profiles: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, settings in profiles.items():
-            _MACHINE.validate_python(settings.get("machine", {}))
+            told = settings.get("machine", {})
+            if unknown := sorted(set(told) - set(Machine.__dataclass_fields__)):
+                raise ValueError(
+                    f"profile '{name}': machine has no '{unknown[0]}'; it has {', '.join(Machine.__dataclass_fields__)}"
+                )
+            _MACHINE.validate_python(told)
             if astray := sorted(set(Machine.__dataclass_fields__) & set(settings)):
                 raise ValueError(
                     f"profile '{name}': '{astray[0]}' belongs under 'machine', which the session hands to every fit"
@@ -128,7 +133,9 @@ class Experiments(Strict):
         """Dials of a notebook (name -> its own value, that of ``mini``) that a greater profile leaves as they are, though
         nothing says that they are the same everywhere: one sentence each. Numbers and lists are dials."""
         one = self.experiments[exhibit]
-        sizes = {name for name, value in dials.items() if isinstance(value, (int, float, list)) and type(value) is not bool}
+        sizes = {
+            name for name, value in dials.items() if isinstance(value, (int, float, list)) and type(value) is not bool
+        }
         open_ = sizes - {*self.same, *one.same}
         return [
             f"the profile '{profile}' leaves '{name}' at the miniature's {dials[name]!r}; give its own value in experiments.yml, "

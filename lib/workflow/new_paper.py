@@ -49,8 +49,8 @@ EXPERIMENTS_YML = """\
 #   tab_first: {question: "...", claims: [C1], minutes: {smoke: 0.1, mini: 1}, parameters: {smoke: {seeds: 1}}}
 stands_on: {smoke: miniature, mini: miniature}
 profiles:
-  smoke: {device: cpu, verdicts: false}
-  mini: {device: cpu}
+  smoke: {machine: {device: cpu}, verdicts: false}
+  mini: {machine: {device: cpu}}
 
 experiments: {}
 """

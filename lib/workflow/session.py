@@ -150,7 +150,9 @@ class Run(Pictures):
         if self.evidence in verdicts.POWER_FIRST:
             clear = found.excess or found.effect
             half = (clear.high - clear.low) / 2
-            print(f"{claim.id}: by the spread of effect minus control, less than {half:.2g} could not be told from none.")
+            print(
+                f"{claim.id}: by the spread of effect minus control, less than {half:.2g} could not be told from none."
+            )
         self.judged[claim.id] = {**found.as_dict(), "outcome": word, "margin": claim.margin}
         where = "" if not found.replicates or self.evidence == "released" else f", {found.same} of {found.bases} bases"
         print(f"{claim.id} {word}{where}. Claim: {claim.statement}")
@@ -177,7 +179,10 @@ class Run(Pictures):
             "checks": self.checks,
             "numbers": self.numbers,
             "recomputed": dict(recomputed or {}),
-            "provenance": {**arithmetic.provenance(self.machine.device), "seconds": round(time.monotonic() - self.started, 1)},
+            "provenance": {
+                **arithmetic.provenance(self.machine.device),
+                "seconds": round(time.monotonic() - self.started, 1),
+            },
         }
         path = paths.result(self.paper.slug, self.exhibit, self.profile, root=paths.output_root())
         paths.write(path, json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -12,6 +12,7 @@ import json
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,12 +98,12 @@ def prefer(
     how = Preference(**preference)
     if how.reference not in REFERENCES:
         raise TrainingError(f"reference '{how.reference}' is not known; give one of {', '.join(REFERENCES)}")
-    options = {"device": machine.device, "quantisation": quantisation}
-    model, tokenizer = causal_lm.load(checkpoint, adapter=adapter, trainable=True, **options)
+    load = partial(causal_lm.load, checkpoint, device=machine.device, quantisation=quantisation)
+    model, tokenizer = load(adapter=adapter, trainable=True)
     check_positions(model, how.max_length)
     pairs = _pairs(Path(rows), tokenizer, max_length=how.max_length)
     # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
-    other = causal_lm.load(checkpoint, **options)[0] if how.reference == "base" else None
+    other = load()[0] if how.reference == "base" else None
     exact = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     try:
         accumulated = machine.accumulated(how.batch)
@@ -113,8 +114,9 @@ def prefer(
         output_dir=str(folder / STATE), per_device_train_batch_size=machine.at_a_time(how.batch), num_train_epochs=how.epochs,
         gradient_accumulation_steps=accumulated, beta=how.beta,
         learning_rate=how.learning_rate, lr_scheduler_type="cosine", max_length=how.max_length, optim="adamw_torch", seed=how.seed,
-        data_seed=how.seed, use_cpu=machine.device == "cpu", bf16=machine.precision == "bf16", save_strategy="no", logging_steps=1, report_to=[],
-        disable_tqdm=True, activation_checkpointing=machine.recompute, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
+        data_seed=how.seed, use_cpu=machine.device == "cpu", bf16=machine.precision == "bf16", save_strategy="no", logging_steps=1,
+        activation_checkpointing=machine.recompute, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
+        report_to=[], disable_tqdm=True,
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)

@@ -99,7 +99,7 @@ def make_base(run: Run, *, seed: int) -> Base:
     raw = data.report_pairs(run, trees["pretrain"], before, "raw", settings)
     encoder = run.build(
         masked_pretraining.pretrain_image_encoder, prepared=before, pairs=raw, vit=settings["model"]["vit"],
-        crop=settings["crop"], seed=seed, **settings["pretraining"], **machine(settings),
+        crop=settings["crop"], seed=seed, **settings["pretraining"],
     )  # fmt: skip
     statements = [data.report_pairs(run, trees["train"], train, style, settings) for style in ("summary", "raw")]
     return Base(
@@ -110,17 +110,12 @@ def make_base(run: Run, *, seed: int) -> Base:
     )  # fmt: skip
 
 
-def machine(settings: dict[str, Any]) -> dict[str, str]:
-    """Where and in which precision the profile trains."""
-    return {key: settings[key] for key in ("device", "precision") if key in settings}
-
-
 def _frozen(run: Run, encoder: Path, folders: dict[str, Path]) -> dict[str, Path]:
     """Outputs of the frozen blocks of every set, computed once; none when the profile freezes none."""
     model = run.settings["model"]
     if not model["frozen_blocks"]:
         return {}
-    shared = {"encoder": encoder, "vit": model["vit"], "blocks": model["frozen_blocks"], "device": run.device}
+    shared = {"encoder": encoder, "vit": model["vit"], "blocks": model["frozen_blocks"]}
     recipes = [{"prepared": folder, **shared} for folder in folders.values()]
     return dict(zip(folders, run.build_all(alignment.compute_frozen_tokens, recipes), strict=True))
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from lib.data.files import DataError
 from lib.evaluation import unit
+from lib.machine import CPU, Machine
 
 SHAPE = (224, 224, 160)  # Astra: the foreground, resized
 WINDOW = (-1000.0, 200.0)
@@ -47,7 +48,9 @@ def prepare_ct(folder: Path, *, ct: Path, mask: Path) -> None:
     np.save(folder / "structures.npy", np.asarray(found["mask"][0]).round().astype(np.int16))
 
 
-def encode_cells(folder: Path, *, prepared: Path, shards: Sequence[Path] | None, stage: int, seed: int) -> None:
+def encode_cells(
+    folder: Path, *, prepared: Path, shards: Sequence[Path] | None, stage: int, seed: int, machine: Machine = CPU
+) -> None:
     """Write ``cells.npy`` (X', Y', Z', C): the map of one stage (1 to 4) of the tower over the prepared CT.
 
     ``shards``: of the released weights; ``None``: random weights drawn by ``seed``, normalised by the CT's own statistics,
@@ -64,11 +67,11 @@ def encode_cells(folder: Path, *, prepared: Path, shards: Sequence[Path] | None,
         tower = load_shards(shards)
     volume = torch.from_numpy(np.load(prepared / "volume.npy"))[None, None]
     with torch.inference_mode():
-        cells = tower.stages(volume)[stage - 1][0]
-    np.save(folder / "cells.npy", cells.permute(1, 2, 3, 0).numpy())
+        cells = tower.to(machine.device).stages(volume.to(machine.device))[stage - 1][0]
+    np.save(folder / "cells.npy", cells.permute(1, 2, 3, 0).cpu().numpy())
 
 
-def embed_names(folder: Path, *, archive: Path, names: Sequence[str]) -> None:
+def embed_names(folder: Path, *, archive: Path, names: Sequence[str], machine: Machine = CPU) -> None:
     """Write ``names.npy`` (names, 384): mean-pooled sentence embeddings, of unit length, by the encoder in ``archive``."""
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -85,8 +88,9 @@ def embed_names(folder: Path, *, archive: Path, names: Sequence[str]) -> None:
             content.extract(name, folder / "encoder")
     tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", local_files_only=True)
     model = AutoModel.from_pretrained(folder / "encoder", local_files_only=True, use_safetensors=True).eval()
-    batch = tokenizer(list(names), padding=True, return_tensors="pt")
+    model.to(machine.device)
+    batch = tokenizer(list(names), padding=True, return_tensors="pt").to(machine.device)
     with torch.inference_mode():
         states, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None]
         pooled = (states * mask).sum(dim=1) / mask.sum(dim=1)
-    np.save(folder / "names.npy", unit(pooled.numpy()))
+    np.save(folder / "names.npy", unit(pooled.cpu().numpy()))

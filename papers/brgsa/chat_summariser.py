@@ -18,6 +18,7 @@ import re
 import threading
 from pathlib import Path
 
+from lib.machine import CPU, Machine
 from lib.models import ModelError
 from papers.brgsa.chat import LocalChat, RemoteChat
 from papers.brgsa.prepare import write_summaries
@@ -142,7 +143,7 @@ def summarise_by_chat(
     revision: str | None = None,
     url: str | None = None,
     model: str | None = None,
-    device: str = "cpu",
+    machine: Machine = CPU,
 ) -> None:
     """``training.json`` as :func:`papers.brgsa.prepare.write_summaries` writes it; ``answers`` keeps every answer.
 
@@ -151,5 +152,5 @@ def summarise_by_chat(
     """
     if (checkpoint is None) == (url is None) or (url is not None and model is None):
         raise ModelError("chat needs either 'checkpoint', or 'url' and 'model'; correct it in experiments.yml.")
-    chat = RemoteChat(url, model=model) if url else LocalChat(checkpoint, revision=revision, device=device)
+    chat = RemoteChat(url, model=model) if url else LocalChat(checkpoint, revision=revision, device=machine.device)
     write_summaries(folder, tree=tree, split=split, summariser=ChatSummariser(chat, folder=Path(answers)))

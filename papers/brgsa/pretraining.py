@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.machine import CPU, Machine
 from lib.models.masked_autoencoder import MaskedAutoencoder3D
-from lib.models.onednn import use_onednn
+from lib.models.product import use_products
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.streams import stream, stream_seed
 from lib.training.loop import epoch_order, train, warmup_cosine
-
-# Layers of the tiny encoders that go through oneDNN, and multiplications of a product from which it is ahead.
-WIDE = {"narrowest": 32, "least": 2**23}
 
 
 def crop_batch(volumes: np.ndarray, rows: Sequence[int], *, crop: Sequence[int], rng: np.random.Generator) -> Tensor:
@@ -78,30 +76,23 @@ class _Pretraining(nn.Module):
             self.words.bias.copy_(torch.logit(frequency))
 
     def forward(
-        self, volume: Tensor, present: Tensor, masked: Tensor, weight: float, generator: torch.Generator
-    ) -> Tensor:
+        self, volume: Tensor, present: Tensor, masked: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | float]:
+        """Loss of the words of ``volume`` and of the voxels of ``masked``, each the mean of a volume; 0 where there is none."""
         vit = self.autoencoder.vit
         said = self.words(vit.class_feature(vit.with_class_token(vit.embed(volume))))
-        loss = F.binary_cross_entropy_with_logits(said, present, reduction="none").sum(dim=1).mean()
-        if weight:
-            loss = loss + weight * self.autoencoder(masked, generator=generator)
-        return loss
+        words = F.binary_cross_entropy_with_logits(said, present, reduction="none").sum(dim=1).mean()
+        return words, self.autoencoder(masked, generator=generator) if len(masked) else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """How long and where is trained: ``steps`` of ``batch`` reports.
-
-    ``precision``: no, fp16 or bf16 (autocast). With ``checkpoint_every`` a killed fit resumes.
-    """
+    """How long is trained: ``steps`` of ``batch`` reports."""
 
     steps: int
     batch: int
     learning_rate: float
     seed: int = 0
-    device: str = "cpu"
-    precision: str = "no"
-    checkpoint_every: int = 0
 
 
 def pretrain_image_encoder(
@@ -116,6 +107,7 @@ def pretrain_image_encoder(
     voxel_weight: float,
     voxel_batch: int,
     warmup: int,
+    machine: Machine = CPU,
     **fit: Any,
 ) -> None:
     """Write ``vit.safetensors`` (the encoder) and ``losses.json``.
@@ -124,7 +116,7 @@ def pretrain_image_encoder(
     ``voxel_batch`` of them (the decoder is the expensive half), with weight ``voxel_weight``. ``fit``: of :class:`Fit`.
     """
     how = Fit(**fit)
-    seed, device = how.seed, how.device
+    seed = how.seed
     volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
     listed = json.loads((pairs / "pairs.json").read_text())
     _, table = report_words([" ".join(pair["statements"]) for pair in listed])
@@ -133,21 +125,26 @@ def pretrain_image_encoder(
     first = range(0, len(volumes), max(1, len(volumes) // 256))
     centre_tokens(encoder, crop_batch(volumes, first, crop=crop, rng=stream(seed, "first crops")), spread=spread)
     model = _Pretraining(MaskedAutoencoder3D(encoder, **decoder), torch.from_numpy(table.mean(axis=0)))
-    use_onednn(model, **WIDE)
+    use_products(model)
 
-    def loss_of_step(module: nn.Module, step: int) -> Tensor:
+    def loss_of_step(module: nn.Module, step: int) -> Iterator[Tensor]:
+        """Part by part, each weighted by its share of the batch: a card holds the activations of one part."""
         rng = stream(seed, "volumes", step)
         chosen = epoch_order(count=len(listed), batch=how.batch, seed=seed, step=step)
         rows = [listed[i]["rows"][rng.integers(len(listed[i]["rows"]))] for i in chosen]
-        volume = crop_batch(volumes, rows, crop=crop, rng=rng).to(device)
+        volume, present = crop_batch(volumes, rows, crop=crop, rng=rng), torch.from_numpy(table[chosen])
         generator = torch.Generator().manual_seed(stream_seed(seed, "masks", step))
-        present = torch.from_numpy(table[chosen]).to(device)
-        return module(volume, present, volume[:voxel_batch], voxel_weight, generator)
+        masked = min(voxel_batch, len(rows)) if voxel_weight else 0
+        for places in machine.parts(range(len(rows))):
+            seen, present_here = volume[places].to(machine.device), present[places].to(machine.device)
+            hidden = seen[: max(0, masked - places[0])]
+            words, voxels = module(seen, present_here, hidden, generator)
+            yield words * (len(seen) / len(rows)) + voxels * (voxel_weight * len(hidden) / max(1, masked))
 
     losses = train(
-        model, loss_of_step, steps=how.steps, clip=1.0, schedule=warmup_cosine(how.steps, warmup=warmup), device=device,
-        precision=how.precision, optimiser=torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=0.05),
-        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=how.checkpoint_every,
+        model, loss_of_step, steps=how.steps, clip=1.0, schedule=warmup_cosine(how.steps, warmup=warmup), machine=machine,
+        optimiser=torch.optim.AdamW(model.parameters(), lr=how.learning_rate, weight_decay=0.05),
+        checkpoint=folder / "checkpoint" / "state.pt",
     )  # fmt: skip
     save_file(
         {name: value.contiguous().cpu() for name, value in encoder.state_dict().items()}, folder / "vit.safetensors"

@@ -23,7 +23,7 @@ from lib.workflow.session import Run, SessionError
 from papers.brgsa import data
 from papers.brgsa import prepare as prepared
 from papers.brgsa import training as alignment
-from papers.brgsa.bases import Base, machine, make_base
+from papers.brgsa.bases import Base, make_base
 from papers.brgsa.prompts import PROMPT
 
 NCE = {"alpha": 0.0, "beta": 1.0, "gamma": 0.0}  # ordinary alignment: InfoNCE between raw embeddings only
@@ -128,7 +128,7 @@ class Study:
         recipes = [
             {
                 **{key: value for key, value in options.items() if key != "text"}, **base.shared,
-                **machine(self.settings), "prepared": base.train_folder, "tokens": base.sources.get("train"),
+                "prepared": base.train_folder, "tokens": base.sources.get("train"),
                 "pairs": base.pairs(options["text"]), "crop": self.settings["crop"], "seed": seed,
             }
             for (_, options, seed), base in zip(jobs, bases, strict=True)
@@ -137,7 +137,6 @@ class Study:
         recipes = [
             {
                 **base.shared, "arm": folder, "bank": options["bank"], "images": base.images, "texts": base.texts,
-                "device": self.run.device,
             }
             for folder, (_, options, _), base in zip(trained, jobs, bases, strict=True)
         ]  # fmt: skip
@@ -175,9 +174,11 @@ class Study:
         spacing = [step * size / wanted if resample else step for step, size, wanted in sides]
         grid, values = {"target_spacing": spacing, "shape": shape}, []
         for arm in arms:
-            base, model = self.base(arm), self.load(arm, shuffle_positions=shuffle_positions)
+            base = self.base(arm)
+            model = self.load(arm, shuffle_positions=shuffle_positions).to(self.run.machine.device)
             array = prepared.read_volumes(data.prepare_volumes(self.run, base.valid.tree, "valid", grid))[0]
             v, t = alignment.embed_volumes(model, array), alignment.embed_texts(model, base.texts["frequent"])
+            model.cpu()
             mean = score_variants(v, model.bank(v)[0], t, model.bank(t)[0])["mean"]
             values.append(float(np.nanmean(auc_per_class(base.valid.labels.to_numpy(), mean.detach().numpy()))))
         return values
@@ -196,8 +197,8 @@ class Study:
         from lib.evaluation.localisation import resize_map
         from papers.brgsa.attention import gradient_rollout
 
-        model, test, found = self.load(arm), self.base(arm).valid, []
-        grid = self.settings["grid"]
+        model, test, found = self.load(arm).to(self.run.machine.device), self.base(arm).valid, []
+        grid, device = self.settings["grid"], self.run.machine.device
         metadata = ct_rate.read_metadata(ct_rate.metadata_path(test.tree, "valid"))
         first = [row for row, name in enumerate(test.names) if ct_rate.parse_volume_name(name).reconstruction == 1]
         for finding in findings:
@@ -205,7 +206,11 @@ class Study:
             present = test.labels[finding].to_numpy()
             for row in [row for row in first if present[row]][:cases]:
                 name, volume = test.names[row], np.asarray(test.volumes[row], dtype=np.float32)
-                small = gradient_rollout(model, torch.from_numpy(volume)[None, None], prompt)[0].numpy()
+                small = (
+                    gradient_rollout(model, torch.from_numpy(volume)[None, None].to(device), prompt.to(device))[0]
+                    .cpu()
+                    .numpy()
+                )
                 drawn = chest_ct_world.read_masks(test.tree, name)[finding].astype(np.float32)
                 spacing = metadata[name].spacing
                 mask = volumes.resample(drawn, spacing=spacing, target_spacing=grid["target_spacing"], fill=0)

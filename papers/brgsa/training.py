@@ -18,15 +18,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lib.machine import CPU, Machine
 from lib.models.knowledge_bank import KnowledgeBank
-from lib.models.onednn import use_onednn
+from lib.models.product import use_products
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.streams import stream
 from lib.training.loop import TrainingError, epoch_order, train
 from papers.brgsa.losses import brgsa_loss
 from papers.brgsa.model import BrgSA, frozen_tokens
-from papers.brgsa.pretraining import WIDE, Fit, crop_batch
+from papers.brgsa.pretraining import Fit, crop_batch
 
 EVALUATION_BATCH = 100  # texts, or volumes of up to 64^3 voxels, embedded at a time
 
@@ -60,15 +61,15 @@ def load_image_encoder(encoder: Path, vit: dict) -> VisionTransformer3D:
 
 @torch.no_grad()
 def compute_frozen_tokens(
-    folder: Path, *, prepared: Path, encoder: Path, vit: dict, blocks: int, device: str = "cpu"
+    folder: Path, *, prepared: Path, encoder: Path, vit: dict, blocks: int, machine: Machine = CPU
 ) -> None:
     """Output of the frozen blocks for every prepared volume: ``tokens.npy`` (N, 1 + T, width) float16."""
     volumes = np.load(prepared / "volumes.npy", mmap_mode="r")
-    image = load_image_encoder(encoder, vit).to(device).eval()
+    image = load_image_encoder(encoder, vit).to(machine.device).eval()
     out = None
     size = _batch_size(volumes)
     for start in range(0, len(volumes), size):
-        batch = torch.from_numpy(volumes[start : start + size].astype(np.float32))[:, None].to(device)
+        batch = torch.from_numpy(volumes[start : start + size].astype(np.float32))[:, None].to(machine.device)
         tokens = frozen_tokens(image, batch, blocks).cpu().numpy()
         if out is None:
             shape = (len(volumes), *tokens.shape[1:])
@@ -87,7 +88,7 @@ def build_model(*, encoder: Path, text: Path, model: dict, bank: dict) -> BrgSA:
         width=model["width"],
         frozen_blocks=model["frozen_blocks"],
     )
-    use_onednn(net, **WIDE)
+    use_products(net)
     return net
 
 
@@ -112,12 +113,14 @@ def _kmeans_centres(net: BrgSA, images: _Images, listed: list[dict], *, size: in
 
     rng = stream(seed, "k-means")
     chosen = rng.permutation(len(listed))[: 4 * size]
+    texts = [" ".join(merged_statements(listed[i]["statements"], merge=5, rng=rng)) for i in chosen]
+    size_of_part, device = _batch_size(images.array), net.bank.bank.device
+    parts = [chosen[start : start + size_of_part] for start in range(0, len(chosen), size_of_part)]
     with torch.no_grad():
-        v = net.encode_image(images.draw([listed[i]["rows"][0] for i in chosen], rng))
-        t = net.encode_text(
-            **net.text.tokenize_joined([merged_statements(listed[i]["statements"], merge=5, rng=rng) for i in chosen])
-        )
-    points = torch.cat([v, t]).numpy()
+        v = [
+            net.encode_image(images.draw([listed[i]["rows"][0] for i in part], rng).to(device)).cpu() for part in parts
+        ]
+    points = torch.cat([*v, embed_texts(net, texts)]).numpy()
     centres = KMeans(n_clusters=size, n_init=1, random_state=seed).fit(points).cluster_centers_
     return torch.from_numpy(centres.astype(np.float32))
 
@@ -147,6 +150,7 @@ def train_arm(
     model: dict,
     bank: dict,
     loss: dict,
+    machine: Machine = CPU,
     **fit: Any,
 ) -> None:
     """Write ``model.safetensors`` and ``losses.json`` of one arm and seed.
@@ -155,7 +159,7 @@ def train_arm(
     Optimiser as released: Adam, betas (0.5, 0.999), weight decay 1e-6, gradient norm clipped at 0.25.
     """
     how = ArmFit(**fit)
-    seed, device = how.seed, how.device
+    seed, device = how.seed, machine.device
     listed = json.loads((pairs / "pairs.json").read_text())
     kept = stream(seed, "share").permutation(len(listed))[: round(how.share * len(listed))]
     listed = [listed[i] for i in np.sort(kept)]
@@ -172,6 +176,7 @@ def train_arm(
     )
     if kmeans:
         with torch.no_grad():
+            net.to(device)
             net.bank.bank.copy_(_kmeans_centres(net, images, listed, size=bank["size"], seed=seed))
 
     def loss_of_step(module: nn.Module, step: int) -> Tensor:
@@ -185,9 +190,9 @@ def train_arm(
 
     trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
     losses = train(
-        net, loss_of_step, steps=how.steps, clip=0.25, device=device, precision=how.precision,
+        net, loss_of_step, steps=how.steps, clip=0.25, machine=machine,
         optimiser=torch.optim.Adam(trainable, lr=how.learning_rate, betas=(0.5, 0.999), weight_decay=1e-6),
-        checkpoint=folder / "checkpoint" / "state.pt", checkpoint_every=how.checkpoint_every,
+        checkpoint=folder / "checkpoint" / "state.pt",
     )  # fmt: skip
     save_file(
         {name: value.contiguous().cpu() for name, value in net.state_dict().items()}, folder / "model.safetensors"
@@ -243,14 +248,14 @@ def embed_arm(
     bank: dict,
     images: dict[str, Path],
     texts: dict[str, list[str]],
-    device: str = "cpu",
+    machine: Machine = CPU,
 ) -> None:
     """Embeddings of one trained arm, ``embeddings.safetensors``: for each image set and each text set its vectors, their
     reconstructions (``<name>``, ``<name>_hat``, (N, width)) and effective atoms (``<name>_atoms``, (N,)).
 
     ``images``: name -> prepared volumes or frozen tokens. ``texts``: name -> texts.
     """
-    net, out = load_arm(arm, encoder=encoder, text=text, model=model, bank=bank).to(device), {}
+    net, out = load_arm(arm, encoder=encoder, text=text, model=model, bank=bank).to(machine.device), {}
     for name, source in images.items():
         stored = source / "tokens.npy" if (source / "tokens.npy").exists() else source / "volumes.npy"
         out[name] = embed_volumes(net, np.load(stored, mmap_mode="r"))

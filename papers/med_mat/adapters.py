@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.models import ModelError
 from lib.machine import CPU, Machine
+from lib.models import ModelError
 from lib.streams import stream_seed
 from lib.training import sft
 from lib.training.chat_encoding import IGNORED

@@ -37,13 +37,13 @@ def bases_of(run: Run) -> list[int]:
 
 def pretrained(run: Run, seeds: Sequence[int], encoder: str = "convolution") -> list[Path]:
     """The model of each base after the general stage; a second encoder is joined to the first one's language model."""
-    settings, device = run.settings, {"device": run.device}
+    settings = run.settings
     general = run.build_all(mat_general.write_general, [{**settings["general"], "seed": seed} for seed in seeds])
-    told = {"encoder": encoder, **settings["encoders"][encoder], **device}
+    told = {"encoder": encoder, **settings["encoders"][encoder]}
     sources = [{**told, "general": data, "seed": seed} for data, seed in zip(general, seeds, strict=True)]
     weights = run.build_all(mat_pretraining.pretrain_encoder, sources)
     given: dict[str, Any] = {"general": general, "encoder": encoder, "weights": weights, "seeds": list(seeds)}
-    given |= {**settings["language"], **device}
+    given |= settings["language"]
     if encoder != "convolution":
         given |= {"start": pretrained(run, seeds), "steps": settings["join_steps"]}
     folder = run.build(mat_pretraining.pretrain_languages, **given)

@@ -86,12 +86,17 @@ class TinyCheckpoint:
         self.__init__(self.model, [*self.words, *new], {**self.settings, "vocabulary": len(grown)})
 
     # ------------------------------------------------------------------ answers
+    @property
+    def device(self) -> torch.device:
+        return self.model.words.weight.device
+
     @torch.no_grad()
     def see(self, images: np.ndarray) -> Tensor:
         """Visual features (N, V, C) of grey images (N, 32, 32) uint8."""
         if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE) or images.dtype != np.uint8:
             raise ModelError(f"images are {images.dtype} {images.shape}; give uint8 (N, {SIDE}, {SIDE}), grey")
-        return torch.cat([self.model.see(part.float() / 255) for part in torch.from_numpy(images).split(500)])
+        parts = torch.from_numpy(images).split(500)
+        return torch.cat([self.model.see(part.to(self.device).float() / 255).cpu() for part in parts])
 
     @torch.no_grad()
     def letter_scores(self, images: np.ndarray, questions: Sequence[str], *, letters: str) -> np.ndarray:
@@ -99,13 +104,14 @@ class TinyCheckpoint:
         ids, mask = self.prompts(questions)
         if unknown := [letter for letter in letters if letter not in self.index]:
             raise ModelError(f"the model does not know the letter {unknown[0]}; give letters among its words")
-        scores = self.model(self.see(images), ids, mask)[:, 0].log_softmax(-1)
-        return scores[:, [self.index[letter] for letter in letters]].numpy()
+        given = (one.to(self.device) for one in (self.see(images), ids, mask))
+        scores = self.model(*given)[:, 0].log_softmax(-1)
+        return scores[:, [self.index[letter] for letter in letters]].cpu().numpy()
 
     @torch.no_grad()
     def generate(self, images: np.ndarray, questions: Sequence[str], *, tokens: int = 1) -> list[str]:
         """The ``tokens`` likeliest next words after each question, one by one (greedy)."""
-        features, (ids, mask) = self.see(images), self.prompts(questions)
+        features, ids, mask = (one.to(self.device) for one in (self.see(images), *self.prompts(questions)))
         for _ in range(tokens):
             best = self.model(features, ids, mask)[:, 0].argmax(-1, keepdim=True)
             ids, mask = torch.cat([ids, best], 1), torch.cat([mask, torch.ones_like(mask[:, :1])], 1)

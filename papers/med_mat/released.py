@@ -112,7 +112,12 @@ def _score(checkpoint: ReleasedCheckpoint, read: Read, rows: Sequence[Record], *
 
 
 def _train(
-    folder: Path, checkpoint: ReleasedCheckpoint, read: Read, ready: Mapping[str, Ready], job: dict[str, Any], **how: Any
+    folder: Path,
+    checkpoint: ReleasedCheckpoint,
+    read: Read,
+    ready: Mapping[str, Ready],
+    job: dict[str, Any],
+    **how: Any,
 ) -> None:
     """Tune the adapters of ``checkpoint`` on the job's rows; a job asks for what is there, less what it is tested on."""
     # an image set may be in two subsets (dataset 44 is in 18 and 22): what is tested is not trained on
@@ -180,7 +185,13 @@ def fit_released(
         checkpoint = with_adapters(base, rank=rank, seed=job["seed"]) if job["amounts"] else base
         try:
             if job["amounts"]:
-                how = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "warmup": WARMUP, "machine": machine}
+                how = {
+                    "steps": steps,
+                    "batch": batch,
+                    "learning_rate": learning_rate,
+                    "warmup": WARMUP,
+                    "machine": machine,
+                }
                 _train(folder / DONE / str(number), checkpoint, read, ready, job, **how)
             scores = {}
             for no in job["tests"]:

@@ -1,7 +1,5 @@
 """Two bases at smoke size: what each has of its own, how seeds go round them, and what pretraining is told."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ import torch
 from lib.data.chest_ct.findings import LEXICON
 from lib.workflow import paths
 from lib.workflow.session import start
-from papers.brgsa import bases as brgsa_bases
 from papers.brgsa import study as brgsa
 from papers.brgsa.prompts import OWN_WORDS, PROMPT
 from papers.brgsa.summaries import RuleSummariser
@@ -77,21 +74,6 @@ def test_contrast_scores_order_volumes_as_the_softmax_of_two_prompts(arms):
     softmax = np.exp(present) / (np.exp(present) + np.exp(absent))
     found = brgsa.scores(arm, variant="contrast")
     assert (np.argsort(found, axis=0) == np.argsort(softmax, axis=0)).mean() > 0.99
-
-
-def test_pretraining_is_told_the_profile_s_device_and_precision(study, monkeypatch):
-    seen, run = [], copy.copy(study.run)
-    run.settings = copy.deepcopy(run.settings) | {"device": "cuda", "precision": "bf16"}
-
-    def build_all(function, many):
-        seen.extend((function.__name__, one.get("device"), one.get("precision"), one.get("seed")) for one in many)
-        real = [{k: v for k, v in one.items() if k not in ("device", "precision")} for one in many]
-        return study.run.build_all(function, real)
-
-    monkeypatch.setattr(run, "build_all", build_all)
-    brgsa_bases.make_base(run, seed=4)
-    assert ("pretrain_image_encoder", "cuda", "bf16", 4) in seen
-    assert {told[1] for told in seen if told[0] == "compute_frozen_tokens"} == {"cuda"}
 
 
 # ---------------------------------------------------------------------- words

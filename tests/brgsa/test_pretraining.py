@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lib.machine import Machine
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.training.loop import TrainingError
 from papers.brgsa import pretraining
@@ -58,8 +59,18 @@ def pretrain(folder, data, **changes):
         "vit": VIT, "decoder": {"decoder_width": 16, "decoder_depth": 1}, "crop": list(SIDES), "spread": 5.0, "voxel_weight": 0.1,
         "voxel_batch": 2, "steps": 6, "batch": 4, "learning_rate": 1e-3, "warmup": 2,
     }  # fmt: skip
-    pretrain_image_encoder(folder, prepared=data, pairs=data, **{**options, **changes})
+    given = {**options, **changes}
+    machine = Machine(
+        **{name: given.pop(name) for name in ("checkpoint_every", "micro_batch", "recompute") if name in given}
+    )
+    pretrain_image_encoder(folder, prepared=data, pairs=data, machine=machine, **given)
     return (folder / "vit.safetensors").read_bytes(), json.loads((folder / "losses.json").read_text())
+
+
+def test_parts_of_a_batch_take_the_same_steps_and_recomputing_changes_nothing(data, tmp_path):
+    whole, parts = pretrain(tmp_path / "whole", data), pretrain(tmp_path / "parts", data, micro_batch=1)
+    assert parts[1] == pytest.approx(whole[1], rel=1e-5)
+    assert pretrain(tmp_path / "again", data, recompute=True) == whole
 
 
 def test_pretraining_is_a_function_of_its_seed(data, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lib.machine import Machine
 from lib.models.knowledge_bank import KnowledgeBank
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.training.loop import TrainingError, epoch_order
@@ -63,7 +64,8 @@ def recipe(world, **changes):
         "text": world["text"], "model": MODEL, "bank": BANK, "loss": FULL, "merge": 1, "crop": list(SIDES),
         "share": 1.0, "shuffle": False, "steps": 4, "batch": 4, "learning_rate": 1e-2, "seed": 0,
     }  # fmt: skip
-    return {**options, **changes}
+    machine = Machine(checkpoint_every=changes.pop("checkpoint_every", 0))
+    return {**options, "machine": machine, **changes}
 
 
 def train(folder, world, **changes):

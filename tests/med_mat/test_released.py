@@ -254,7 +254,9 @@ def test_adapters_leave_the_released_weights_alone(release, tmp_path):
     assert adapters and all("language_model" in name for name in adapters)
 
 
-def test_a_fit_that_was_killed_goes_on_inside_a_job_and_micro_batches_take_the_same_steps(release, tmp_path, monkeypatch):
+def test_a_fit_that_was_killed_goes_on_inside_a_job_and_micro_batches_take_the_same_steps(
+    release, tmp_path, monkeypatch
+):
     told = {"jobs": [_job({"01": 20}, ["02"])], "steps": 6}
     whole = _fit(release, tmp_path / "whole", **told)
     read, seen = med_mat_released.read_image, []
@@ -355,9 +357,7 @@ def _profile(root, **changed):
 
 
 def _study(root, *, given=None, **how):
-    run = SimpleNamespace(
-        settings=_profile(root, **(given or {})), seeds=[0], profile="full", facts=FACTS
-    )
+    run = SimpleNamespace(settings=_profile(root, **(given or {})), seeds=[0], profile="full", facts=FACTS)
     return med_mat.prepare(run, **how)
 
 

@@ -32,8 +32,9 @@ from papers.med_mat.world import world as mat_world
 
 
 def prepare_rows(
-    folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path, only: Sequence[str] = ()
-) -> None:
+    folder: Path, *, world: Path, base: Path, train: int, test: int, pool: int, tests_of: Path, only: Sequence[str] = (),
+    machine: Machine = CPU,
+) -> None:  # fmt: skip
     """Rows, visual features and prompts of every subset of a world, for one base model.
 
     Of each subset ``test`` label-balanced images are tested, ``pool`` others only show the model's preference for
@@ -41,6 +42,7 @@ def prepare_rows(
     test set; ``only``: numbers of the subsets it holds. Writes ``features.npy``, ``prompts.npz`` and ``rows.json``.
     """
     checkpoint = with_world_words(base, seed=0)
+    checkpoint.model.to(machine.device)
     registry = read_registry(world / "datasets.csv")
     listed, images, texts, answers = {}, [], [], []
 
@@ -169,6 +171,7 @@ def fitted(
                 machine=machine,
             )  # fmt: skip
         for i in numbers:
+            made[i].model.to(machine.device)
             yield i, made[i], data[grounds[i]], jobs[i]
 
 

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lib.machine import CPU, Machine
 from lib.models.multimodal_lm import MultimodalLM
 from lib.streams import stream
 from lib.training.loop import epoch_order, warmup_cosine
@@ -46,13 +47,16 @@ def with_all_words(base: Path, *, seed: int) -> TinyCheckpoint:
     return checkpoint
 
 
-def prepare_located(folder: Path, *, root: Path, base: Path, numbers: list[str], train: int, test: int) -> None:
+def prepare_located(
+    folder: Path, *, root: Path, base: Path, numbers: list[str], train: int, test: int, machine: Machine = CPU
+) -> None:
     """Features and prompts of the box and mask rows of every detection subset, for one base model.
 
     Up to ``train`` images a subset are trained on, ``test`` are tested. Writes ``features.npy``, one ``<kind>.npz`` and
     ``rows.json``.
     """
     checkpoint, registry = with_all_words(base, seed=0), read_registry(root / "datasets.csv")
+    checkpoint.model.to(machine.device)
     images: list[np.ndarray] = []
     listed: dict[str, dict[str, Any]] = {}
     asked: dict[str, list[Located]] = {kind: [] for kind in KINDS}
@@ -163,7 +167,7 @@ def _parts(
 
 def _tune(
     models: Sequence[MultimodalLM], parts: dict[str, _Part], seeds: Sequence[int], *, steps: int, batch: int,
-    learning_rate: float,
+    learning_rate: float, machine: Machine,
 ) -> None:  # fmt: skip
     """Train the models in place, each on its rows of each part."""
     sizes = {name: np.array([len(rows) for rows in part.draws]) for name, part in parts.items()}
@@ -176,10 +180,10 @@ def _tune(
         for name in present:
             made |= parts[name].slices(name, batch=batch, seeds=seeds, step=step)
             made[f"{name}_weight"] = torch.as_tensor(weights[name], dtype=torch.float32)
-        return made
+        return {name: values.to(machine.device) for name, values in made.items()}
 
     for model in models:
-        model.encoder.requires_grad_(False)
+        model.to(machine.device).encoder.requires_grad_(False)
     schedule = warmup_cosine(steps, warmup=max(1, round(WARMUP * steps)))
     fit_stacked(models, batch_of_step, _loss, steps=steps, learning_rate=learning_rate, schedule=schedule)
 
@@ -201,6 +205,7 @@ def fit_located(
     grounds: list[int],
     kind: str,
     jobs: list[dict[str, Any]],
+    machine: Machine = CPU,
     **tuning: Any,
 ) -> None:
     """Train one model a job and write what it scores on its target.
@@ -220,9 +225,10 @@ def fit_located(
         if trained:
             theirs = [jobs[i] for i in trained]
             parts = _parts(*([many[grounds[i]] for i in trained] for many in (places, asked)), theirs, kind)
-            _tune([made[i].model for i in trained], parts, [job["seed"] for job in theirs], **tuning)
+            _tune([made[i].model for i in trained], parts, [job["seed"] for job in theirs], machine=machine, **tuning)
         for i, checkpoint in made.items():
             target, on = jobs[i]["target"], grounds[i]
+            checkpoint.model.to(machine.device)
             if target in places[on].subsets:
                 overlap[str(i)] = _overlap(checkpoint, places[on], target, kind)
             else:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lib.evaluation.exam_prompts import LETTERS
+from lib.machine import CPU, Machine
 from lib.streams import stream
 from papers.med_mat.checkpoints import TinyCheckpoint
 from papers.med_mat.fits.arms import Rows, fitted
@@ -40,18 +41,19 @@ def prompted_scores(
     ``features`` (B, E + 1, V, C), ``ids`` and ``mask`` (B, E + 1, T): E examples, then the question; ``answers`` (B, E):
     the examples' letters. With E = 0 these are the scores of an ordinary prompt.
     """
-    model = checkpoint.model
+    model, device = checkpoint.model, checkpoint.device
+    features, ids, mask, answers = (one.to(device) for one in (features, ids, mask, answers))
     seen, words, said = model.project(features), model.words(ids), model.words(answers)
     parts, real = [], []
     for place in range(ids.shape[1]):
         parts += [seen[:, place], words[:, place]]
-        real += [torch.ones(seen.shape[0], seen.shape[2]), mask[:, place]]
+        real += [torch.ones(seen.shape[0], seen.shape[2], device=device), mask[:, place]]
         if place < answers.shape[1]:
             parts.append(said[:, place, None])
-            real.append(torch.ones(len(said), 1))
+            real.append(torch.ones(len(said), 1, device=device))
     visual = seen.shape[2]  # the first image needs no mask
     logits = model.answer(torch.cat(parts, 1), torch.cat(real, 1)[:, visual:], 1)
-    return logits[:, 0].log_softmax(-1)[:, letters].numpy()
+    return logits[:, 0].log_softmax(-1)[:, letters].cpu().numpy()
 
 
 def shot_accuracy(checkpoint: TinyCheckpoint, rows: Rows, no: str, *, shots: int, images: int, seed: int) -> float:
@@ -70,13 +72,15 @@ def shot_accuracy(checkpoint: TinyCheckpoint, rows: Rows, no: str, *, shots: int
     return float((scores.argmax(-1) == right).mean())
 
 
-def fit_few_shot(folder: Path, *, jobs: list[dict[str, Any]], shots: list[int], images: int, **fitting: Any) -> None:
+def fit_few_shot(
+    folder: Path, *, jobs: list[dict[str, Any]], shots: list[int], images: int, machine: Machine = CPU, **fitting: Any
+) -> None:
     """Train one model a job and write its accuracy at each number of shots: ``accuracy.json``, one list a job.
 
     ``fitting``: of :func:`papers.med_mat.fits.arms.fitted`.
     """
     found = []
-    for _, checkpoint, data, job in fitted(jobs, **fitting):
+    for _, checkpoint, data, job in fitted(jobs, machine=machine, **fitting):
         ask = {"images": images, "seed": job["seed"]}
         found.append([shot_accuracy(checkpoint, data, job["tests"][0], shots=n, **ask) for n in shots])
     (folder / "accuracy.json").write_text(json.dumps(found))

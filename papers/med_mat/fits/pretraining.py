@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.evaluation.exam_prompts import LETTERS, OPTIONS
+from lib.machine import CPU, Machine
 from lib.models.multimodal_lm import ENCODERS, SIDE, MultimodalLM
 from lib.streams import stream, stream_seed
 from lib.training.loop import epoch_order, train, warmup_cosine
@@ -68,7 +69,7 @@ def pretrain_encoder(
     batch: int,
     learning_rate: float,
     seed: int,
-    device: str = "cpu",
+    machine: Machine = CPU,
 ) -> None:
     """Train an image encoder to tell which shapes of which tone and size are in each cell; write ``encoder.safetensors``.
 
@@ -85,12 +86,12 @@ def pretrain_encoder(
 
     def loss_of_step(called: nn.Module, step: int) -> Tensor:
         rows = epoch_order(count=len(images), batch=batch, seed=seed, step=step)
-        told = called(torch.from_numpy(images[rows]).to(device).float() / 255)
-        return F.binary_cross_entropy_with_logits(told, torch.from_numpy(there[rows]).to(device))
+        told = called(torch.from_numpy(images[rows]).to(machine.device).float() / 255)
+        return F.binary_cross_entropy_with_logits(told, torch.from_numpy(there[rows]).to(machine.device))
 
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
     schedule = warmup_cosine(steps, warmup=WARMUP)
-    train(model, loss_of_step, steps=steps, optimiser=optimiser, clip=10.0, schedule=schedule, device=device)
+    train(model, loss_of_step, steps=steps, optimiser=optimiser, clip=10.0, schedule=schedule, machine=machine)
     save_file({k: v.cpu().contiguous() for k, v in model.encoder.state_dict().items()}, folder / "encoder.safetensors")
 
 
@@ -159,7 +160,6 @@ class LanguageFit:
     steps: int
     batch: int
     learning_rate: float
-    device: str = "cpu"
 
 
 class _Course:
@@ -220,6 +220,7 @@ def pretrain_languages(
     width: int,
     depth: int,
     start: Sequence[Path] = (),
+    machine: Machine = CPU,
     **fit: Any,
 ) -> None:
     """Train projectors and language models around the frozen encoders of ``weights``; write a checkpoint a base.
@@ -239,11 +240,11 @@ def pretrain_languages(
         _Course(checkpoint, data, seed=seed, batch=how.batch, steps=how.steps)
         for checkpoint, data, seed in zip(checkpoints, general, seeds, strict=True)
     ]
-    models = [checkpoint.model.to(how.device) for checkpoint in checkpoints]
+    models = [checkpoint.model.to(machine.device) for checkpoint in checkpoints]
     for lesson, count in ((_Course.text, 0 if start else how.text_steps), (_Course.joint, how.steps)):
         if count:
             told = {"learning_rate": how.learning_rate, "schedule": warmup_cosine(count, warmup=WARMUP)}
-            fit_stacked(models, _together(courses, lesson, how.device), answer_loss, steps=count, **told)
+            fit_stacked(models, _together(courses, lesson, machine.device), answer_loss, steps=count, **told)
     for number, checkpoint in enumerate(checkpoints):
         checkpoint.model.cpu()
         base(folder, number).mkdir()

@@ -69,7 +69,7 @@ def tune(
     seeds: Sequence[int],
     machine: Machine = CPU,
 ) -> np.ndarray:
-    """Tune each model in place on its own rows and return the losses (steps, K).
+    """Tune each model in place on its own rows, left on the machine's device, and return the losses (steps, K).
 
     ``material``: for each model the features (P, V, C) and the questions of its base. ``draws``: for each model the rows
     of them it is trained on, in pairs of equal length; the two differ where a control exchanges images. Small sets are
@@ -94,13 +94,11 @@ def tune(
     losses = fit_stacked(
         models, batch_of_step, answer_loss, steps=steps, learning_rate=learning_rate, schedule=schedule
     )
-    for model in models:
-        model.cpu()
     return losses
 
 
 @torch.no_grad()
 def letter_scores(model: nn.Module, features: Tensor, questions: Questions, *, letters: Sequence[int]) -> np.ndarray:
     """Log-likelihood (N, len(letters)) of each letter (a token number) after each prompt."""
-    scores = model(features, questions.ids, questions.mask)[:, 0].log_softmax(-1)
-    return scores[:, list(letters)].numpy()
+    given = (one.to(next(model.parameters()).device) for one in (features, questions.ids, questions.mask))
+    return model(*given)[:, 0].log_softmax(-1)[:, list(letters)].cpu().numpy()

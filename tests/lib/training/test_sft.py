@@ -123,7 +123,9 @@ def test_a_killed_fit_resumes_to_the_bit(place, tmp_path, options, monkeypatch):
 def test_micro_batches_change_the_memory_and_not_the_step(place, tmp_path):
     whole, parts = _tune(place, tmp_path / "whole"), _tune(place, tmp_path / "parts", micro_batch=2)
     np.testing.assert_allclose(whole, parts, rtol=1e-4)
-    with pytest.raises(TrainingError, match="a batch of 8 is not 1 device.s. x micro-batches of 3; change micro_batch"):
+    with pytest.raises(
+        TrainingError, match=r"a batch of 8 is not 1 device\(s\) x micro-batches of 3; change micro_batch"
+    ):
         _tune(place, tmp_path / "odd", micro_batch=3)
 
 
