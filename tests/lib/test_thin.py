@@ -13,7 +13,7 @@ NEXT = {
         *(f"lib.data.chest_ct.{name}" for name in ("findings", "lesions", "reports", "scanner", "shapes", "world")),
         *(
             f"lib.models.{name}"
-            for name in ("inflated_resnet", "masked_autoencoder", "multimodal_lm", "product", "vision_transformer_3d")
+            for name in ("inflated_resnet", "masked_autoencoder", "multimodal_lm", "vision_transformer_3d")
         ),
     },
     "huatuogpt_o1": {"lib.data.exams"},
@@ -22,6 +22,7 @@ NEXT = {
 LOOKED_FOR = {
     "lib.evaluation.modality_gap": "measures of any pair of encoders",
     "lib.models.knowledge_bank": "the bank and its interaction (CMKI), as a module",
+    "lib.training.shape_only": "what a step needs on a card, before anybody rents one",
 }
 
 
