@@ -4,7 +4,7 @@ The model is loaded once; each job gets fresh low-rank adapters, is trained on i
 likelihood of the option letters under every rotation of the options, and its adapters are taken off again. Used by
 :mod:`papers.med_mat.study`.
 
-    fit_released(folder, source="llava-hf/llava-1.5-7b-hf", root=Path("data/med-mat"), table=csv, jobs=[...], ...)
+    fit_released(folder, source=run.source("llava"), root=run.source("questions"), table=csv, jobs=[...], ...)
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _noise(one: Record) -> np.ndarray:
 
 # ---------------------------------------------------------------------- all jobs
 @lru_cache(maxsize=1)
-def _loaded(source: str, device: str, precision: str) -> ReleasedCheckpoint:
+def _loaded(source: Path, device: str, precision: str) -> ReleasedCheckpoint:
     """The released model, kept for the next group of jobs: jobs leave it as it was."""
     checkpoint = load(source, device=device, dtype=WEIGHTS[precision])
     if not isinstance(checkpoint, ReleasedCheckpoint):
@@ -152,7 +152,7 @@ def _loaded(source: str, device: str, precision: str) -> ReleasedCheckpoint:
 def fit_released(
     folder: Path,
     *,
-    source: str,
+    source: Path,
     root: Path,
     table: Path,
     jobs: list[dict[str, Any]],

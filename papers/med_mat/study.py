@@ -276,18 +276,18 @@ def _released(run: Run, registry: Registry, published: list[PublishedRow], **how
 def _source(run: Run, *, encoder: str, blind: bool, tests: dict[str, Any] | None) -> dict[str, Any]:
     """What every fit of a run is told besides jobs and steps, from the profile's settings ``released``.
 
-    A relative ``root`` is one below the repository. A second ``encoder`` is a second model, ``second_source``; ``tests``:
-    other bounds on the test sets (``test``).
+    ``root``, ``model`` and ``second_model`` name sources; a second ``encoder`` is the second model. ``tests``: other bounds
+    on the test sets (``test``).
     """
-    given = {"second_source": "", **run.settings["released"]}
-    root, second = run.facts.parents[1] / given.pop("root"), given.pop("second_source")
-    if encoder != "convolution":
-        if not second:
-            raise DataError(
-                f"The profile '{run.profile}' names one model; name another, a folder or hub id, under 'released: "
-                "second_source:' in experiments.yml."
-            )
-        given["source"] = second
+    given = {"second_model": "", **run.settings["released"]}
+    root, first, second = (given.pop(name) for name in ("root", "model", "second_model"))
+    model = first if encoder == "convolution" else second
+    if not model:
+        raise DataError(
+            f"The profile '{run.profile}' names one model; name the source of another under 'released: second_model:' in "
+            "experiments.yml."
+        )
     if tests:
         given["tests"] = tests["test"]
-    return {"root": root, "table": run.facts / "datasets.csv", "blind": blind, **given}
+    places = {"root": run.source(root), "source": run.source(model), "table": run.facts / "datasets.csv"}
+    return {**places, "blind": blind, **given}

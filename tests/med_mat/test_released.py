@@ -74,7 +74,7 @@ def _job(amounts, tests, *, permuted=(), seed=0):
 
 def _fit(release, folder, jobs, **changed):
     folder.mkdir(exist_ok=True)
-    given = {"source": str(release / "llava"), "root": release, "table": release / "datasets.csv"}
+    given = {"source": release / "llava", "root": release, "table": release / "datasets.csv"}
     fit_released(folder, jobs=jobs, **{**given, **SIZES, **GIVEN, **changed})
     return dict(np.load(folder / "scores.npz"))
 
@@ -177,7 +177,7 @@ def test_a_truncated_image_stops_the_fit_with_one_sentence_and_the_model_is_left
 
 def test_a_source_that_cannot_be_used_is_told(release, tmp_path):
     with pytest.raises(ModelError, match=r"is no image-text checkpoint .*; give a folder or a hub id"):
-        _fit(release, tmp_path / "fit", [_job({}, ["01"])], source=str(release))
+        _fit(release, tmp_path / "fit", [_job({}, ["01"])], source=release)
 
 
 # ---------------------------------------------------------------------- what is asked
@@ -344,20 +344,16 @@ def partial(tmp_path_factory):
     return root
 
 
-def _profile(root, **changed):
-    released = {
-        **SIZES,
-        "missing": "skip",
-        "root": str(root),
-        "source": str(root / "llava"),
-        "rank": 2,
-    }
+def _profile(**changed):
+    released = {**SIZES, "missing": "skip", "root": "questions", "model": "llava", "rank": 2}
     tuning = {"batch": 8, "epochs": 1, "learning_rate": 1.0e-3}
     return {"verdicts": True, "released": {**released, **changed}, "tuning": tuning, "volume": 16}
 
 
 def _study(root, *, given=None, **how):
-    run = SimpleNamespace(settings=_profile(root, **(given or {})), seeds=[0], profile="full", facts=FACTS)
+    found = {"questions": root, "llava": root / "llava", "other": root / "other"}
+    told = {"settings": _profile(**(given or {})), "seeds": [0], "profile": "full", "facts": FACTS}
+    run = SimpleNamespace(**told, source=found.__getitem__)
     return med_mat.prepare(run, **how)
 
 
@@ -391,10 +387,10 @@ def test_every_fit_takes_the_same_number_of_steps_whatever_it_is_trained_on(part
 
 
 def test_exhibits_that_need_more_than_there_is_say_so(partial):
-    with pytest.raises(DataError, match=r"names one model; name another, a folder or hub id, under .*second_source"):
+    with pytest.raises(DataError, match=r"names one model; name the source of another under .*second_model"):
         _study(partial, encoder="transformer")
-    second = _study(partial, given={"second_source": "other"}, encoder="transformer")
-    assert second.source["source"] == "other" and _study(partial, blind=True).source["blind"]
+    second = _study(partial, given={"second_model": "other"}, encoder="transformer")
+    assert second.source["source"] == partial / "other" and _study(partial, blind=True).source["blind"]
     study = _study(partial, tests={"seed": 1, "images": 999, "test": 288})
     assert study.source["tests"] == 288
     with pytest.raises(DataError, match="has 3 test images, not 3 times 96; give the notebook test=1 or fewer"):
@@ -416,8 +412,10 @@ def checkout(partial, tmp_path):
     shutil.copy(paths.ROOT / place, root / place)
     plan = root / "papers/med_mat/experiments.yml"
     told = yaml.safe_load(plan.read_text())
-    told["profiles"]["full"] = _profile(partial)
-    told["profiles"]["stop"], told["stands_on"]["stop"] = _profile(partial, missing="stop"), "real"
+    folders = {"questions": partial, "llava": partial / "llava"}
+    told["sources"] = {name: {"folder": str(folder), "licence": None} for name, folder in folders.items()}
+    told["profiles"]["full"] = _profile()
+    told["profiles"]["stop"], told["stands_on"]["stop"] = _profile(missing="stop"), "real"
     plan.write_text(yaml.safe_dump(told))
     return root
 

@@ -56,12 +56,12 @@ def study(tmp_path_factory):
             made.append(folder)
         return made[len(made) - len(many) :]
 
-    run = SimpleNamespace(seeds=[0, 1], device="cpu", build_all=build_all, base_of=lambda seed: seed % 2)
+    run = SimpleNamespace(seeds=[0, 1], build_all=build_all, base_of=lambda seed: seed % 2)
     return Study(
         run, {"volume": 16, "tuning": {"batch": 8, "epochs": 1, "learning_rate": 1e-3}}, registry,
         read_combinations(FACTS / "combinations.csv", registry), cells, available={c.no: ROWS["train"] for c in cells},
         tests={c.no: ROWS["test"] for c in cells}, options={c.no: len(mat_world.TASKS[mat_world.rule(c)].labels) for c in cells},
-        fitter=med_mat_fits.fit_group, source={"device": "cpu"}, grounds=grounds,
+        fitter=med_mat_fits.fit_group, source={}, grounds=grounds,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.machine import CPU
 from lib.models.multimodal_lm import MultimodalLM
 from lib.workflow import paths
 from papers.med_mat.checkpoints import PAD, TinyCheckpoint
@@ -73,7 +74,7 @@ def _tuned(ready, jobs, kind):
     located, rows = LocatedRows(ready["located"]), Rows(ready["rows"])
     models = [with_all_words(ready["base"], seed=job["seed"]).model for job in jobs]
     parts = _parts([located] * len(jobs), [rows] * len(jobs), jobs, kind)
-    _tune(models, parts, [job["seed"] for job in jobs], steps=30, batch=8, learning_rate=2e-2)
+    _tune(models, parts, [job["seed"] for job in jobs], steps=30, batch=8, learning_rate=2e-2, machine=CPU)
     return models, located
 
 
