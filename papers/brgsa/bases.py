@@ -1,7 +1,7 @@
 """The bases under the BrgSA experiments: each a world of its own and an image encoder pretrained on scans of its own.
 
 A base is everything that would differ had the authors started again: the scans for pretraining, the pretrained encoder,
-the training tree, and both test sets, all drawn by the base's seed. Where the profile's settings give a ``path``, the
+the training tree, and both test sets, all drawn by the base's seed. Where the profile's settings name a ``source``, the
 tree is that one on every base, and the encoders alone differ.
 
     base = make_base(run, seed=0); base.valid.labels, base.pairs("raw")
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.data import ct_rate
+from lib.data.chest_ct import world as chest_ct_world
 from lib.workflow.session import Run
 from papers.brgsa import data
 from papers.brgsa import prepare as prepared
@@ -34,7 +35,7 @@ class Base:
     train_folder: Path
     train_tree: Path
     encoder: Path
-    text: Path | str
+    text: Path
     sources: dict[str, Path]
 
     def pairs(self, style: str) -> Path:
@@ -94,7 +95,10 @@ def make_base(run: Run, *, seed: int) -> Base:
     splits = {"pretrain": "train", "train": "train", "valid": "valid"}
     recipes = [{"tree": trees[name], "split": split, **grid} for name, split in splits.items()]
     before, train, valid = run.build_all(prepared.prepare_ct_rate, recipes)
-    labels, spacing = settings["external"]["labels"], settings["external"]["spacing"]
+    tail = settings["trees"]["valid"].get("long_tail", chest_ct_world.lt_labels_path(trees["valid"], "valid"))
+    tail = data.label_file(run, trees["valid"], tail)
+    labels = data.label_file(run, trees["external"], settings["external"]["labels"])
+    spacing = settings["external"]["spacing"]
     outside = run.build(prepared.prepare_rad_chestct, tree=trees["external"], labels=labels, spacing=spacing, **grid)
     raw = data.report_pairs(run, trees["pretrain"], before, "raw", settings)
     encoder = run.build(
@@ -103,7 +107,7 @@ def make_base(run: Run, *, seed: int) -> Base:
     )  # fmt: skip
     statements = [data.report_pairs(run, trees["train"], train, style, settings) for style in ("summary", "raw")]
     return Base(
-        seed=seed, run=run, valid=data.internal_test(trees["valid"], valid),
+        seed=seed, run=run, valid=data.internal_test(trees["valid"], valid, tail),
         external=data.external_test(trees["external"], outside, labels), train_folder=train, train_tree=trees["train"],
         encoder=encoder, text=_text_checkpoint(run, statements, settings["text"]),
         sources=_frozen(run, encoder, {"train": train, "valid": valid, "external": outside}),
@@ -120,8 +124,8 @@ def _frozen(run: Run, encoder: Path, folders: dict[str, Path]) -> dict[str, Path
     return dict(zip(folders, run.build_all(alignment.compute_frozen_tokens, recipes), strict=True))
 
 
-def _text_checkpoint(run: Run, statements: list[Path], settings: dict[str, Any]) -> Path | str:
-    """A folder or hub id given as ``checkpoint``, else a tiny one whose tokenizer has seen the statements."""
-    if "checkpoint" in settings:
-        return settings["checkpoint"]
+def _text_checkpoint(run: Run, statements: list[Path], settings: dict[str, Any]) -> Path:
+    """That of a ``source``, else a tiny one whose tokenizer has seen the statements."""
+    if "source" in settings:
+        return run.source(settings["source"])
     return run.build(alignment.make_text_checkpoint, pairs=statements, **settings)

@@ -1,9 +1,9 @@
 """The data of the BrgSA experiments: trees of volumes, prepared volumes, summaries of reports, and the two test sets.
 
-A tree is generated or, when the profile's settings give its ``path``, a real one in the same format. All but the test
+A tree is generated or, when the profile's settings name its ``source``, a real one in the same format. All but the test
 sets are cached artefacts.
 
-    tree = trees(run, run.settings, seed=0)["valid"]; internal_test(tree, prepare_volumes(run, tree, "valid", grid))
+    tree = trees(run, run.settings, seed=0)["valid"]; summarise(run, tree, "valid", "summary", run.settings)
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def prepare_volumes(run: Run, tree: Path, split: str, grid: dict[str, Any]) -> P
 
 def trees(run: Run, settings: dict[str, Any], *, seed: int) -> dict[str, Path]:
     """The three trees of one CT-RATE world and the external one, each drawn by its own stream of ``seed``; a tree whose
-    settings give a ``path`` is that one for every seed."""
+    settings name a ``source`` is that one for every seed."""
     wanted = settings["trees"]
-    found = {name: Path(tree["path"]) for name, tree in wanted.items() if "path" in tree}
+    found = {name: run.source(tree["source"]) for name, tree in wanted.items() if "source" in tree}
     internal = [name for name in ("pretrain", "train", "valid") if name not in found]
     split = {"pretrain": "train", "train": "train", "valid": "valid"}
     own = {name: {"seed": stream_seed(seed, name), **tree} for name, tree in wanted.items()}
@@ -80,6 +80,11 @@ def trees(run: Run, settings: dict[str, Any], *, seed: int) -> dict[str, Path]:
     return found
 
 
+def label_file(run: Run, tree: Path, named: str | Path | dict[str, str]) -> Path:
+    """A table of labels: below its tree, or ``{source: ..., file: ...}`` where another source holds it."""
+    return run.source(named["source"]) / named["file"] if isinstance(named, dict) else tree / named
+
+
 def _rows(table: pd.DataFrame, names: list[str], path: Path) -> pd.DataFrame:
     """The rows of `names`, in this order; `DataError` names the first volume without one."""
     missing = [name for name in names if name not in table.index]
@@ -88,15 +93,15 @@ def _rows(table: pd.DataFrame, names: list[str], path: Path) -> pd.DataFrame:
     return table.loc[names]
 
 
-def internal_test(tree: Path, folder: Path) -> TestSet:
-    """The internal test set: CT-RATE's validation split, with its frequent and its long-tail findings.
+def internal_test(tree: Path, folder: Path, long_tail: Path) -> TestSet:
+    """The internal test set: CT-RATE's validation split, with its frequent findings and those of the table ``long_tail``.
 
     `DataError` names a volume that a table lacks, or whose report is blank: retrieval and gap need each one's text.
     """
     _, names = prepared.read_volumes(folder)
-    path, rare = ct_rate.labels_path(tree, "valid"), chest_ct_world.lt_labels_path(tree, "valid")
+    path = ct_rate.labels_path(tree, "valid")
     frequent = _rows(ct_rate.read_labels(path, ct_rate.CT_RATE_LABELS), names, path)
-    tail = _rows(ct_rate.read_labels(rare, ct_rate.CT_RATE_LT_LABELS), names, rare)
+    tail = _rows(ct_rate.read_labels(long_tail, ct_rate.CT_RATE_LT_LABELS), names, long_tail)
     path = ct_rate.reports_path(tree, "valid")
     reports = _rows(ct_rate.read_reports(path), names, path)
     text = (reports["Findings_EN"] + " " + reports["Impressions_EN"]).str.strip()
@@ -109,8 +114,8 @@ def internal_test(tree: Path, folder: Path) -> TestSet:
     return TestSet(names, patients, list(text), frequent, tail, folder, tree)
 
 
-def external_test(tree: Path, folder: Path, labels: str) -> TestSet:
+def external_test(tree: Path, folder: Path, labels: Path) -> TestSet:
     """The external test set: RAD-ChestCT, without reports."""
     _, names = prepared.read_volumes(folder)
-    table = _rows(rad_chestct.read_labels(tree / labels), names, tree / labels)
+    table = _rows(rad_chestct.read_labels(labels), names, labels)
     return TestSet(names, names, [], table, None, folder, tree)

@@ -8,9 +8,12 @@ Used by the BrgSA study; each function fills one cached artefact.
 """
 
 import json
+import multiprocessing
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,50 +21,73 @@ import numpy as np
 from lib.data import ct_rate
 from lib.data.files import DataError, write_json
 from lib.data.volumes import normalise
+from lib.machine import CPU, Machine
 from papers.brgsa import rad_chestct
 from papers.brgsa.summaries import RuleSummariser
 
 VOLUMES, NAMES, PAIRS = "volumes.npy", "names.json", "pairs.json"
 
 
-def _write(folder: Path, names: Sequence[str], shape: Sequence[int], load: Callable[[str], np.ndarray]) -> None:
-    volumes = np.lib.format.open_memmap(
-        folder / VOLUMES, mode="w+", dtype=np.float16, shape=(len(names), *(int(n) for n in shape))
-    )
-    for row, name in enumerate(names):
-        volumes[row] = normalise(load(name))
-    volumes.flush()
-    write_json(folder / NAMES, list(names))
+def _put(path: Path, row: int, load: Callable[[], np.ndarray]) -> list[str]:
+    """One volume into its row of the array on disk; what was warned of it, which a process of its own would keep to itself."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        np.load(path, mmap_mode="r+")[row] = normalise(load())
+    return [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+
+
+def _write(folder: Path, shape: Sequence[int], loads: Mapping[str, Callable[[], np.ndarray]], machine: Machine) -> None:
+    """The prepared folder: name of a volume -> how it is read, in the order of the rows.
+
+    Whatever the number of processes, the bytes are the same, and of several bad volumes the first in this order is raised.
+    """
+    path = folder / VOLUMES
+    whole = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(len(loads), *map(int, shape)))
+    jobs = ([path] * len(loads), range(len(loads)), loads.values())
+    if machine.processes > 1:
+        # spawned: a fork would copy the threads' locks of a process that has used torch
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(min(machine.processes, len(loads)), mp_context=spawn) as pool:
+            told = [line for lines in pool.map(_put, *jobs) for line in lines]
+    else:
+        told = [line for lines in map(_put, *jobs) for line in lines]
+    for line in told:
+        warnings.warn(line, stacklevel=3)
+    whole.flush()
+    write_json(folder / NAMES, list(loads))
 
 
 def prepare_ct_rate(
-    folder: Path, *, tree: Path, split: str, target_spacing: Sequence[float], shape: Sequence[int]
+    folder: Path,
+    *,
+    tree: Path,
+    split: str,
+    target_spacing: Sequence[float],
+    shape: Sequence[int],
+    machine: Machine = CPU,
 ) -> None:
-    """Every volume of the split's metadata CSV, in its order. `DataError` names the file that cannot be used."""
+    """Every volume of the split's metadata CSV, in its order, ``machine.processes`` at a time. `DataError` names the file that
+    cannot be used."""
     metadata = ct_rate.read_metadata(ct_rate.metadata_path(tree, split))
-
-    def load(name: str) -> np.ndarray:
-        return ct_rate.load_volume(tree, name, metadata[name], target_spacing=target_spacing, shape=shape)
-
-    _write(folder, list(metadata), shape, load)
+    grid = {"target_spacing": target_spacing, "shape": shape}
+    loads = {name: partial(ct_rate.load_volume, tree, name, place, **grid) for name, place in metadata.items()}
+    _write(folder, shape, loads, machine)
 
 
 def prepare_rad_chestct(
     folder: Path,
     *,
     tree: Path,
-    labels: str,
+    labels: Path,
     spacing: Sequence[float],
     target_spacing: Sequence[float],
     shape: Sequence[int],
+    machine: Machine = CPU,
 ) -> None:
     """Every volume of the label CSV `labels`, in its order; `spacing` (mm) is the one assumed for the whole release."""
-    names = list(rad_chestct.read_labels(tree / labels).index)
-
-    def load(name: str) -> np.ndarray:
-        return rad_chestct.load_volume(tree, name, spacing=spacing, target_spacing=target_spacing, shape=shape)
-
-    _write(folder, names, shape, load)
+    grid = {"spacing": spacing, "target_spacing": target_spacing, "shape": shape}
+    names = rad_chestct.read_labels(labels).index
+    _write(folder, shape, {name: partial(rad_chestct.load_volume, tree, name, **grid) for name in names}, machine)
 
 
 def read_volumes(folder: Path) -> tuple[np.ndarray, list[str]]:

@@ -1,6 +1,7 @@
 """Model-ready volumes and pairs: against MONAI's transforms, what is refused, and crops against plain slices."""
 
 import json
+import shutil
 from itertools import product
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from lib.data import ct_rate
 from lib.data.files import DataError, write_csv
 from lib.data.volumes import normalise
+from lib.machine import Machine
 from papers.brgsa import prepare as prepared
 from papers.brgsa import rad_chestct
 from papers.brgsa.prepare import (
@@ -136,7 +138,8 @@ def test_the_external_set_goes_the_same_way_in_the_order_of_its_labels(tmp_path)
     write_csv(tmp_path / "labels.csv", pd.DataFrame(False, index=ids, columns=sources), key="NoteAcc_DEID")
     out = tmp_path / "out"
     out.mkdir()
-    prepare_rad_chestct(out, tree=tmp_path, labels="labels.csv", spacing=SPACING, target_spacing=SPACING, shape=SHAPE)
+    grid = {"spacing": SPACING, "target_spacing": SPACING, "shape": SHAPE}
+    prepare_rad_chestct(out, tree=tmp_path, labels=tmp_path / "labels.csv", **grid)
     volumes, names = read_volumes(out)
     assert names == ids
     for seed in range(2):
@@ -144,8 +147,6 @@ def test_the_external_set_goes_the_same_way_in_the_order_of_its_labels(tmp_path)
 
 
 def test_a_missing_volume_is_told_and_leaves_no_finished_folder(tree, tmp_path):
-    import shutil
-
     root = shutil.copytree(tree, tmp_path / "tree")
     ct_rate.volume_path(root, NAMES[1]).unlink()
     out = tmp_path / "out"
@@ -153,6 +154,35 @@ def test_a_missing_volume_is_told_and_leaves_no_finished_folder(tree, tmp_path):
     with pytest.raises(DataError, match=r"train_1_a_2\.nii\.gz does not exist"):
         prepare_ct_rate(out, tree=root, split="train", target_spacing=SPACING, shape=SHAPE)
     assert not (out / "names.json").exists()
+
+
+def test_two_processes_write_the_same_bytes(tree, folder, tmp_path):
+    prepare_ct_rate(
+        tmp_path, tree=tree, split="train", target_spacing=SPACING, shape=SHAPE, machine=Machine(processes=2)
+    )
+    for name in (prepared.VOLUMES, prepared.NAMES):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_whatever_the_number_of_processes_the_first_bad_volume_is_raised_and_warnings_come_back(
+    tree, tmp_path, processes
+):
+    machine = Machine(processes=processes)
+    root = shutil.copytree(tree, tmp_path / "tree")
+    path = ct_rate.metadata_path(root, "train")
+    table = pd.read_csv(path, dtype=str)
+    table.loc[2, ["RescaleSlope", "RescaleIntercept"]] = ["1", "-8192"]  # of the volume that is in HU already
+    table.to_csv(path, index=False)
+    given = {"tree": root, "split": "train", "target_spacing": SPACING, "shape": SHAPE, "machine": machine}
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+    with pytest.warns(UserWarning, match=rf"{NAMES[2]} is in HU already"):
+        prepare_ct_rate(tmp_path / "good", **given)
+    for name in NAMES[:2]:
+        ct_rate.volume_path(root, name).unlink()
+    with pytest.raises(DataError, match=rf"{NAMES[0]} does not exist"):
+        prepare_ct_rate(tmp_path / "bad", **given)
 
 
 def test_names_and_volumes_that_do_not_fit_are_told(folder, tmp_path):
@@ -221,8 +251,6 @@ def test_rule_summaries_are_of_the_report_with_its_impression(tree, tmp_path):
 
 
 def test_the_valid_split_is_called_val_as_in_the_release(tree, tmp_path):
-    import shutil
-
     root = tmp_path / "tree"
     (root / "radiology_text_reports").mkdir(parents=True)
     shutil.copy(ct_rate.reports_path(tree, "train"), ct_rate.reports_path(root, "valid"))

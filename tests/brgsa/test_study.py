@@ -1,4 +1,4 @@
-"""The plan of the BrgSA experiments at smoke size: names joined, trees given by path, scores, and what is not retrained."""
+"""The plan of the BrgSA experiments at smoke size: names joined, trees from sources, scores, and what is not retrained."""
 
 import copy
 import json
@@ -38,10 +38,11 @@ def cache(tmp_path_factory):
 
 
 def begin(**trees):
-    """A run of two seeds on one base at the smoke settings, with some trees given by path."""
+    """A run of two seeds on one base at the smoke settings, with some trees from a source."""
     run = start("brgsa", "tab_cmki_ablation", profile="smoke", seeds=2)
     run.settings = copy.deepcopy(run.settings) | {"bases": 1}
-    run.settings["trees"].update({name: {"path": str(path)} for name, path in trees.items()})
+    run.settings["trees"].update({name: {"source": name} for name in trees})
+    run.source = trees.__getitem__
     return run
 
 
@@ -119,7 +120,7 @@ def test_external_labels_are_the_union_of_their_source_columns(study):
     np.testing.assert_array_equal(labels["Medical material"], table[devices].any(axis=1))
 
 
-# ---------------------------------------------------------------------- trees given by path
+# ---------------------------------------------------------------------- trees from sources
 def scramble(path, seed):
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     rng = np.random.default_rng(seed)
@@ -146,7 +147,7 @@ def test_the_order_of_rows_and_columns_in_the_csv_files_changes_no_auc(study, ar
     assert np.nanmean(brgsa.auc_per_class(rolled, shown)) != pytest.approx(study.auc(arms["full"])[0], abs=1e-3)
 
 
-def test_trees_given_by_path_are_used_and_nothing_is_generated(study, cache, tmp_path):
+def test_trees_from_sources_are_used_and_nothing_is_generated(study, cache, tmp_path):
     """As the real CT-RATE: both splits under one root, which serves pretraining too."""
     root = shutil.copytree(study.first.train_tree, tmp_path / "dataset", ignore=shutil.ignore_patterns("artefact.json"))
     shutil.copytree(study.valid.tree, root, ignore=shutil.ignore_patterns("artefact.json"), dirs_exist_ok=True)
