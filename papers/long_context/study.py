@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.models import checkpoints
 from lib.training import sft
 from lib.training.stacked import finetune_stacked, member
 from lib.workflow.session import Run, SessionError, one_of
@@ -263,13 +264,16 @@ def check(run: Run, **parameters: Any) -> None:
 
 
 def _real(run: Run, settings: Mapping[str, Any]) -> Study:
-    """``files``: the row files (Alpaca JSON) and questions (CMB-val, whose explanations serve as knowledge);
-    ``checkpoints``: a folder or hub id for each name. They are the same under every seed."""
-    files = {name: Path(path) for name, path in settings["files"].items()}
+    """``files``: of a source, the row files (Alpaca JSON) and questions (CMB-val, whose explanations serve as knowledge);
+    ``checkpoints``: one for each name (:func:`lib.models.checkpoints.place`). They are the same under every seed."""
+    told = dict(settings["files"])
+    folder = run.source(told.pop("source"))
+    files = {name: folder / path for name, path in told.items()}
     kinds = {"held_out": settings["exam"], "long": settings["long_exam"]}
     built = [run.build(open_book.write_real_exam, questions=files["questions"], **kind) for kind in kinds.values()]
     exams = {seed: dict(zip(kinds, built, strict=True)) for seed in run.seeds}
-    bases = {name: dict.fromkeys(run.seeds, place) for name, place in settings["checkpoints"].items()}
+    places = {name: checkpoints.place(run, one) for name, one in settings["checkpoints"].items()}
+    bases = {name: dict.fromkeys(run.seeds, place) for name, place in places.items()}
     return Study(run=run, settings=settings, files=dict.fromkeys(run.seeds, files), bases=bases, exams=exams)
 
 
