@@ -20,6 +20,8 @@ def place(run: Any, told: Mapping[str, str]) -> Path:
     Raises :class:`ModelError` when ``told`` has no source or another key than ``source`` and ``file``.
     """
     if not isinstance(told, Mapping) or "source" not in told or set(told) - {"source", "file"}:
-        raise ModelError(f"a checkpoint is told as {told!r}; give {{source: name}}, and perhaps file: a GGUF file in it.")
+        raise ModelError(
+            f"a checkpoint is told as {told!r}; give {{source: name}}, and perhaps file: a GGUF file in it."
+        )
     folder = run.source(told["source"])
     return run.build(gguf.convert, source=folder / told["file"]) if "file" in told else folder

@@ -121,15 +121,21 @@ class Experiments(Strict):
     def _machines(cls, profiles: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, settings in profiles.items():
             _MACHINE.validate_python(settings.get("machine", {}))
-            if astray := sorted({field for field in Machine.__dataclass_fields__} & set(settings)):
-                raise ValueError(f"profile '{name}': '{astray[0]}' belongs under 'machine', which the session hands to every fit")
+            if astray := sorted(set(Machine.__dataclass_fields__) & set(settings)):
+                raise ValueError(
+                    f"profile '{name}': '{astray[0]}' belongs under 'machine', which the session hands to every fit"
+                )
         return profiles
 
     def left_at_mini(self, exhibit: str, dials: Mapping[str, Any]) -> list[str]:
         """Dials of a notebook (name -> its own value, that of ``mini``) that a greater profile leaves as they are, though
         nothing says that they are the same everywhere: one sentence each. Numbers and lists are dials."""
         one = self.experiments[exhibit]
-        sizes = {name for name, value in dials.items() if isinstance(value, (int, float, list)) and value is not True and value is not False}
+        sizes = {
+            name
+            for name, value in dials.items()
+            if isinstance(value, (int, float, list)) and value is not True and value is not False
+        }
         open_ = sizes - {*self.same, *one.same}
         return [
             f"the profile '{profile}' leaves '{name}' at the miniature's {dials[name]!r}; give its own value in experiments.yml, "

@@ -158,7 +158,9 @@ def _lacks(folder: Path) -> str | None:
     if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         return "a configuration"
     listed = {
-        name for index in folder.glob("*.safetensors.index.json") for name in json.loads(index.read_text())["weight_map"].values()
+        name
+        for index in folder.glob("*.safetensors.index.json")
+        for name in json.loads(index.read_text())["weight_map"].values()
     }
     present = {path.name for path in folder.glob("*.safetensors")}
     return None if present and listed <= present else "weights in safetensors"
@@ -187,7 +189,9 @@ def _from_hub(source: Source) -> Path:
             f"HF_HOME and the licence of the model, and run again"
         ) from error
     if missing := _lacks(folder):
-        raise SourceUnfit(f"{place} has no {missing.removeprefix('a ')}, without which it cannot be loaded; choose another revision")
+        raise SourceUnfit(
+            f"{place} has no {missing.removeprefix('a ')}, without which it cannot be loaded; choose another revision"
+        )
     return folder
 
 

@@ -176,14 +176,20 @@ def draw_pairs(folder: Path, *, paths: Sequence[Path], count: int, longest: int,
     """
     able = {}
     for row in (row for path in paths for row in read_comparisons(Path(path))):
-        prompt = [{**one, "content": one["content"].strip()} for one in row["prompt"]]  # the files' empty input is a blank
+        prompt = [
+            {**one, "content": one["content"].strip()} for one in row["prompt"]
+        ]  # the files' empty input is a blank
         row = {**row, "prompt": prompt}
         if _short(row, longest) and not _held({"messages": [*prompt, *row["chosen"]]}):
             able[json.dumps(row, sort_keys=True)] = row
     if len(able) < count:
-        raise DataError(f"{', '.join(map(str, paths))} have {len(able)} such pairs, {count} are asked for; ask for fewer.")
+        raise DataError(
+            f"{', '.join(map(str, paths))} have {len(able)} such pairs, {count} are asked for; ask for fewer."
+        )
     listed = list(able.values())
-    write_json_lines(folder / "pairs.jsonl", [listed[i] for i in stream(seed, "pairs").permutation(len(listed))[:count]])
+    write_json_lines(
+        folder / "pairs.jsonl", [listed[i] for i in stream(seed, "pairs").permutation(len(listed))[:count]]
+    )
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,9 @@ class Files:
         the profile's ``sets``. :class:`DataError` for an arm that is made of a generated set's faults."""
         language, told = arm.get("language", "B"), self.run.settings["files"]
         if odd := {"clean", "shuffle"} & set(arm):
-            raise DataError(f"rows of files cannot be drawn for an arm with '{min(odd)}'; it is made for generated sets.")
+            raise DataError(
+                f"rows of files cannot be drawn for an arm with '{min(odd)}'; it is made for generated sets."
+            )
         folder = self.run.source(told["source"])
         paths = [folder / self.run.settings["sets"][name] for name in arm.get("sets", ())] or self._paths(language)
         rules = dict(self.run.settings["rules"]) | ({"least_cjk": None} if language == "A" else {})

@@ -115,8 +115,8 @@ def prefer(
         gradient_accumulation_steps=accumulated, beta=how.beta,
         learning_rate=how.learning_rate, lr_scheduler_type="cosine", max_length=how.max_length, optim="adamw_torch", seed=how.seed,
         data_seed=how.seed, use_cpu=machine.device == "cpu", bf16=machine.precision == "bf16", fp16=machine.precision == "fp16",
-        save_strategy="no", logging_steps=1, report_to=[],
-        disable_tqdm=True, activation_checkpointing=machine.recompute, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
+        save_strategy="no", logging_steps=1, report_to=[], disable_tqdm=True, activation_checkpointing=machine.recompute,
+        router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)

@@ -201,7 +201,6 @@ class Study:
         history = [json.loads((folder / "history.json").read_text()) for folder in folders]
         return list(zip(self.measure(folders), history, strict=True))
 
-
     def starts(self, arm: dict[str, Any]) -> dict[str, float]:
         """Where DPO begins that resumes an arm against the base: pair -> reward margin of chosen over rejected, beta times
         nats, mean over the seeds that drew the pair. Against the arm itself every margin begins at 0."""

@@ -181,7 +181,9 @@ def ask(
                 found["likelihood"][kind].append(int(np.argmax(scores) == question.right))
             for mode, place_of in (("words", named), ("letter", _lettered)):
                 if mode in names:
-                    said = reader.reply(prompt_ids(number, kind, mode), end=causal_lm.end_of_turn(tokenizer), longest=longest)
+                    said = reader.reply(
+                        prompt_ids(number, kind, mode), end=causal_lm.end_of_turn(tokenizer), longest=longest
+                    )
                     replies[mode][kind].append(tokenizer.decode(said, skip_special_tokens=True).strip())
                     place = place_of(replies[mode][kind][-1], question.options)
                     found[mode][kind].append(int(place == question.right))
