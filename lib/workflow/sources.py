@@ -179,7 +179,7 @@ def _from_hub(source: Source) -> Path:
             return folder
     except Exception:  # not in the cache; the hub and its client have a class for each reason
         pass
-    place = f"{source.hub} at {(source.revision or 'its newest revision')[:16]}"
+    place = f"{source.hub} at {source.revision[:12] if source.revision else 'its newest revision'}"
     try:
         folder = Path(snapshot_download(**told))
     except Exception as error:

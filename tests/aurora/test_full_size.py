@@ -24,7 +24,7 @@ from papers.aurora import world_files as files
 from papers.aurora.preference import prefer
 from papers.aurora.world import make_world
 
-CARD = 80  # GiB
+CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("aurora")
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: four bits, and a scale of eight bits a block of 64, itself scaled
 
@@ -53,12 +53,19 @@ def even_experts(monkeypatch):
     monkeypatch.setattr(MixtralExperts, "forward", forward)
 
 
+def adapted(model, lora):
+    """``model`` with adapters in fp32; peft would move each to its layer's device and dtype, which shapes cannot follow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
+        model = get_peft_model(model, sft._adapter(lora, model))
+    sft.full_precision(model)
+    return model
+
+
 def mixtral(told, *, dtype=torch.float16):
     """Mixtral-8x7B (the defaults of its configuration) with the profile's LoRA, trained weights in fp32."""
     model = AutoModelForCausalLM.from_config(MixtralConfig(), dtype=dtype, attn_implementation="sdpa")
-    model = get_peft_model(model, sft._adapter(told["lora"], model))
-    sft.full_precision(model)
-    return model
+    return adapted(model, told["lora"])
 
 
 def quantised(model):
@@ -121,7 +128,7 @@ def test_dpo_of_mixtral_beside_a_second_base_fits_one_card():
     print(f"DPO, full: {need.gib:.1f} GiB")
 
 
-def small(told):
+def small(told, attention="sdpa"):
     """The mixture of the profile `gpu`, with as many words as its world has."""
     sizes = dict(told["architecture"])
     texts = [*files.vocabulary(make_world(seed=0, **told["world"])), *letters.words()]
@@ -132,7 +139,7 @@ def small(told):
         num_key_value_heads=sizes.pop("key_value_heads"), head_dim=width // heads, vocab_size=words,
         max_position_embeddings=4096, tie_word_embeddings=True, **sizes,
     )  # fmt: skip
-    return AutoModelForCausalLM.from_config(config), words
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention), words
 
 
 @pytest.mark.slow
@@ -154,7 +161,7 @@ def test_tuning_at_gpu_fits_one_card():
     told, where = settings("gpu"), machine("gpu")
     with tensors():
         model, words = small(told)
-        model = ready(get_peft_model(model, sft._adapter(told["lora"], model)), where)
+        model = ready(adapted(model, told["lora"]), where)
         tokens = ids(where.at_a_time(told["fit"]["batch"]), told["fit"]["max_length"], words)
         need = step_memory(model, lambda: model(input_ids=tokens, labels=tokens, use_cache=False).loss)
     assert need.gib < CARD
@@ -164,12 +171,11 @@ def test_tuning_at_gpu_fits_one_card():
 @pytest.mark.parametrize("profile", ["gpu", "full"])
 def test_a_step_leaves_no_tensor_on_another_device(profile):
     told = settings(profile)
-    with torch.device("meta"):
-        model = (
-            small(told)[0]
-            if profile == "gpu"
-            else AutoModelForCausalLM.from_config(MixtralConfig(), dtype=torch.float16)
-        )
+    with torch.device("meta"):  # eager, because the other attention looks at the values of the mask
+        if profile == "gpu":
+            model, _ = small(told, attention="eager")
+        else:
+            model = AutoModelForCausalLM.from_config(MixtralConfig(), dtype=torch.float16, attn_implementation="eager")
     rows = Encoded([[1, 2, 3], [4, 5]], [[-100, 2, 3], [-100, 5]])
 
     def step(device):
