@@ -2,6 +2,7 @@
 
 import copy
 import json
+from itertools import pairwise
 
 import pytest
 import torch
@@ -33,15 +34,15 @@ def places(tmp_path_factory):
             write_alpaca(chat / path, rows, history=False)
     pairs = [
         {"instruction": WORLD.ask(fact, "B"), "input": " ", "output": [WORLD.tell(fact, "B"), WORLD.tell(other, "B")]}
-        for fact, other in zip(facts, facts[1:], strict=False)
+        for fact, other in pairwise(facts)
     ]
     for path in told["pairs"]["paths"]:
         (chat / path).parent.mkdir(parents=True, exist_ok=True)
         (chat / path).write_text(json.dumps(pairs, ensure_ascii=False))
     world_files.write_exams(root / "exams" / told["exams"]["under"], WORLD, seed=0)
     causal_lm.write_checkpoint(
-        root / "mixtral", texts=[*world_files.vocabulary(WORLD), *letters.words()], chat_template="mistral", architecture="mixtral",
-        width=32, depth=2, key_value_heads=2, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2,
+        root / "mixtral", texts=[*world_files.vocabulary(WORLD), *letters.words()], chat_template="mistral",
+        architecture="mixtral", width=32, depth=2, key_value_heads=2, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2,
     )  # fmt: skip
     (root / "released").mkdir()
     finetune(
@@ -93,6 +94,18 @@ def test_a_notebook_says_at_full_what_it_says_of_real_rows(exhibit, places, smal
     saved = json.loads((root / "out" / "papers" / "aurora" / "results" / f"{exhibit}.full.json").read_text())
     assert saved["evidence"] == "real" and saved["numbers"]
     assert "entities" not in said and set(FOLDERS) == {"MMLU", "C-Eval", "CMMLU"}
+
+
+@pytest.mark.slow
+def test_the_start_of_dpo_is_judged_over_pairs(places, small, root):
+    told = {"settings": copy.deepcopy(small), "root": root, "sources": places, "claim": "R5", "seeds": 2}
+    assert "could not be told from none.\nR5 " in run_cells("aurora", "tab_dpo_reference", "full", **told)
+    saved = json.loads((root / "out" / "papers" / "aurora" / "results" / "tab_dpo_reference.full.json").read_text())
+    starts = {n["arm"]: n["values"] for n in saved["numbers"] if n["quantity"].startswith("reward margin at the start")}
+    assert set(starts) == {"resumed from extraverted", "resumed from introverted"}
+    assert {len(values) for values in starts.values()} == {saved["claims"]["R5"]["effect"]["n"]} and 4 <= len(
+        starts.popitem()[1]
+    ) <= 8
 
 
 def test_what_is_made_of_a_generated_sets_faults_is_absent_at_full():
