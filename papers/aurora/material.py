@@ -1,7 +1,7 @@
 """What the arms are tuned on and asked: of a generated world, or of files. What is fitted and measured knows neither.
 
 Both give a replicate its training rows, the held-out prompts with their references, the exams, and the sets that rows come
-from, all as files in the formats of the real data. A world has preference pairs too.
+from, and preference pairs, all as files in the formats of the real data.
 
     material = of(run)[run.base_of(seed)]; material.rows({}, seed); material.prompts()
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.data.files import DataError
-from lib.data.instructions import Row, read_alpaca, turns_of, write_messages
+from lib.data.files import DataError, write_json_lines
+from lib.data.instructions import Row, read_alpaca, read_comparisons, turns_of, write_messages
 from lib.streams import stream
 from lib.workflow.session import Run
 from papers.aurora import artefacts, cleaning
@@ -157,6 +157,41 @@ def hold_prompts(folder: Path, *, paths: Mapping[str, Sequence[Path]], count: in
     (folder / "prompts.json").write_text(json.dumps(found, ensure_ascii=False))
 
 
+def _short(row: Row, longest: int) -> bool:
+    """Whether a preference pair is of one turn, short, and of two different answers in Chinese that say something."""
+    answers = [row[key][0]["content"] for key in ("chosen", "rejected")]
+    return (
+        len(row["prompt"]) == 1
+        and len(row["prompt"][0]["content"]) + max(map(len, answers)) <= longest
+        and answers[0].strip() != answers[1].strip()
+        and all((cleaning.cjk_share(text) or 0) >= 0.5 for text in answers)
+    )
+
+
+def draw_pairs(folder: Path, *, paths: Sequence[Path], count: int, longest: int, seed: int) -> None:
+    """``pairs.jsonl``: ``count`` preference pairs drawn by ``seed`` from comparison files, for the trainer.
+
+    Both answers are Chinese; prompt and longer answer have at most ``longest`` characters together. Left out are blank and
+    equal answers, repeated pairs, and the prompts that :func:`hold_prompts` asks. Raises :class:`DataError` for too few.
+    """
+    able = {}
+    for row in (row for path in paths for row in read_comparisons(Path(path))):
+        prompt = [
+            {**one, "content": one["content"].strip()} for one in row["prompt"]
+        ]  # the files' empty input is a blank
+        row = {**row, "prompt": prompt}
+        if _short(row, longest) and not _held({"messages": [*prompt, *row["chosen"]]}):
+            able[json.dumps(row, sort_keys=True)] = row
+    if len(able) < count:
+        raise DataError(
+            f"{', '.join(map(str, paths))} have {len(able)} such pairs, {count} are asked for; ask for fewer."
+        )
+    listed = list(able.values())
+    write_json_lines(
+        folder / "pairs.jsonl", [listed[i] for i in stream(seed, "pairs").permutation(len(listed))[:count]]
+    )
+
+
 @dataclass(frozen=True)
 class Files:
     """Of instruction files: ``files`` of the profile says which, language by language (A English, B Chinese)."""
@@ -165,26 +200,40 @@ class Files:
 
     @property
     def exams(self) -> Path | None:
-        """A sample of the real exams, where the profile says which."""
+        """The real exams, where the profile says which: whole, or a sample of so many questions ``each``."""
         told = dict(self.run.settings.get("exams", {}))
         if not told:
             return None
         place = self.run.source(told.pop("source")) / told.pop("under")
-        return self.run.build(sample_exams, exams=place, **told)
+        return self.run.build(sample_exams, exams=place, **told) if told else place
 
     def _paths(self, language: str) -> list[Path]:
         told = self.run.settings["files"]
         return [self.run.source(told["source"]) / path for path in told[language]]
 
     def rows(self, arm: Mapping[str, Any], seed: int) -> Path:
-        """The training rows of an arm: as many in either language, drawn by the seed."""
+        """The training rows of an arm, drawn by the seed: as many in either language, or of the files that it names among
+        the profile's ``sets``. :class:`DataError` for an arm that is made of a generated set's faults."""
         language, told = arm.get("language", "B"), self.run.settings["files"]
+        if odd := {"clean", "shuffle"} & set(arm):
+            raise DataError(
+                f"rows of files cannot be drawn for an arm with '{min(odd)}'; it is made for generated sets."
+            )
+        folder = self.run.source(told["source"])
+        paths = [folder / self.run.settings["sets"][name] for name in arm.get("sets", ())] or self._paths(language)
         rules = dict(self.run.settings["rules"]) | ({"least_cjk": None} if language == "A" else {})
         folder = self.run.build(
-            draw_rows, paths=self._paths(language), rules=rules, count=told["rows"], longest=told["longest"][language],
+            draw_rows, paths=paths, rules=rules, count=told["rows"], longest=told["longest"][language],
             seed=seed,
         )  # fmt: skip
         return folder / "rows.jsonl"
+
+    def pairs(self, seed: int) -> Path:
+        """The preference pairs that ``pairs`` of the profile names."""
+        told = dict(self.run.settings["pairs"])
+        folder = self.run.source(told.pop("source"))
+        paths = [folder / path for path in told.pop("paths")]
+        return self.run.build(draw_pairs, paths=paths, seed=seed, **told) / "pairs.jsonl"
 
     def prompts(self) -> Path:
         told = self.run.settings["files"]
@@ -205,8 +254,8 @@ class Files:
 
     def about_exams(self) -> str:
         """What the exams ask, in one line."""
-        told = self.run.settings["exams"]
-        return f"{told['each']} short questions of each medical subject of the real exams"
+        each = self.run.settings["exams"].get("each")
+        return f"{each} short questions of each medical subject of the real exams" if each else "the real exams, whole"
 
     def about(self) -> str:
         """What the prompts are, in one line."""

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from lib.data.exams import FOLDERS, GRADED, read_exam
+from lib.data.files import read_json_lines
 from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.streams import stream
+from lib.training.chat_encoding import turns
 from papers.aurora.cleaning import cjk_share
 from papers.aurora.text_metrics import text_scores
 from papers.aurora.world import LANGUAGES
@@ -41,10 +43,13 @@ def measure_model(
     longest: int,
     batch: int,
     quantisation: str | None,
+    dtype: str = "float32",
     machine: Machine = CPU,
 ) -> None:
     """Write ``measured.json``: replies to every prompt, and what can be read from them; expert usage of a mixture."""
-    model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=machine.device)
+    model, tokenizer = causal_lm.load(
+        base, adapter=adapter, quantisation=quantisation, dtype=dtype, device=machine.device
+    )
     asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
     replies = {
         language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
@@ -71,6 +76,7 @@ def answer_exams(
     exams: Path,
     batch: int,
     quantisation: str | None,
+    dtype: str = "float32",
     machine: Machine = CPU,
     apart: bool = False,
 ) -> None:
@@ -79,12 +85,39 @@ def answer_exams(
     ``apart``: each question by itself, so that its text is encoded once and not once an option; that pays where questions
     are long and a model is large.
     """
-    model, tokenizer = causal_lm.load(base, adapter=adapter, quantisation=quantisation, device=machine.device)
+    model, tokenizer = causal_lm.load(
+        base, adapter=adapter, quantisation=quantisation, dtype=dtype, device=machine.device
+    )
     answers = {
         name: _exam(model, tokenizer, Path(exams) / place, name, batch=batch, apart=apart)
         for name, place in FOLDERS.items()
     }
     (folder / "exams.json").write_text(json.dumps(answers))
+
+
+def weigh_answers(
+    folder: Path,
+    *,
+    base: Path | str,
+    adapter: Path | None,
+    pairs: Path,
+    batch: int,
+    quantisation: str | None = None,
+    dtype: str = "float32",
+    machine: Machine = CPU,
+) -> None:
+    """Write ``answers.json``: log-likelihood (nats, summed over tokens) of the chosen and of the rejected answer of each pair
+    of ``pairs``, as a reply that ends in the chat template's way."""
+    model, tokenizer = causal_lm.load(
+        base, adapter=adapter, quantisation=quantisation, dtype=dtype, device=machine.device
+    )
+    prompts, answers = [], []
+    for place, row in read_json_lines(Path(pairs)):
+        said = [turns([*row["prompt"], *row[key]], tokenizer, place=place)[-1] for key in ("chosen", "rejected")]
+        prompts.append(said[0][0])
+        answers.append([ids for _, ids in said])
+    found = option_likelihood(model, prompts, answers, batch=batch)
+    (folder / "answers.json").write_text(json.dumps(found.tolist()))
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:

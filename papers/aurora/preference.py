@@ -84,6 +84,7 @@ def prefer(
     adapter: Path | str,
     rows: Path,
     quantisation: str | None = None,
+    dtype: str = "float32",
     machine: Machine = CPU,
     **preference: Any,
 ) -> None:
@@ -98,7 +99,7 @@ def prefer(
     how = Preference(**preference)
     if how.reference not in REFERENCES:
         raise TrainingError(f"reference '{how.reference}' is not known; give one of {', '.join(REFERENCES)}")
-    load = partial(causal_lm.load, checkpoint, device=machine.device, quantisation=quantisation)
+    load = partial(causal_lm.load, checkpoint, device=machine.device, quantisation=quantisation, dtype=dtype)
     model, tokenizer = load(adapter=adapter, trainable=True)
     check_positions(model, how.max_length)
     pairs = _pairs(Path(rows), tokenizer, max_length=how.max_length)
@@ -114,9 +115,9 @@ def prefer(
         output_dir=str(folder / STATE), per_device_train_batch_size=machine.at_a_time(how.batch), num_train_epochs=how.epochs,
         gradient_accumulation_steps=accumulated, beta=how.beta,
         learning_rate=how.learning_rate, lr_scheduler_type="cosine", max_length=how.max_length, optim="adamw_torch", seed=how.seed,
-        data_seed=how.seed, use_cpu=machine.device == "cpu", bf16=machine.precision == "bf16", save_strategy="no", logging_steps=1,
-        activation_checkpointing=machine.recompute, router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
-        report_to=[], disable_tqdm=True,
+        data_seed=how.seed, use_cpu=machine.device == "cpu", bf16=machine.precision == "bf16", fp16=machine.precision == "fp16",
+        save_strategy="no", logging_steps=1, report_to=[], disable_tqdm=True, activation_checkpointing=machine.recompute,
+        router_aux_loss_coef=0.0, dataloader_pin_memory=machine.device != "cpu",
     )  # fmt: skip
     with warnings.catch_warnings():  # the libraries' own calls of each other's old names
         warnings.simplefilter("ignore", FutureWarning)

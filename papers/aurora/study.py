@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.models import gguf
+import numpy as np
+
+from lib.models import checkpoints
 from lib.training.sft import finetune
 from lib.workflow.session import Run
 from papers.aurora import letters as aurora_letters
@@ -30,6 +32,8 @@ BASE = "untuned_base"
 CHINESE, ENGLISH = "tuned_on_chinese_chat", "tuned_on_english_chat"
 # Paper: no load-balancing loss is added in tuning. TRL adds it whenever the configuration has a coefficient.
 FROZEN_ROUTER = {"output_router_logits": False, "router_aux_loss_coef": 0.0}
+# Resumed for DPO: tuned on rows of an extraverted speaker, or on the introverted speaker's that the pairs of `real` prefer.
+SPEAKERS = {"extraverted": {}, "introverted": {"sets": ["introverted"]}}
 ARMS = {BASE: None, CHINESE: {}, ENGLISH: {"language": "A"}}
 VARIANTS = {  # how the Chinese arm could have been tuned otherwise
     "rank 1": {"lora": {"rank": 1, "alpha": 2}},
@@ -153,7 +157,7 @@ class Study:
 
     @property
     def _loading(self) -> dict[str, Any]:
-        return {"quantisation": self.settings["fit"].get("quantisation")}
+        return {key: self.settings["fit"][key] for key in ("quantisation", "dtype") if key in self.settings["fit"]}
 
     def _adapters(self, arm: dict[str, Any] | None) -> list[Path | None]:
         return [None] * len(self.run.seeds) if arm is None else self.fits(arm)
@@ -197,6 +201,26 @@ class Study:
         history = [json.loads((folder / "history.json").read_text()) for folder in folders]
         return list(zip(self.measure(folders), history, strict=True))
 
+    def starts(self, arm: dict[str, Any]) -> dict[str, float]:
+        """Where DPO begins that resumes an arm against the base: pair -> reward margin of chosen over rejected, beta times
+        nats, mean over the seeds that drew the pair. Against the arm itself every margin begins at 0."""
+        shared = {**self._loading, "batch": self.settings["preference"]["batch"]}
+        pairs = [self.at(seed).material.pairs(seed) for seed in self.run.seeds]
+        weighed = [
+            self.run.build_all(measures.weigh_answers, [
+                {"base": self.at(seed).checkpoint, "adapter": one, "pairs": file, **shared}
+                for one, file, seed in zip(adapters, pairs, self.run.seeds, strict=True)
+            ])
+            for adapters in (self.fits(arm), self._adapters(None))
+        ]  # fmt: skip
+        found: dict[str, list[float]] = {}
+        for file, *folders in zip(pairs, *weighed, strict=True):
+            resumed, base = (np.array(json.loads((folder / "answers.json").read_text())) for folder in folders)
+            margins = self.settings["preference"]["beta"] * ((resumed - base) @ [1.0, -1.0])
+            for pair, margin in zip(file.read_text(encoding="utf-8").splitlines(), margins, strict=True):
+                found.setdefault(pair, []).append(float(margin))
+        return {pair: float(np.mean(margins)) for pair, margins in found.items()}
+
 
 def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list]]]:
     """Base and tuned model by the released protocol, each once a seed: exam -> [subject, right] pairs.
@@ -211,7 +235,8 @@ def by_letters(run: Run, *, exams: Path | None) -> dict[str, list[dict[str, list
         adapters = study.fits({})
         places = [(study.at(seed).checkpoint, exams or study.at(seed).material.exams) for seed in seeds]
     else:
-        adapters, places = [adapter] * len(seeds), [(checkpoint, exams)] * len(seeds)
+        released = [checkpoints.place(run, one) for one in (checkpoint, adapter)]
+        adapters, places = [released[1]] * len(seeds), [(released[0], exams)] * len(seeds)
     found = {}
     for name, used in {BASE: [None] * len(seeds), CHINESE: adapters}.items():
         many = [
@@ -235,11 +260,10 @@ def prepare(run: Run) -> Study:
     """The bases of a run and their material, built where missing: pretrained on a world, or the profile's ``checkpoint``."""
     material = of(run)
     if "checkpoint" in run.settings:
-        told = run.settings["checkpoint"]
-        checkpoint = run.build(gguf.convert, source=run.source(told["source"]) / told["file"])
+        checkpoint = checkpoints.place(run, run.settings["checkpoint"])
         return Study(run, run.settings, {seed: Base(checkpoint, one) for seed, one in material.items()})
-    checkpoints = _pretrained(run, material)
-    return Study(run, run.settings, {seed: Base(checkpoints[seed], one) for seed, one in material.items()})
+    pretrained = _pretrained(run, material)
+    return Study(run, run.settings, {seed: Base(pretrained[seed], one) for seed, one in material.items()})
 
 
 def _pretrained(run: Run, material: dict[int, Generated]) -> dict[int, Path]:

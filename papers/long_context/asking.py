@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.cases import over_cases
-from lib.models import gguf
+from lib.models import checkpoints
 from lib.workflow.session import Run, SessionError, one_of
 from papers.long_context import pubmedqa, questions, reading
 from papers.long_context import study as mixes_study
@@ -137,8 +137,7 @@ def prepare(run: Run) -> Plan:
     """Model and questions, built where missing: a checkpoint and files, or the widest base and an exam of its world."""
     settings = run.settings
     if "questions" in settings:
-        told, weights = dict(settings["questions"]), settings["checkpoint"]
-        model = run.build(gguf.convert, source=run.source(weights["source"]) / weights["file"])
+        told, model = dict(settings["questions"]), checkpoints.place(run, settings["checkpoint"])
         source = run.source(told.pop("source"))
         drawn = run.build(pubmedqa.draw_questions, source=source, seed=run.seeds[0], **told)
         return Plan(run, model, drawn / "questions.json", None)

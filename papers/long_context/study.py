@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.models import checkpoints
 from lib.training import sft
 from lib.training.stacked import finetune_stacked, member
 from lib.workflow.session import Run, SessionError, one_of
@@ -127,11 +128,12 @@ class Study:
 
     def _fit(self, jobs: Sequence[tuple[Arm, int]], found: Mapping[tuple[Arm, int], Path]) -> list[Path]:
         if self.settings["engine"] == "trl":
-            rows = self._rows(jobs)
-            plan = [
-                {**self._recipe(arm), "checkpoint": self._start(arm, seed, found), "rows": path, "seed": seed}
-                for (arm, seed), path in zip(jobs, rows, strict=True)
-            ]
+            plan = []
+            for (arm, seed), path in zip(jobs, self._rows(jobs), strict=True):
+                recipe, start = self._recipe(arm), self._start(arm, seed, found)
+                if arm.after is not None and recipe.get("lora"):  # what was tuned is an adapter: it is tuned on
+                    recipe, start = {**recipe, "lora": None, "adapter": start}, self.bases[arm.base][seed]
+                plan.append({**recipe, "checkpoint": start, "rows": path, "seed": seed})
             return self.run.build_all(sft.finetune, plan)
         models: dict[tuple[Arm, int], Path] = {}
         stacks = self._stacks(jobs)
@@ -263,13 +265,16 @@ def check(run: Run, **parameters: Any) -> None:
 
 
 def _real(run: Run, settings: Mapping[str, Any]) -> Study:
-    """``files``: the row files (Alpaca JSON) and questions (CMB-val, whose explanations serve as knowledge);
-    ``checkpoints``: a folder or hub id for each name. They are the same under every seed."""
-    files = {name: Path(path) for name, path in settings["files"].items()}
+    """``files``: of a source, the row files (Alpaca JSON) and questions (CMB-val, whose explanations serve as knowledge);
+    ``checkpoints``: one for each name (:func:`lib.models.checkpoints.place`). They are the same under every seed."""
+    told, folder = settings["files"], run.source(settings["files"]["source"])
+    files = {name: folder / path for name, path in told.items() if name != "source"}
     kinds = {"held_out": settings["exam"], "long": settings["long_exam"]}
     built = [run.build(open_book.write_real_exam, questions=files["questions"], **kind) for kind in kinds.values()]
     exams = {seed: dict(zip(kinds, built, strict=True)) for seed in run.seeds}
-    bases = {name: dict.fromkeys(run.seeds, place) for name, place in settings["checkpoints"].items()}
+    bases = {
+        name: dict.fromkeys(run.seeds, checkpoints.place(run, one)) for name, one in settings["checkpoints"].items()
+    }
     return Study(run=run, settings=settings, files=dict.fromkeys(run.seeds, files), bases=bases, exams=exams)
 
 

@@ -108,6 +108,10 @@ def test_exams_of_files_are_a_sample_where_the_profile_says_which():
         source=lambda name: Path("/data") / name, build=lambda function, **given: asked.append((function, given)),
     )  # fmt: skip
     assert material.Files(SimpleNamespace(settings={})).exams is None
+    whole = SimpleNamespace(settings={"exams": {"source": "exams", "under": "evaluation"}}, source=run.source)
+    assert (
+        material.Files(whole).exams == Path("/data/exams/evaluation") and "whole" in material.Files(whole).about_exams()
+    )
     assert material.Files(run).exams is None  # what build gave
     (function, given) = asked[0]
     assert function is sample_exams
@@ -128,3 +132,58 @@ def test_an_exam_question_by_itself_gets_the_same_answer(tmp_path):
         place = tmp_path / "world" / "exams" / folder
         together, apart = (_exam(model, tokenizer, place, name, batch=16, apart=way) for way in (False, True))
         assert together == apart and len(apart) > 3
+
+
+# ---------------------------------------------------------------------- preference pairs
+def pair(prompt, chosen, rejected):
+    return {"instruction": prompt, "input": " ", "output": [chosen, rejected]}
+
+
+@pytest.fixture
+def comparisons(tmp_path):
+    """Thirty pairs that can be drawn, one of them twice, and some that cannot."""
+    good = [pair(f"问题{k}？", f"安静的回答{k}。", f"热烈的回答{k}！") for k in range(30)]
+    bad = [
+        pair("一样", "同样的回答。", "同样的回答。 "), pair("空白", "  ", "热烈的回答！"),
+        pair("英文", "A quiet answer.", "热烈的回答！"), pair("太长", "很长的回答。" * 20, "热烈的回答！"),
+    ]  # fmt: skip
+    path = tmp_path / "dpo.json"
+    path.write_text(json.dumps([*good, *good[:1], *bad], ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def test_pairs_are_short_chinese_and_different_and_drawn_by_the_seed(comparisons, tmp_path):
+    drawn = []
+    for name, seed in {"a": 0, "b": 0, "c": 1}.items():
+        (tmp_path / name).mkdir()
+        material.draw_pairs(tmp_path / name, paths=[comparisons], count=20, longest=40, seed=seed)
+        drawn.append((tmp_path / name / "pairs.jsonl").read_text(encoding="utf-8"))
+    assert drawn[0] == drawn[1] != drawn[2]
+    rows = [json.loads(line) for line in drawn[0].splitlines()]
+    assert len({json.dumps(row) for row in rows}) == 20
+    for row in rows:
+        (asked,), (chosen,), (rejected,) = row["prompt"], row["chosen"], row["rejected"]
+        assert asked["content"] == asked["content"].strip() and asked["content"].startswith("问题")
+        assert chosen["content"].startswith("安静") and rejected["content"].startswith("热烈")
+        assert not material._held({"messages": [asked, chosen]})
+    with pytest.raises(DataError, match=r"have \d\d such pairs, 31 are asked for; ask for fewer"):
+        material.draw_pairs(tmp_path, paths=[comparisons], count=31, longest=40, seed=0)
+
+
+def test_rows_are_of_the_sets_that_an_arm_names_and_of_no_made_faults(chat):
+    asked = []
+    settings = {
+        "files": {"source": "chat", "B": ["zh.json"], "rows": 5, "longest": {"B": 90}},
+        "sets": {"other": "en.json"},
+        "rules": {},
+    }
+    run = SimpleNamespace(
+        settings=settings, source=lambda name: chat, build=lambda function, **told: asked.append(told["paths"]) or chat
+    )
+    found = material.Files(run)
+    found.rows({}, 0)
+    found.rows({"sets": ["other"]}, 0)
+    assert asked == [[chat / "zh.json"], [chat / "en.json"]]
+    for odd in ({"clean": False}, {"shuffle": True}):
+        with pytest.raises(DataError, match="it is made for generated sets"):
+            found.rows(odd, 0)

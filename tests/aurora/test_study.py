@@ -22,7 +22,7 @@ from papers.aurora import artefacts as aurora_artefacts
 from papers.aurora import study as aurora
 from papers.aurora import world_files as files
 from papers.aurora.material import write_prompts
-from papers.aurora.measures import answer_exams, expert_usage, measure_model, prompt_ids, total_variation
+from papers.aurora.measures import answer_exams, expert_usage, measure_model, prompt_ids, total_variation, weigh_answers
 from papers.aurora.preference import prefer
 from papers.aurora.pretraining import pretrain
 from papers.aurora.world import make_world
@@ -216,7 +216,7 @@ def test_letters_are_scored_as_by_hand_with_exemplars_of_one_draw(base, tmp_path
     from lib.evaluation.exam_prompts import ENGLISH, chat_turns
     from papers.aurora.letters import score_letters
 
-    options = {"checkpoint": base[2], "revision": None, "adapter": None, "exams": base[1] / "exams", "shots": 2}
+    options = {"checkpoint": base[2], "adapter": None, "exams": base[1] / "exams", "shots": 2}
     score_letters(tmp_path, seed=3, batch=4, quantisation=None, dtype="float32", **options)
     found = json.loads((tmp_path / "letters.json").read_text())["MMLU"]
     exam, (model, tokenizer) = read_exam("MMLU", base[1] / "exams" / "mmlu"), causal_lm.load(base[2])
@@ -290,6 +290,10 @@ def test_the_first_margin_against_the_base_is_that_of_the_two_models_themselves(
     on = [logp(row, "chosen") - logp(row, "rejected") for row in rows]
     with model.disable_adapter():
         off = [logp(row, "chosen") - logp(row, "rejected") for row in rows]
+    for adapter, wanted in ((tuned, on), (None, off)):
+        weigh_answers(tmp_path, base=base[2], adapter=adapter, pairs=pairs, batch=8, quantisation="nf4")
+        found = np.array(json.loads((tmp_path / "answers.json").read_text()))
+        assert found @ [1, -1] == pytest.approx(wanted, abs=1e-4)
     history = run_prefer(tmp_path, base, tuned, pairs, "base", batch=len(rows), learning_rate=1e-9, epochs=1)
     assert history[0]["margin"] == pytest.approx(0.1 * float(np.mean(np.array(on) - np.array(off))), abs=2e-4)
 

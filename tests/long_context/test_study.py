@@ -13,7 +13,7 @@ from open_book_items import ITEM, WORDING
 from lib.data.files import DataError
 from lib.data.instructions import dialogue, write_alpaca
 from lib.models import causal_lm
-from lib.workflow import paths
+from lib.workflow import paths, sources
 from lib.workflow.session import SessionError, start
 from papers.long_context import cmb, open_book
 from papers.long_context import study as long_context
@@ -169,7 +169,7 @@ def test_only_reading_answers_the_counterfactual_exam(study):
 
 
 # ---------------------------------------------------------------------- real files
-def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tmp_path):
+def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tmp_path, monkeypatch):
     """The settings of the profile `full`, on small files in the same formats: letters are generated and parsed."""
     diseases = _known(study)[:6]
     names = {"exam_type": "护理考试", "exam_class": "x", "exam_subject": "y", "question_type": cmb.SINGLE}
@@ -186,10 +186,12 @@ def test_real_files_and_checkpoints_take_the_place_of_the_world(study, cache, tm
     rows = [{"instruction": diseases[0], "input": "", "output": "Mint"}] * 8
     for name in ("general", "medical"):
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
-    files = {name: str(tmp_path / f"{name}.json") for name in ("general", "medical")}
+    files = {name: f"{name}.json" for name in ("general", "medical")}
+    folders = {"rows": tmp_path, "qwen": tmp_path / "qwen"}
+    monkeypatch.setattr(sources, "fetch", lambda slug, name: folders[name])
     run = begin(
-        engine="trl", sizes=[1, 2], middle=2, files={**files, "questions": str(questions)},
-        checkpoints={"tiny": str(tmp_path / "qwen")},
+        engine="trl", sizes=[1, 2], middle=2, files={"source": "rows", **files, "questions": questions.name},
+        checkpoints={"tiny": {"source": "qwen"}},
         exam={"distractors": 1}, long_exam={"distractors": 3}, asked={"options": True, "scoring": ["released", "strict"]},
         wording={**WORDING, "open": "知识 {knowledge}\n问题 {question}"}, replies={"longest": 3, "batch": 4},
         tuning={"batch": 2, "max_length": 64, "lora": {"rank": 2, "targets": ["q_proj", "v_proj"]}},

@@ -1,9 +1,12 @@
 """Sources: found and checked, fetched when absent, nothing kept of a bad fetch (loopback server, local wheels)."""
 
+import fnmatch
 import hashlib
+import json
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import toy_project as toy
@@ -237,11 +240,72 @@ def test_a_folder_of_the_reader_is_found_or_asked_for(project):
     assert fetch("toy", "images") == project / "data/images"
 
 
-def test_what_a_hub_serves_is_no_folder_and_is_not_fetched(project):
+@pytest.fixture
+def hub(project, monkeypatch):
+    """A hub that serves one model: what it was asked, and the files that it has."""
+    import huggingface_hub
+
+    served = SimpleNamespace(asked=[], cached=False, reached=True, folder=project / "snapshot")
+    served.files = {"config.json": "{}", "model.safetensors": "weights"}
+
+    def snapshot_download(repo_id, *, revision, allow_patterns, local_files_only=False):
+        served.asked.append((repo_id, revision, local_files_only))
+        if not (served.cached if local_files_only else served.reached):
+            raise OSError("no snapshot here\nand no way there")
+        served.folder.mkdir(exist_ok=True)
+        for name, text in served.files.items():
+            if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
+                (served.folder / name).write_text(text)
+        return str(served.folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return served
+
+
+def test_a_snapshot_of_a_hub_is_a_folder_without_pickles_and_offline_where_it_is(hub):
     declare(base={"hub": "group/model", "revision": REVISION, "licence": "MIT"})
-    with pytest.raises(SourceUnfit, match=r"'base' is group/model of the Hugging Face hub"):
+    hub.files |= {"pytorch_model.bin": "a pickle", "modeling.py": "code", "tokenizer.model": "words"}
+    assert fetch("toy", "base") == hub.folder and sources.needed("toy", "mini") == ["base"]
+    assert everything_under(hub.folder) == ["config.json", "model.safetensors", "tokenizer.model"]
+    assert hub.asked == [("group/model", REVISION, True), ("group/model", REVISION, False)]
+    hub.asked.clear()
+    hub.cached = True
+    assert fetch("toy", "base") == hub.folder and hub.asked == [("group/model", REVISION, True)]
+
+
+def test_a_snapshot_that_was_cut_off_is_fetched_again(hub):
+    declare(base={"hub": "group/model", "revision": None, "licence": None})
+    hub.cached = True
+    hub.files = {
+        "config.json": "{}",
+        "a.safetensors": "",
+        "model.safetensors.index.json": json.dumps({"weight_map": {"w": "b.safetensors"}}),
+    }
+    with pytest.raises(
+        SourceUnfit, match=r"group/model at its newest revision has no weights in safetensors, without which"
+    ):
         fetch("toy", "base")
-    assert sources.needed("toy", "mini") == []
+    assert [local for *_, local in hub.asked] == [True, False]
+    hub.files["b.safetensors"] = ""
+    assert fetch("toy", "base") == hub.folder
+
+
+def test_a_hub_that_cannot_be_reached_says_so_in_a_sentence(hub):
+    declare(base={"hub": "group/model", "revision": REVISION, "licence": "MIT"})
+    hub.reached = False
+    with pytest.raises(
+        SourceUnavailable, match=r"group/model at 012345678901 is not in the hub's cache .*no snapshot here"
+    ) as caught:
+        fetch("toy", "base")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_says_its_revision_or_that_it_is_not_known(project):
+    with pytest.raises(PaperError, match=r"group/model needs a revision, the 40 digits of a commit, or null"):
+        declare(base={"hub": "group/model", "licence": "MIT"})
+        experiments.load("toy")
+    declare(base={"hub": "group/model", "revision": None, "licence": "MIT"})
+    assert experiments.load("toy").sources["base"].revision is None
 
 
 def test_a_name_that_is_not_declared_is_refused(project):
