@@ -42,12 +42,13 @@ def places(tmp_path_factory):
     world_files.write_exams(root / "exams" / told["exams"]["under"], WORLD, seed=0)
     causal_lm.write_checkpoint(
         root / "mixtral", texts=[*world_files.vocabulary(WORLD), *letters.words()], chat_template="mistral",
-        architecture="mixtral", width=32, depth=2, key_value_heads=2, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2,
+        architecture="mixtral", width=32, depth=2, key_value_heads=2, intermediate_size=32, num_local_experts=4,
+        num_experts_per_tok=2,
     )  # fmt: skip
     (root / "released").mkdir()
     finetune(
-        root / "released", checkpoint=root / "mixtral", rows=_messages(root, facts), lora=LORA, quantisation="nf4", steps=1, batch=2,
-        learning_rate=1e-3, max_length=64,
+        root / "released", checkpoint=root / "mixtral", rows=_messages(root, facts), lora=LORA, quantisation="nf4", steps=1,
+        batch=2, learning_rate=1e-3, max_length=64,
     )  # fmt: skip
     return {name: root / name for name in ("mixtral", "released", "chat", "exams")}
 
