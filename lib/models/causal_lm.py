@@ -206,14 +206,26 @@ def _finish_quantisation(model) -> None:
                 replace_parameter_4bit(module, name, compress_statistics=True, quant_type="nf4")
 
 
-def _with_adapter(model, adapter: str | Path, *, trainable: bool):
+def with_adapter(model, adapter: str | Path, *, trainable: bool):
+    """The model with a PEFT adapter on it; ``unload()`` takes it off. Raises :class:`ModelError` when there is none."""
     import warnings
 
     from peft import PeftModel
 
-    with warnings.catch_warnings():  # peft calls transformers by an older name
-        warnings.simplefilter("ignore", FutureWarning)
-        return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+    try:
+        with warnings.catch_warnings():  # peft calls transformers by an older name
+            warnings.simplefilter("ignore", FutureWarning)
+            return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+    except Exception as error:
+        raise _not_loaded(adapter, error) from error
+
+
+def _not_loaded(source: str | Path, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return ModelError(
+        f"{source} cannot be loaded ({reason}); give a complete folder, or a hub id that can be reached, of a causal language "
+        f"model in safetensors that needs no remote code."
+    )
 
 
 def load(
@@ -232,9 +244,9 @@ def load(
 
     ``quantisation``: ``nf4`` loads the linear layers in 4 bits through bitsandbytes (QLoRA, arXiv:2305.14314), on CUDA or
     on the CPU. ``adapter``: a PEFT folder or hub id to put on top, ``trainable`` or frozen. ``attention``: sdpa or eager.
-    ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. Linear layers go
-    through :mod:`lib.models.product`. Padding is done with the end-of-text
-    token where there is no other. Raises :class:`ModelError` when the source is no checkpoint or has no such token.
+    ``chat_template``: one of ``CHAT_TEMPLATES`` in the place of the checkpoint's own. Linear layers go through
+    :mod:`lib.models.product`. Padding is done with the end-of-text token where there is no other. Raises :class:`ModelError` when
+    the source is no checkpoint or has no such token.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -256,14 +268,10 @@ def load(
         if quantisation:
             _finish_quantisation(model)
         model = model.to(device)  # after quantising, so that a card need not hold the unquantised experts
-        if adapter is not None:
-            model = _with_adapter(model, adapter, trainable=trainable)
-    except Exception as error:  # safetensors, transformers, peft and the hub each have their own
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(
-            f"{adapter or source} cannot be loaded ({reason}); give a complete folder, or a hub id that can be reached, "
-            f"of a causal language model in safetensors that needs no remote code."
-        ) from error
+    except Exception as error:  # safetensors, transformers and the hub each have their own
+        raise _not_loaded(source, error) from error
+    if adapter is not None:
+        model = with_adapter(model, adapter, trainable=trainable)
     use_products(model)
     if chat_template is not None:
         tokenizer.chat_template = _known("chat_template", chat_template, CHAT_TEMPLATES)[1]

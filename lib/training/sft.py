@@ -12,8 +12,8 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor
 from lib.data.files import one_line
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
+from lib.models.lending import lend
 from lib.training.chat_encoding import IGNORED, check_positions, encode_file
 from lib.training.loop import TrainingError
 
@@ -107,6 +108,21 @@ def full_precision(model) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def trained_weights(model) -> dict[str, Tensor]:
+    """Copies of the weights of an adapter that is trained further."""
+    return {
+        name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad and "lora_" in name
+    }
+
+
+@torch.no_grad()
+def put_back(model, weights: Mapping[str, Tensor]) -> None:
+    """The weights as :func:`trained_weights` found them: TRL rounds a resumed adapter on a quantised base to bf16."""
+    for name, weight in model.named_parameters():
+        if name in weights:
+            weight.copy_(weights[name])
 
 
 @contextmanager
@@ -202,6 +218,7 @@ def fit(
     except ValueError as error:
         raise TrainingError(str(error)) from None
     set_seed(how.seed)
+    resumed = trained_weights(model)
     arguments = SFTConfig(
         output_dir=str(folder / STATE), per_device_train_batch_size=machine.at_a_time(how.batch), max_length=how.max_length,
         gradient_accumulation_steps=accumulated, max_steps=how.steps or -1, num_train_epochs=how.epochs or 1,
@@ -223,6 +240,7 @@ def fit(
             raise TrainingError(f"the fit cannot be set up ({one_line(error)[:200]}); change its settings") from error
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
+        put_back(trainer.model, resumed)
         with less_housekeeping():
             trainer.train(resume_from_checkpoint=_last_state(folder))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -247,20 +265,24 @@ def finetune(
     ``rows``: JSONL of dialogues or documents (:mod:`chat_encoding`). ``adapter``: continue this one. ``settings``: of
     :class:`Fit`, with ``max_length``. Raises what :func:`fit` does.
     """
-    how = Fit(**settings)
-    model, tokenizer = causal_lm.load(
-        checkpoint, revision=revision, device=machine.device, dtype=dtype, quantisation=quantisation, adapter=adapter,
-        trainable=True, chat_template=how.chat_template,
-    )  # fmt: skip
-    check_positions(model, how.max_length)
-    dataset, counts = encoded_dataset(
-        Path(rows), tokenizer, max_length=how.max_length, packing=how.packing, seed=how.seed
-    )
-    batch_of = partial(collate, pad=tokenizer.pad_token_id)
-    model, losses = fit(
-        folder, model, tokenizer, dataset, batch_of, how=how, machine=machine, peft=_adapter(lora, model)
-    )
-    if os.environ.get("RANK", "0") == "0":
-        causal_lm.save(folder, model, tokenizer)
-        (folder / "losses.json").write_text(json.dumps(losses))
-        (folder / "counts.json").write_text(json.dumps(counts))
+    how, anew = Fit(**settings), lora is not None and adapter is None  # then the base stays as it is, for the next fit
+    told = {"revision": revision, "device": machine.device, "dtype": dtype, "quantisation": quantisation}
+    told["chat_template"] = how.chat_template
+    with ExitStack() as borrowed:
+        model, tokenizer = (
+            borrowed.enter_context(lend(checkpoint, **told))
+            if anew
+            else causal_lm.load(checkpoint, adapter=adapter, trainable=True, **told)
+        )
+        check_positions(model, how.max_length)
+        dataset, counts = encoded_dataset(
+            Path(rows), tokenizer, max_length=how.max_length, packing=how.packing, seed=how.seed
+        )
+        batch_of, peft = partial(collate, pad=tokenizer.pad_token_id), _adapter(lora, model)
+        model, losses = fit(folder, model, tokenizer, dataset, batch_of, how=how, machine=machine, peft=peft)
+        if os.environ.get("RANK", "0") == "0":
+            causal_lm.save(folder, model, tokenizer)
+            (folder / "losses.json").write_text(json.dumps(losses))
+            (folder / "counts.json").write_text(json.dumps(counts))
+        if anew:
+            model.unload()

@@ -26,7 +26,7 @@ from lib.evaluation.exam_prompts import LETTERS, OPTIONS
 from lib.evaluation.exams import option_logits
 from lib.evaluation.statistics import binomial_interval
 from lib.machine import CPU, Machine
-from lib.models import causal_lm
+from lib.models.lending import lend
 from lib.streams import stream
 
 WORDINGS = {"en": exam_prompts.ENGLISH, "zh": exam_prompts.CHINESE}
@@ -63,24 +63,32 @@ def score_letters(
     """
     if set(languages) != set(FOLDERS) or not set(languages.values()) <= set(WORDINGS):
         raise EvaluationError(f"languages are {dict(languages)}; give en or zh for each of {', '.join(FOLDERS)}.")
-    model, tokenizer = causal_lm.load(checkpoint, chat_template=chat_template, device=machine.device, **loading)
-    found = {}
-    for name in FOLDERS:
-        exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[languages[name]]
-        letters = exam_prompts.letter_ids(tokenizer, before=wording.before_letter)
-        found[name] = []
-        for number, (subject, about) in enumerate(exam.subjects.items()):
-            questions = exam.questions[GRADED[name]][subject]
-            dev = exam.questions["dev"][subject]
-            if len(dev) < shots:
-                raise EvaluationError(f"{name}, {subject} has {len(dev)} dev questions for {shots} shots; lower shots.")
-            order = stream(seed, "exemplars", name, number).permutation(len(dev))[:shots]
-            prompts = exam_prompts.encode_prompts(
-                questions, tokenizer, exemplars=[dev[i] for i in order], topic=about.name, wording=wording, chat=True
-            )
-            chosen = option_logits(model, prompts, letters=letters, batch=batch).argmax(axis=1)
-            found[name] += [[subject, LETTERS[k] == q.answer] for k, q in zip(chosen, questions, strict=True)]
-    (folder / "letters.json").write_text(json.dumps(found))
+    told = {"chat_template": chat_template, "device": machine.device, **loading}
+    with lend(checkpoint, **told) as (model, tokenizer):
+        found = {}
+        for name in FOLDERS:
+            exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[languages[name]]
+            letters = exam_prompts.letter_ids(tokenizer, before=wording.before_letter)
+            found[name] = []
+            for number, (subject, about) in enumerate(exam.subjects.items()):
+                questions = exam.questions[GRADED[name]][subject]
+                dev = exam.questions["dev"][subject]
+                if len(dev) < shots:
+                    raise EvaluationError(
+                        f"{name}, {subject} has {len(dev)} dev questions for {shots} shots; lower shots."
+                    )
+                order = stream(seed, "exemplars", name, number).permutation(len(dev))[:shots]
+                prompts = exam_prompts.encode_prompts(
+                    questions,
+                    tokenizer,
+                    exemplars=[dev[i] for i in order],
+                    topic=about.name,
+                    wording=wording,
+                    chat=True,
+                )
+                chosen = option_logits(model, prompts, letters=letters, batch=batch).argmax(axis=1)
+                found[name] += [[subject, LETTERS[k] == q.answer] for k, q in zip(chosen, questions, strict=True)]
+        (folder / "letters.json").write_text(json.dumps(found))
 
 
 def accuracy_table(correct: Sequence[bool], groups: Sequence[str]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from lib.evaluation.exam_prompts import LETTERS, chat_ids
 from lib.evaluation.exams import generate, option_likelihood
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
+from lib.models.lending import lend
 from lib.streams import stream
 from lib.training.chat_encoding import turns
 from papers.aurora.cleaning import cjk_share
@@ -47,25 +48,26 @@ def measure_model(
     machine: Machine = CPU,
 ) -> None:
     """Write ``measured.json``: replies to every prompt, and what can be read from them; expert usage of a mixture."""
-    model, tokenizer = causal_lm.load(
-        base, adapter=adapter, quantisation=quantisation, dtype=dtype, device=machine.device
-    )
-    asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
-    replies = {
-        language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
-        for language in LANGUAGES
-    }
-    told = [[one[key] for one in replies["B"]] for key in ("reply", "reference")]
-    measured = {
-        "match": {language: _mean(replies[language], "matches") for language in LANGUAGES},
-        "letters": {language: _mean(replies[language], "cjk") for language in LANGUAGES},
-        "correct": _correct(replies),
-        "text": text_scores(*told),
-        "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
-        "usage": _usage(model, tokenizer, replies, batch=batch) if hasattr(model.config, "num_local_experts") else {},
-        "replies": replies,
-    }
-    (folder / "measured.json").write_text(json.dumps(measured, ensure_ascii=False))
+    how = {"quantisation": quantisation, "dtype": dtype, "device": machine.device}
+    with lend(base, adapter=adapter, **how) as (model, tokenizer):
+        asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
+        replies = {
+            language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
+            for language in LANGUAGES
+        }
+        told = [[one[key] for one in replies["B"]] for key in ("reply", "reference")]
+        measured = {
+            "match": {language: _mean(replies[language], "matches") for language in LANGUAGES},
+            "letters": {language: _mean(replies[language], "cjk") for language in LANGUAGES},
+            "correct": _correct(replies),
+            "text": text_scores(*told),
+            "text, distinct": text_scores(*told, distinct=True),  # as the release's README counts ROUGE
+            "usage": _usage(model, tokenizer, replies, batch=batch)
+            if hasattr(model.config, "num_local_experts")
+            else {},
+            "replies": replies,
+        }
+        (folder / "measured.json").write_text(json.dumps(measured, ensure_ascii=False))
 
 
 def answer_exams(
@@ -85,14 +87,13 @@ def answer_exams(
     ``apart``: each question by itself, so that its text is encoded once and not once an option; that pays where questions
     are long and a model is large.
     """
-    model, tokenizer = causal_lm.load(
-        base, adapter=adapter, quantisation=quantisation, dtype=dtype, device=machine.device
-    )
-    answers = {
-        name: _exam(model, tokenizer, Path(exams) / place, name, batch=batch, apart=apart)
-        for name, place in FOLDERS.items()
-    }
-    (folder / "exams.json").write_text(json.dumps(answers))
+    how = {"quantisation": quantisation, "dtype": dtype, "device": machine.device}
+    with lend(base, adapter=adapter, **how) as (model, tokenizer):
+        answers = {
+            name: _exam(model, tokenizer, Path(exams) / place, name, batch=batch, apart=apart)
+            for name, place in FOLDERS.items()
+        }
+        (folder / "exams.json").write_text(json.dumps(answers))
 
 
 def weigh_answers(
@@ -108,16 +109,15 @@ def weigh_answers(
 ) -> None:
     """Write ``answers.json``: log-likelihood (nats, summed over tokens) of the chosen and of the rejected answer of each pair
     of ``pairs``, as a reply that ends in the chat template's way."""
-    model, tokenizer = causal_lm.load(
-        base, adapter=adapter, quantisation=quantisation, dtype=dtype, device=machine.device
-    )
-    prompts, answers = [], []
-    for place, row in read_json_lines(Path(pairs)):
-        said = [turns([*row["prompt"], *row[key]], tokenizer, place=place)[-1] for key in ("chosen", "rejected")]
-        prompts.append(said[0][0])
-        answers.append([ids for _, ids in said])
-    found = option_likelihood(model, prompts, answers, batch=batch)
-    (folder / "answers.json").write_text(json.dumps(found.tolist()))
+    how = {"quantisation": quantisation, "dtype": dtype, "device": machine.device}
+    with lend(base, adapter=adapter, **how) as (model, tokenizer):
+        prompts, answers = [], []
+        for place, row in read_json_lines(Path(pairs)):
+            said = [turns([*row["prompt"], *row[key]], tokenizer, place=place)[-1] for key in ("chosen", "rejected")]
+            prompts.append(said[0][0])
+            answers.append([ids for _, ids in said])
+        found = option_likelihood(model, prompts, answers, batch=batch)
+        (folder / "answers.json").write_text(json.dumps(found.tolist()))
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:

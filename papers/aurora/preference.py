@@ -16,14 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lib.data.files import DataError, check_keys, read_json_lines
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.training.chat_encoding import check_positions, check_row, turns
 from lib.training.loop import TrainingError
-from lib.training.sft import STATE, full_precision, less_housekeeping
+from lib.training.sft import STATE, full_precision, less_housekeeping, put_back, trained_weights
 
 REFERENCES = ("base", "tuned")
 
@@ -105,7 +103,7 @@ def prefer(
     pairs = _pairs(Path(rows), tokenizer, max_length=how.max_length)
     # with no reference given TRL keeps a copy of the adapter as it is now: that is the tuned model
     other = load()[0] if how.reference == "base" else None
-    exact = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    exact = trained_weights(model)
     try:
         accumulated = machine.accumulated(how.batch)
     except ValueError as error:
@@ -126,10 +124,7 @@ def prefer(
         )
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
-        with torch.no_grad():  # TRL has rounded the adapter on a quantised base to bf16, but not the copy it refers to
-            for name, weight in trainer.model.named_parameters():
-                if name in exact:
-                    weight.copy_(exact[name])
+        put_back(trainer.model, exact)  # the copy it refers to has not been rounded
         with less_housekeeping():
             trainer.train()
     history = [

@@ -18,7 +18,7 @@ import numpy as np
 from lib.data.files import DataError, read_json
 from lib.evaluation import EvaluationError, exam_prompts, exams
 from lib.machine import CPU, Machine
-from lib.models import causal_lm
+from lib.models import causal_lm, lending
 from lib.streams import stream
 from papers.long_context import cmb, cmb_scoring
 
@@ -139,15 +139,15 @@ def _marked(model, tokenizer, items: Sequence[cmb.Item], prompts: Sequence[list[
     return found
 
 
-def load(model: Path | str, *, device: str = "cpu", dtype: str = "float32"):
-    """A checkpoint, or a PEFT adapter on the base it names."""
+def lend(model: Path | str, *, device: str = "cpu", dtype: str = "float32"):
+    """:func:`lending.lend` of a checkpoint, or of the base that a PEFT adapter names with the adapter on it."""
     about = Path(model) / "adapter_config.json"
     if about.is_file():
         base = read_json(about).get("base_model_name_or_path")
         if not isinstance(base, str) or not base.strip():
             raise DataError(f"{about} names no base model under 'base_model_name_or_path'; save the adapter again.")
-        return causal_lm.load(base, adapter=model, device=device, dtype=dtype)
-    return causal_lm.load(model, device=device, dtype=dtype)
+        return lending.lend(base, adapter=model, device=device, dtype=dtype)
+    return lending.lend(model, device=device, dtype=dtype)
 
 
 def write_real_exam(folder: Path, *, questions: Path, distractors: int) -> None:
@@ -198,26 +198,26 @@ def score(
     asked: dict[str, tuple] = {}
     first = None
     for model_path in models:
-        model, tokenizer = load(model_path, device=machine.device, dtype=dtype)
-        written = (tokenizer.get_vocab(), tokenizer.chat_template)
-        first = first or written
-        if written != first:
-            raise EvaluationError(
-                f"{model_path} has another tokenizer or chat template than {models[0]}; score it apart."
-            )
-        for name, given in conditions.items():
-            condition = {"longest": longest, **OPEN, **given}
-            if name not in asked:
-                items, texts = _texts(Path(exams_at[condition["exam"]]), condition, wording, seed=seed)
-                turns = [[{"role": "user", "content": text}] for text in texts]
-                asked[name] = (items, [exam_prompts.chat_ids(tokenizer, turn) for turn in turns])
-            try:
-                marked = _marked(model, tokenizer, *asked[name], condition, batch=batch)
-            except EvaluationError as error:
-                raise EvaluationError(f"{model_path}, condition {name}: {error}") from error
-            for scoring, (marks, missed) in marked.items():
-                exam, right = zip(*marks, strict=True)
-                found.setdefault(name, {}).setdefault(scoring, []).append(cmb_scoring.exam_accuracy(right, exam))
-                unread.setdefault(name, {}).setdefault(scoring, []).append(missed)
+        with lend(model_path, device=machine.device, dtype=dtype) as (model, tokenizer):
+            written = (tokenizer.get_vocab(), tokenizer.chat_template)
+            first = first or written
+            if written != first:
+                raise EvaluationError(
+                    f"{model_path} has another tokenizer or chat template than {models[0]}; score it apart."
+                )
+            for name, given in conditions.items():
+                condition = {"longest": longest, **OPEN, **given}
+                if name not in asked:
+                    items, texts = _texts(Path(exams_at[condition["exam"]]), condition, wording, seed=seed)
+                    turns = [[{"role": "user", "content": text}] for text in texts]
+                    asked[name] = (items, [exam_prompts.chat_ids(tokenizer, turn) for turn in turns])
+                try:
+                    marked = _marked(model, tokenizer, *asked[name], condition, batch=batch)
+                except EvaluationError as error:
+                    raise EvaluationError(f"{model_path}, condition {name}: {error}") from error
+                for scoring, (marks, missed) in marked.items():
+                    exam, right = zip(*marks, strict=True)
+                    found.setdefault(name, {}).setdefault(scoring, []).append(cmb_scoring.exam_accuracy(right, exam))
+                    unread.setdefault(name, {}).setdefault(scoring, []).append(missed)
     (folder / "unread.json").write_text(json.dumps(unread))
     (folder / "scores.json").write_text(json.dumps(found))

@@ -158,34 +158,34 @@ def ask(
     names nothing being wrong. ``replies.json``: mode -> kind -> reply, for who wants to read them. ``longest``: tokens
     of a reply; ``seed`` draws whose context another question gets.
     """
-    loaded, tokenizer = open_book.load(model, device=machine.device, dtype=dtype)
-    asked = read_questions(Path(questions))
-    stands = contexts(asked, seed=seed)
-    reader, replies = Prefixes(loaded), {mode: {OWN: [], OTHER: []} for mode in ("words", "letter")}
-    found = {name: {kind: [] for kind, names in MEASURED.items() if name in names} for name in ("nats", *MODES)}
+    with open_book.lend(model, device=machine.device, dtype=dtype) as (loaded, tokenizer):
+        asked = read_questions(Path(questions))
+        stands = contexts(asked, seed=seed)
+        reader, replies = Prefixes(loaded), {mode: {OWN: [], OTHER: []} for mode in ("words", "letter")}
+        found = {name: {kind: [] for kind, names in MEASURED.items() if name in names} for name in ("nats", *MODES)}
 
-    def tokens(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
+        def tokens(text: str) -> list[int]:
+            return tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def prompt_ids(number: int, kind: str, wants: str) -> list[int]:
-        text = prompt(asked[number], stands[kind][number], wants, wording)
-        return exam_prompts.chat_ids(tokenizer, [{"role": "user", "content": text}])
+        def prompt_ids(number: int, kind: str, wants: str) -> list[int]:
+            text = prompt(asked[number], stands[kind][number], wants, wording)
+            return exam_prompts.chat_ids(tokenizer, [{"role": "user", "content": text}])
 
-    for number, question in enumerate(asked):
-        for kind, names in MEASURED.items():
-            wanted = prompt_ids(number, kind, "conclusion")
-            found["nats"][kind].append(-reader.likelihoods(wanted, [tokens(question.conclusion)])[0])
-            if "likelihood" in names:
-                wanted = prompt_ids(number, kind, "words")
-                scores = reader.likelihoods(wanted, [tokens(option) for option in question.options])
-                found["likelihood"][kind].append(int(np.argmax(scores) == question.right))
-            for mode, place_of in (("words", named), ("letter", _lettered)):
-                if mode in names:
-                    said = reader.reply(
-                        prompt_ids(number, kind, mode), end=causal_lm.end_of_turn(tokenizer), longest=longest
-                    )
-                    replies[mode][kind].append(tokenizer.decode(said, skip_special_tokens=True).strip())
-                    place = place_of(replies[mode][kind][-1], question.options)
-                    found[mode][kind].append(int(place == question.right))
-    (folder / "replies.json").write_text(json.dumps(replies, ensure_ascii=False))
-    (folder / "asked.json").write_text(json.dumps(found))
+        for number, question in enumerate(asked):
+            for kind, names in MEASURED.items():
+                wanted = prompt_ids(number, kind, "conclusion")
+                found["nats"][kind].append(-reader.likelihoods(wanted, [tokens(question.conclusion)])[0])
+                if "likelihood" in names:
+                    wanted = prompt_ids(number, kind, "words")
+                    scores = reader.likelihoods(wanted, [tokens(option) for option in question.options])
+                    found["likelihood"][kind].append(int(np.argmax(scores) == question.right))
+                for mode, place_of in (("words", named), ("letter", _lettered)):
+                    if mode in names:
+                        said = reader.reply(
+                            prompt_ids(number, kind, mode), end=causal_lm.end_of_turn(tokenizer), longest=longest
+                        )
+                        replies[mode][kind].append(tokenizer.decode(said, skip_special_tokens=True).strip())
+                        place = place_of(replies[mode][kind][-1], question.options)
+                        found[mode][kind].append(int(place == question.right))
+        (folder / "replies.json").write_text(json.dumps(replies, ensure_ascii=False))
+        (folder / "asked.json").write_text(json.dumps(found))

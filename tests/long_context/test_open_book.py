@@ -50,7 +50,7 @@ def test_the_text_of_a_question():
 def test_an_adapter_that_does_not_name_its_base_is_told(tmp_path, content, message):
     (tmp_path / "adapter_config.json").write_text(content)
     with pytest.raises(DataError, match=rf"adapter_config\.json .*{message}"):
-        open_book.load(tmp_path)
+        open_book.lend(tmp_path)
 
 
 def test_marks_of_one_reply_differ_by_scoring():
