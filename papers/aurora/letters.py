@@ -63,8 +63,7 @@ def score_letters(
     """
     if set(languages) != set(FOLDERS) or not set(languages.values()) <= set(WORDINGS):
         raise EvaluationError(f"languages are {dict(languages)}; give en or zh for each of {', '.join(FOLDERS)}.")
-    told = {"chat_template": chat_template, "device": machine.device, **loading}
-    with lend(checkpoint, **told) as (model, tokenizer):
+    with lend(checkpoint, chat_template=chat_template, device=machine.device, **loading) as (model, tokenizer):
         found = {}
         for name in FOLDERS:
             exam, wording = read_exam(name, Path(exams) / FOLDERS[name]), WORDINGS[languages[name]]

@@ -48,8 +48,8 @@ def measure_model(
     machine: Machine = CPU,
 ) -> None:
     """Write ``measured.json``: replies to every prompt, and what can be read from them; expert usage of a mixture."""
-    how = {"quantisation": quantisation, "dtype": dtype, "device": machine.device}
-    with lend(base, adapter=adapter, **how) as (model, tokenizer):
+    how = {"quantisation": quantisation, "dtype": dtype}
+    with lend(base, adapter=adapter, device=machine.device, **how) as (model, tokenizer):
         asked = json.loads(Path(prompts).read_text(encoding="utf-8"))
         replies = {
             language: _replies(model, tokenizer, asked[language], language, longest=longest, batch=batch)
@@ -87,8 +87,8 @@ def answer_exams(
     ``apart``: each question by itself, so that its text is encoded once and not once an option; that pays where questions
     are long and a model is large.
     """
-    how = {"quantisation": quantisation, "dtype": dtype, "device": machine.device}
-    with lend(base, adapter=adapter, **how) as (model, tokenizer):
+    how = {"quantisation": quantisation, "dtype": dtype}
+    with lend(base, adapter=adapter, device=machine.device, **how) as (model, tokenizer):
         answers = {
             name: _exam(model, tokenizer, Path(exams) / place, name, batch=batch, apart=apart)
             for name, place in FOLDERS.items()
@@ -109,8 +109,8 @@ def weigh_answers(
 ) -> None:
     """Write ``answers.json``: log-likelihood (nats, summed over tokens) of the chosen and of the rejected answer of each pair
     of ``pairs``, as a reply that ends in the chat template's way."""
-    how = {"quantisation": quantisation, "dtype": dtype, "device": machine.device}
-    with lend(base, adapter=adapter, **how) as (model, tokenizer):
+    how = {"quantisation": quantisation, "dtype": dtype}
+    with lend(base, adapter=adapter, device=machine.device, **how) as (model, tokenizer):
         prompts, answers = [], []
         for place, row in read_json_lines(Path(pairs)):
             said = [turns([*row["prompt"], *row[key]], tokenizer, place=place)[-1] for key in ("chosen", "rejected")]
