@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from lib.data import ct_rate
 from lib.data.files import DataError, write_csv
 from lib.data.volumes import normalise
-from lib.machine import Machine
 from papers.brgsa import prepare as prepared
 from papers.brgsa import rad_chestct
 from papers.brgsa.prepare import (
@@ -154,35 +153,6 @@ def test_a_missing_volume_is_told_and_leaves_no_finished_folder(tree, tmp_path):
     with pytest.raises(DataError, match=r"train_1_a_2\.nii\.gz does not exist"):
         prepare_ct_rate(out, tree=root, split="train", target_spacing=SPACING, shape=SHAPE)
     assert not (out / "names.json").exists()
-
-
-def test_two_processes_write_the_same_bytes(tree, folder, tmp_path):
-    prepare_ct_rate(
-        tmp_path, tree=tree, split="train", target_spacing=SPACING, shape=SHAPE, machine=Machine(processes=2)
-    )
-    for name in (prepared.VOLUMES, prepared.NAMES):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_whatever_the_number_of_processes_the_first_bad_volume_is_raised_and_warnings_come_back(
-    tree, tmp_path, processes
-):
-    machine = Machine(processes=processes)
-    root = shutil.copytree(tree, tmp_path / "tree")
-    path = ct_rate.metadata_path(root, "train")
-    table = pd.read_csv(path, dtype=str)
-    table.loc[2, ["RescaleSlope", "RescaleIntercept"]] = ["1", "-8192"]  # of the volume that is in HU already
-    table.to_csv(path, index=False)
-    given = {"tree": root, "split": "train", "target_spacing": SPACING, "shape": SHAPE, "machine": machine}
-    for name in ("good", "bad"):
-        (tmp_path / name).mkdir()
-    with pytest.warns(UserWarning, match=rf"{NAMES[2]} is in HU already"):
-        prepare_ct_rate(tmp_path / "good", **given)
-    for name in NAMES[:2]:
-        ct_rate.volume_path(root, name).unlink()
-    with pytest.raises(DataError, match=rf"{NAMES[0]} does not exist"):
-        prepare_ct_rate(tmp_path / "bad", **given)
 
 
 def test_names_and_volumes_that_do_not_fit_are_told(folder, tmp_path):
