@@ -144,7 +144,7 @@ class Experiments(Strict):
             f"the profile '{profile}' leaves '{name}' at the miniature's {dials[name]!r}; give its own value in experiments.yml, "
             "or list it under 'same'"
             for profile in self.profiles
-            if profile not in ("smoke", "mini") and self.stands(exhibit, profile)
+            if profile in paths.PUBLISHED_PROFILES[1:] and self.stands(exhibit, profile)
             for name in sorted(open_ - set(one.parameters.get(profile, {})))
         ]
 
