@@ -80,7 +80,8 @@ def tune(
     def batch_of(rows: Sequence[dict[str, int]]):
         places = [one["row"] for one in rows]
         asked, said = ([texts[i] for i in places] for texts in (questions, answers))
-        return answer_batch(checkpoint, [read(i) for i in places], asked, said)
+        made = answer_batch(checkpoint, [read(i) for i in places], asked, said)
+        return made.to("cpu")  # the trainer pins what it is given and moves it, which it cannot on a card already
 
     dataset = Dataset.from_dict({"row": range(len(questions))})
     how = sft.Fit(**settings)
