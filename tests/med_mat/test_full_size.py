@@ -145,6 +145,7 @@ def test_pretraining_an_image_encoder_at_gpu_fits_one_card(general, encoder, tmp
     assert need.gib < CARD
 
 
+@pytest.mark.slow
 def test_pretraining_the_language_models_at_gpu_fits_one_card(general, tmp_path, monkeypatch):
     models, batch_of_step, loss = language_models(general, tmp_path, monkeypatch, where=Machine())
     need = stacked_need(models, batch_of_step, loss)
@@ -152,6 +153,7 @@ def test_pretraining_the_language_models_at_gpu_fits_one_card(general, tmp_path,
     assert len(models) == settings("gpu")["bases"] and need.gib < CARD
 
 
+@pytest.mark.slow
 def test_a_stacked_pass_of_tuning_at_gpu_fits_one_card(ground, tmp_path, monkeypatch):
     models, batch_of_step, loss = tuned_members(ground, tmp_path, monkeypatch, where=Machine())
     need = stacked_need(models, batch_of_step, loss)
