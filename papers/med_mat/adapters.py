@@ -10,6 +10,7 @@ for custom data.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def with_adapters(checkpoint: ReleasedCheckpoint, *, rank: int, seed: int) -> Re
     torch.manual_seed(stream_seed(seed, "adapters"))
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=_LANGUAGE)
     try:
-        return ReleasedCheckpoint(get_peft_model(checkpoint.model, config), checkpoint.processor)
+        with warnings.catch_warnings():  # the libraries' own calls of each other's old names
+            warnings.simplefilter("ignore", FutureWarning)
+            return ReleasedCheckpoint(get_peft_model(checkpoint.model, config), checkpoint.processor)
     except ValueError as error:
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"adapters cannot be put on {type(checkpoint.model).__name__} ({reason})") from None
@@ -67,6 +70,7 @@ def tune(
     questions: Sequence[str],
     answers: Sequence[str],
     *,
+    seed: int,
     machine: Machine = CPU,
     **settings: Any,
 ) -> list[float]:
@@ -80,10 +84,11 @@ def tune(
     def batch_of(rows: Sequence[dict[str, int]]):
         places = [one["row"] for one in rows]
         asked, said = ([texts[i] for i in places] for texts in (questions, answers))
-        return answer_batch(checkpoint, [read(i) for i in places], asked, said)
+        made = answer_batch(checkpoint, [read(i) for i in places], asked, said)
+        return made.to("cpu")  # the trainer pins what it is given and moves it, which it cannot on a card already
 
     dataset = Dataset.from_dict({"row": range(len(questions))})
-    how = sft.Fit(**settings)
+    how = sft.Fit(seed=seed % 2**32, **settings)  # numpy takes no greater seed
     tokenizer = checkpoint.processor.tokenizer
     checkpoint.model.train()
     _, losses = sft.fit(folder, checkpoint.model, tokenizer, dataset, batch_of, how=how, machine=machine)

@@ -33,6 +33,9 @@ from papers.med_mat.data.registry import Registry, read_registry
 WEIGHTS = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}  # of the frozen model, by the machine's precision
 DONE = "checkpoint"  # what a killed fit leaves behind: the scores of the jobs it had finished, the state of the one it was at
 WARMUP = 0.03  # share of the steps, as in LLaVA's recipe
+# of an image at most, where the processor leaves images their size: 576 visual tokens of Qwen2-VL, as many as LLaVA-1.5 has;
+# with its own 12.8 million a micro-batch does not fit a card
+PIXELS = 576 * 28**2
 Read = Callable[[Record], np.ndarray]
 
 
@@ -146,6 +149,9 @@ def _loaded(source: Path, device: str, precision: str) -> ReleasedCheckpoint:
     checkpoint = load(source, device=device, dtype=WEIGHTS[precision])
     if not isinstance(checkpoint, ReleasedCheckpoint):
         raise ModelError(f"{source} is a model of the generated world; give a released one, folder or hub id")
+    size = dict(checkpoint.processor.image_processor.size)
+    if size.get("longest_edge", 0) > PIXELS:  # Qwen2-VL's word for the number of pixels
+        checkpoint.processor.image_processor.size = {**size, "longest_edge": PIXELS}
     return checkpoint
 
 
@@ -195,8 +201,8 @@ def fit_released(
                 _train(folder / DONE / str(number), checkpoint, read, ready, job, **how)
             scores = {}
             for no in job["tests"]:
-                found = _score(checkpoint, read, ready[no].rows.test, batch=batch)
-                found["pool"] = _score(checkpoint, read, ready[no].pool, batch=batch)["test"]
+                found = _score(checkpoint, read, ready[no].rows.test, batch=machine.at_a_time(batch))
+                found["pool"] = _score(checkpoint, read, ready[no].pool, batch=machine.at_a_time(batch))["test"]
                 scores |= {f"{number}/{no}/{what}": values for what, values in found.items()}
         finally:
             if job["amounts"]:

@@ -37,8 +37,8 @@ def run_cells(
     ``settings`` stands for the profile's section of ``experiments.yml``, ``given`` for parameters besides those that the
     exhibit has at the profile, ``sources`` for what it would fetch. Artefacts and results go below ``root``.
     """
-    plan = experiments.load(slug)
-    plan.profiles[profile] = settings
+    plan = experiments.load(slug)  # the same object for all that ask, so not changed
+    plan = plan.model_copy(update={"profiles": {**plan.profiles, profile: settings}})
     told = {**plan.experiments[exhibit].parameters.get(profile, {}), **given, "profile": profile}
     namespace: dict[str, Any] = {"__name__": "__main__"}
     said = io.StringIO()

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from med_mat_release import write_release
 from med_mat_table import write_registry
-from PIL import Image
-from tiny_llava import write_tiny_llava
 
 from lib.data.files import DataError
 from lib.machine import Machine
@@ -27,8 +25,7 @@ from papers.med_mat import released as med_mat_released
 from papers.med_mat import study as med_mat
 from papers.med_mat.adapters import IGNORED, answer_batch, tune, with_adapters
 from papers.med_mat.checkpoints import load
-from papers.med_mat.data.files import SUBSET_FILES, record, write_records
-from papers.med_mat.data.questions import ask
+from papers.med_mat.data.files import SUBSET_FILES
 from papers.med_mat.data.registry import Registry, Source, read_registry
 from papers.med_mat.data.selection import Subset
 from papers.med_mat.released import fit_released, prepare_all
@@ -37,24 +34,6 @@ FACTS = paths.paper("med_mat")
 SUBSETS = {no: Subset(no, "CT", area, "tone", "State") for no, area in (("01", "Lung"), ("02", "Brain"))}
 SIZES = {"missing": "stop", "cap": 40, "tests": 12, "pool": 6}
 GIVEN = {"rank": 8, "steps": 30, "batch": 8, "learning_rate": 2e-2}
-TONES = {"dark": 20, "bright": 230, "grey": 120, "pale": 180}
-
-
-def write_release(root, registry, *, count, labels=("bright", "dark")):
-    """A release in miniature: squares whose tone is the label, question files in either layout in turn, a tiny LLaVA."""
-    texts = []
-    for subset, layout in zip(registry.classification, cycle(SUBSET_FILES)):
-        rows = []
-        for i in range(count):
-            label, image = labels[i % len(labels)], f"med-mat/{subset.no}/{i}.png"
-            question = ask(label, labels, subset, image=image, seed=0)
-            row = record(question, id=i, caption=label, image=image, data_no=registry.members[subset.no][0])
-            rows.append(replace(row, question="Describe the picture.", answer=f"It is {label}."))
-            (root / image).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((20, 24), TONES[label] + i % 5, np.uint8)).save(root / image)
-        write_records(root / layout.format(no=subset.no), rows)
-        texts += [one.question_choice for one in rows]
-    write_tiny_llava(root / "llava", texts=texts)
 
 
 @pytest.fixture(scope="module")

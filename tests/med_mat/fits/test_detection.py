@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lib.machine import CPU
+from lib.machine import CPU, Machine
 from lib.models.multimodal_lm import MultimodalLM
+from lib.training.shape_only import stray
 from lib.workflow import paths
 from papers.med_mat.checkpoints import PAD, TinyCheckpoint
 from papers.med_mat.data.registry import read_registry
 from papers.med_mat.detection import write_detection
+from papers.med_mat.fits import detection as med_mat_detection_fits
 from papers.med_mat.fits.arms import Rows, prepare_rows
 from papers.med_mat.fits.detection import LocatedRows, _parts, _tune, fit_located, prepare_located, with_all_words
 from papers.med_mat.world import world as mat_world
@@ -92,6 +94,18 @@ def test_a_member_ends_as_it_would_alone_and_absent_parts_count_nothing(ready, k
         logits = model(located.features[pictures], questions.ids[asked], questions.mask[asked], wanted.shape[1])
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         assert loss < 0.9 * np.log(BINS + 1)  # better than any step being as likely
+
+
+def test_a_step_leaves_no_tensor_on_another_device(ready, monkeypatch):
+    seen, jobs = [], [_job("39", rows=20, **PAIR)]
+    monkeypatch.setattr(med_mat_detection_fits, "fit_stacked", lambda *given, **how: seen.append(given))
+    models = [with_all_words(ready["base"], seed=0).model]
+    parts = _parts([LocatedRows(ready["located"])], [Rows(ready["rows"])], jobs, "box")
+    _tune(models, parts, [0], steps=1, batch=8, learning_rate=1e-3, machine=Machine(device="meta"))
+    ((model,), batch_of_step, loss) = seen[0]
+    first = {name: one[0] for name, one in batch_of_step(0).items()}
+    assert {name.partition("_")[0] for name in first} == {"target", "place", "letter"}
+    assert stray(model, lambda device: loss(model, first)) is None
 
 
 def test_the_null_of_the_partners_changes_the_fit_and_not_the_target_only_arm(ready, tmp_path):

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from lib.models.multimodal_lm import MultimodalLM
+from lib.training.loop import train
+from lib.training.stacked import CLIP, fit_stacked
 from papers.med_mat.checkpoints import TinyCheckpoint
-from papers.med_mat.fits.tuning import TOGETHER, Questions, equally_long, letter_scores, passes, tune
+from papers.med_mat.fits import tuning
+from papers.med_mat.fits.tuning import TOGETHER, Questions, answer_loss, equally_long, letter_scores, passes, tune
 
 WORDS = ["<pad>", "A", "B", "C", "D", *(f"<{i}>" for i in range(17)), "lung", "brain", "normal", "abnormal", "cyst"]
 SETTINGS = {"encoder": "convolution", "vocabulary": len(WORDS), "width": 24, "depth": 3}
@@ -40,6 +43,37 @@ def test_stacked_fits_end_where_single_ones_do():
         tune([alone], [(features, questions)], [draw], seeds=[seed], **options)
         for name, weight in model.state_dict().items():
             torch.testing.assert_close(weight, alone.state_dict()[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_stacked_pass_is_each_model_alone_in_the_ordinary_loop(monkeypatch):
+    """The same rows through one unstacked model and torch's own clipping: losses and weights in single precision."""
+    features, questions, _ = _learnable()
+    draws = [(np.arange(64), np.arange(64)), (np.arange(40), np.arange(40))]
+    seen = []
+
+    def recorded(models, batch_of_step, loss, **how):
+        seen.append((batch_of_step, how))
+        return fit_stacked(models, batch_of_step, loss, **how)
+
+    monkeypatch.setattr(tuning, "fit_stacked", recorded)
+    together = [_checkpoint().model for _ in draws]
+    losses = tune(together, [(features, questions)] * 2, draws, steps=8, batch=16, learning_rate=2e-3, seeds=[0, 1])
+    ((batch_of_step, how),) = seen
+    for k, model in enumerate(together):
+        alone = _checkpoint().model
+        alone.encoder.requires_grad_(False)
+        optimiser = torch.optim.AdamW(alone.parameters(), lr=how["learning_rate"], weight_decay=0.0)
+
+        def loss_of_step(called, step, k=k):
+            return answer_loss(called, {name: one[k] for name, one in batch_of_step(step).items()})
+
+        single = train(
+            alone, loss_of_step, steps=how["steps"], optimiser=optimiser, clip=CLIP, schedule=how["schedule"]
+        )
+        np.testing.assert_allclose(losses[:, k], single, rtol=1e-5)
+        for (name, mine), other in zip(model.named_parameters(), alone.parameters(), strict=True):
+            assert (mine - other).norm() <= 1e-5 * other.norm(), name
+        assert losses[-1, k] < 0.9 * losses[0, k]
 
 
 def test_fits_of_different_bases_side_by_side_end_where_single_ones_do():
