@@ -23,7 +23,7 @@ from lib.workflow.experiments import Source
 
 TIMEOUT = 30  # seconds without an answer before a server counts as unreachable
 RAW = "https://raw.githubusercontent.com"
-LOADED = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt"]  # of a hub's id: no pickles, no code
+LOADED = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt"]  # of a hub's id: no pickles, no code
 
 _checked: dict[Path, tuple[str, int, int]] = {}  # file -> (sha256, size, mtime): each file is hashed once a process
 
