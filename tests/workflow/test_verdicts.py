@@ -220,7 +220,8 @@ def test_a_run_prints_one_line_and_saves_what_it_rests_on(project, capsys, kind,
     run.judge("C1", _arms(0.05, control=0.0))
     bases = "" if kind == "released" else ", 5 of 5 bases"
     said = f"C1 {word}{bases}. Claim: The full arm is better than the plain one.\n"
-    power = "C1: by its control's spread, an effect below 0.00 could not be told from none.\n" if kind == "real" else ""
+    told = "C1: by the spread of effect minus control, less than 0.0039 could not be told from none.\n"
+    power = told if kind == "real" else ""
     assert capsys.readouterr().out == power + said
     saved = json.loads(run.save().read_text())
     assert saved["claims"]["C1"]["outcome"] == word and saved["seeds"] == [0, 1, 2, 3, 4] and saved["evidence"] == kind
