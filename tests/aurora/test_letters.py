@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from lib.data.exams import FOLDERS, GRADED, read_exam
 from lib.evaluation import EvaluationError
 from lib.evaluation.exam_prompts import encode_prompts, letter_ids
+from lib.models import causal_lm
 from lib.streams import stream
 from papers.aurora import artefacts, letters
 from papers.aurora.letters import WORDINGS, accuracy_table, score_letters
@@ -84,7 +85,7 @@ def test_twenty_prompts_of_each_exam_are_the_releases_in_text_and_tokens(world, 
     asked = {name: twenty(name, read_exam(name, root / FOLDERS[name])) for name in FOLDERS}
     texts = {name: [released_text(*released_turns(*one, ASKED[name])) for one in asked[name]] for name in asked}
     tokenizer = train_bpe([text for one in texts.values() for text in one], kind=kind)
-    tokenizer.chat_template = letters.causal_lm.CHAT_TEMPLATES["mistral"][1]
+    tokenizer.chat_template = causal_lm.CHAT_TEMPLATES["mistral"][1]
     for name, listed in asked.items():
         equal = 0
         for (question, shots, topic), text in zip(listed, texts[name], strict=True):
