@@ -27,6 +27,7 @@ from lib.workflow import arithmetic, compare, jobs, notebooks, paths
 from lib.workflow.execute import QUIET
 
 QUICK, DEAREST = 0.4, 2.5  # minutes at mini
+OTHER_BASES = {"med_mat/tab4_backbones"}  # pretrains more than its paper's bases
 STANDS_WITH = {"notebooks/explore_embeddings": "brgsa"}  # of no paper, and nothing without a paper's bases
 OUTCOMES = r"""
 [outcome]
@@ -48,7 +49,7 @@ def choose(every: list[jobs.Job], *, by: str, all_of_them: bool, trains=trained)
     paper = {job: STANDS_WITH.get(job.label, job.slug if job in training else drawn) for job in every}
     able = [job for job in every if paper[job] == drawn]
     long = [job for job in able if (job.minutes or 0) > QUICK]
-    affordable = [job for job in long if job.minutes <= DEAREST]
+    affordable = [job for job in long if job.minutes <= DEAREST and job.label not in OTHER_BASES]
     sample = min(affordable, key=lambda job: rank(job.label), default=None)
     return [job for job in able if job not in long or job == sample]
 
