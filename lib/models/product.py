@@ -52,7 +52,7 @@ def use_products(model: nn.Module) -> int:
 
 
 def _ours(a: Tensor, b: Tensor, multiplications: int) -> bool:
-    """Single precision on the CPU, with values (unlike those of :mod:`lib.training.shape_only`), and enough of it."""
+    """Single precision on the CPU, with values (fake tensors have none), and enough of it."""
     alike = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32 and type(a) in (Tensor, nn.Parameter)
     return alike and multiplications >= LEAST and not torch.is_autocast_enabled("cpu")
 

@@ -5,7 +5,6 @@ import json
 from itertools import pairwise
 
 import pytest
-import torch
 from pairs import exhibits, run_cells
 
 from lib.data.exams import FOLDERS
@@ -77,11 +76,8 @@ def small():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Artefacts that the notebooks share; the process is left as it was found."""
-    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    yield tmp_path_factory.mktemp("runs")
-    torch.use_deterministic_algorithms(deterministic)
-    torch.set_num_threads(threads)
+    """Artefacts that the notebooks share."""
+    return tmp_path_factory.mktemp("runs")
 
 
 AT_FULL = [name for name in exhibits("aurora", "full") if name != "tab3_exams"]  # which reads what the paper printed

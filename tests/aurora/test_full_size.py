@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from peft import get_peft_model
+from shape_only import GIB, Need, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, MixtralConfig
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
@@ -16,7 +16,6 @@ from lib.models import causal_lm
 from lib.training import sft
 from lib.training.chat_encoding import Encoded
 from lib.training.loop import recompute
-from lib.training.shape_only import GIB, Need, step_memory, stray, tensors
 from lib.workflow import experiments, papers, session
 from papers.aurora import letters, measures, pretraining
 from papers.aurora import study as aurora
@@ -51,15 +50,6 @@ def even_experts(monkeypatch):
         return weighed.reshape(*index.shape, -1).sum(dim=1).to(hidden.dtype)
 
     monkeypatch.setattr(MixtralExperts, "forward", forward)
-
-
-def adapted(model, lora):
-    """``model`` with adapters in fp32; peft would move each to its layer's device and dtype, which shapes cannot follow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
-        model = get_peft_model(model, sft._adapter(lora, model))
-    sft.full_precision(model)
-    return model
 
 
 def mixtral(told, *, dtype=torch.float16):

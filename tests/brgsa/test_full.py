@@ -6,7 +6,6 @@ import shutil
 
 import pandas as pd
 import pytest
-import torch
 from brgsa_release import write_release
 from chat_server import completion, server
 from pairs import exhibits, run_cells
@@ -72,11 +71,8 @@ def settings(sources, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """One cache for all; the process is left as it was found."""
-    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    yield tmp_path_factory.mktemp("full")
-    torch.use_deterministic_algorithms(deterministic)
-    torch.set_num_threads(threads)
+    """Artefacts that the notebooks share."""
+    return tmp_path_factory.mktemp("full")
 
 
 @pytest.mark.slow

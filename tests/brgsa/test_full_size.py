@@ -9,12 +9,12 @@ from itertools import islice, product
 import numpy as np
 import pytest
 import torch
+from shape_only import step_memory, stray, tensors
 
 from lib.machine import Machine
 from lib.models.text_encoder import POSITIONS, VOCABULARY, TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.training.loop import recompute
-from lib.training.shape_only import step_memory, stray, tensors
 from lib.workflow import experiments
 from papers.brgsa import pretraining, training
 from papers.brgsa.study import FULL, WHOLE

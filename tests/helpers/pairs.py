@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
+
 from lib.workflow import experiments, notebooks, paths
 from lib.workflow import sources as fetching
 
@@ -42,13 +44,17 @@ def run_cells(
     told = {**plan.experiments[exhibit].parameters.get(profile, {}), **given, "profile": profile}
     namespace: dict[str, Any] = {"__name__": "__main__"}
     said = io.StringIO()
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     with (
         mock.patch.object(experiments, "load", lambda slug: plan),
         mock.patch.object(fetching, "fetch", lambda slug, name: sources[name]),
         mock.patch.object(paths, "CACHE", root / "cache"),
         mock.patch.dict("os.environ", {"REPRISE_OUT": str(root / "out")}),
         contextlib.redirect_stdout(said),
+        contextlib.ExitStack() as after,  # the process is left as it was found
     ):
+        after.callback(torch.use_deterministic_algorithms, deterministic)
+        after.callback(torch.set_num_threads, threads)
         for cell in notebooks.look(paths.notebook(slug, exhibit)).code:
             exec(compile(cell.source, f"{slug}/{exhibit}", "exec"), namespace)
             if "parameters" in cell.tags:

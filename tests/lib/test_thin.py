@@ -22,7 +22,6 @@ NEXT = {
 LOOKED_FOR = {
     "lib.evaluation.modality_gap": "measures of any pair of encoders",
     "lib.models.knowledge_bank": "the bank and its interaction (CMKI), as a module",
-    "lib.training.shape_only": "what a step needs on a card, before anybody rents one",
 }
 
 

@@ -4,7 +4,6 @@ import copy
 import json
 
 import pytest
-import torch
 from pairs import exhibits, run_cells
 
 from lib.data.instructions import dialogue, write_alpaca
@@ -55,11 +54,8 @@ def places(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Artefacts that the notebooks share; the process is left as it was found."""
-    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    yield tmp_path_factory.mktemp("runs")
-    torch.use_deterministic_algorithms(deterministic)
-    torch.set_num_threads(threads)
+    """Artefacts that the notebooks share."""
+    return tmp_path_factory.mktemp("runs")
 
 
 @pytest.mark.slow

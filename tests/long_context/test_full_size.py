@@ -6,14 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from peft import get_peft_model
+from shape_only import GIB, Need, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
 from lib.machine import Machine
 from lib.models import causal_lm
 from lib.training import sft, stacked
 from lib.training.loop import recompute
-from lib.training.shape_only import GIB, Need, step_memory, stray, tensors
 from lib.workflow import experiments, papers, session
 from papers.long_context import asking, look_up, open_book, reading
 from papers.long_context import study as long_context
@@ -35,15 +34,6 @@ def settings(profile):
 
 def machine(profile):
     return Machine(**PLAN.profiles[profile]["machine"])
-
-
-def adapted(model, lora):
-    """``model`` with adapters in fp32; peft would move each to its layer's device and dtype, which shapes cannot follow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
-        model = get_peft_model(model, sft._adapter(lora, model))
-    sft.full_precision(model)
-    return model
 
 
 def ids(rows, length, vocabulary):

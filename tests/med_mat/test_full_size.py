@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from shape_only import step_memory, stray, tensors
 from tiny_llava import write_tiny_llava
 from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.llava import modeling_llava
@@ -14,7 +15,6 @@ from lib.models import product
 from lib.models.multimodal_lm import MultimodalLM
 from lib.training import sft, stacked
 from lib.training.loop import recompute
-from lib.training.shape_only import step_memory, stray, tensors
 from lib.workflow import experiments, paths
 from papers.med_mat import adapters
 from papers.med_mat.checkpoints import ReleasedCheckpoint, TinyCheckpoint, load

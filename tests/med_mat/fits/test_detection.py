@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from shape_only import stray
 
 from lib.machine import CPU, Machine
 from lib.models.multimodal_lm import MultimodalLM
-from lib.training.shape_only import stray
 from lib.workflow import paths
 from papers.med_mat.checkpoints import PAD, TinyCheckpoint
 from papers.med_mat.data.registry import read_registry

@@ -17,11 +17,14 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+from lib.training import sft
 
 GIB = 2**30
 
@@ -105,3 +108,13 @@ def stray(model: nn.Module, call: Callable[[torch.device], Any]) -> str | None:
     except RuntimeError as error:
         return " ".join(str(error).split())[:300]
     return None
+
+
+def adapted(model: nn.Module, lora: dict[str, Any]) -> nn.Module:
+    """``model`` with adapters in fp32; peft would move each to its layer's device and dtype, which shapes cannot follow."""
+    from peft import get_peft_model
+
+    with mock.patch.object(nn.Module, "to", lambda self, *_, **__: self):
+        model = get_peft_model(model, sft._adapter(lora, model))
+    sft.full_precision(model)
+    return model
