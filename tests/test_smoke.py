@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from warm_kernels import warm_kernels
 
 from lib.workflow import jobs, notebooks, paths
 from lib.workflow.execute import ExecutionError, execute
@@ -10,7 +11,8 @@ from lib.workflow.execute import ExecutionError, execute
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
+    with warm_kernels():
+        yield tmp_path_factory.mktemp("runs")
 
 
 @pytest.mark.notebooks
