@@ -60,7 +60,9 @@ class CrossAttentionLayer(nn.Module):
     def weights(self, x: Tensor, keys: Tensor) -> Tensor:
         """Attention (N, heads, Q, T) of queries (N or 1, Q, d)."""
         width = x.shape[-1]
-        asked = linear(self.norm2(x), self.multihead_attn.in_proj_weight[:width], self.multihead_attn.in_proj_bias[:width])
+        asked = linear(
+            self.norm2(x), self.multihead_attn.in_proj_weight[:width], self.multihead_attn.in_proj_bias[:width]
+        )
         asked = self._by_head(asked) / math.sqrt(width / self.heads)
         return (asked @ keys.transpose(-2, -1)).softmax(dim=-1)
 
@@ -85,13 +87,13 @@ class Decoder(nn.Module):
         self.layers, self.norm = nn.ModuleList(layers), norm
 
 
-def _head(kind: str, width: int, dropout: float) -> nn.Sequential:
+def _head(kind: str, width: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
     if kind not in HEADS:
         raise ModelError(f"'{kind}' is no head; choose one of {', '.join(HEADS)}.")
     if kind == "linear":
         return nn.Sequential(nn.Linear(width, 1))
     parts: list[nn.Module] = []
-    for size in HEAD_WIDTHS:
+    for size in widths:
         parts += [nn.Linear(width, size), nn.ReLU(), nn.Dropout(dropout)]
         width = size
     return nn.Sequential(*parts, nn.Linear(width, 1))
@@ -102,6 +104,8 @@ class CrossAttentionAlignment(nn.Module):
 
     One LayerNorm is used three times, on memories, on queries and at the end; the state dict holds it twice
     (``decoder_norm``, ``decoder.norm``). ``head``: ``linear`` as the paper draws it, ``mlp`` as the checkpoint has it.
+    ``initial_sd``: of all weights but norms and biases; a narrower module than the released one needs a larger one to answer at
+    all before its first step.
     """
 
     def __init__(
@@ -113,19 +117,23 @@ class CrossAttentionAlignment(nn.Module):
         feedforward: int = 1024,
         dropout: float = 0.1,
         head: str = "mlp",
+        head_widths: Sequence[int] = HEAD_WIDTHS,
+        initial_sd: float = 0.02,
     ):
         super().__init__()
         self.recompute, self.dropout = False, dropout
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))  # saved by the release, read by nothing
         self.decoder_norm = nn.LayerNorm(width)
-        made = [CrossAttentionLayer(width, heads=heads, feedforward=feedforward, dropout=dropout) for _ in range(layers)]
+        made = [
+            CrossAttentionLayer(width, heads=heads, feedforward=feedforward, dropout=dropout) for _ in range(layers)
+        ]
         self.decoder = Decoder(made, self.decoder_norm)
-        self.mlp_head = _head(head, width, dropout)
+        self.mlp_head = _head(head, width, head_widths, dropout)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=initial_sd)
             elif isinstance(module, nn.MultiheadAttention):
-                nn.init.normal_(module.in_proj_weight, std=0.02)
+                nn.init.normal_(module.in_proj_weight, std=initial_sd)
 
     @property
     def layers(self) -> nn.ModuleList:

@@ -85,9 +85,7 @@ def score_blocks(
 
 
 @torch.no_grad()
-def score_one_by_one(
-    module: CrossAttentionAlignment, images: Tokens, texts: Tokens, *, memory: str = "both"
-) -> Tensor:
+def score_one_by_one(module: CrossAttentionAlignment, images: Tokens, texts: Tokens, *, memory: str = "both") -> Tensor:
     """The same scores as the release computes them: one image at a time, every prompt projected again for it."""
     rows, said = [], memory_of(texts.whole, texts.parts, memory)
     for i in range(len(images)):

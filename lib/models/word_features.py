@@ -1,6 +1,6 @@
 """Word and sentence features of a BERT, as GLoRIA's descendants take them (CARZero): summed layers, summed pieces, zero rows.
 
-    encoder = WordEncoder.from_pretrained(folder, positions=97); sentence, words = encoder(**encoder.tokenize(["There is edema"]))
+encoder = WordEncoder.from_pretrained(folder, positions=97); sentence, words = encoder(**encoder.tokenize(["There is edema"]))
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class WordEncoder(nn.Module):
             return_token_type_ids=False,
         )  # fmt: skip
         ids, mask = made["input_ids"], made["attention_mask"]
-        length = min(-(-ids.shape[1] // 4) * 4, self.positions)  # of few lengths: libraries keep what they prepare for each
+        length = min(
+            -(-ids.shape[1] // 4) * 4, self.positions
+        )  # of few lengths: libraries keep what they prepare for each
         if length > ids.shape[1]:
             more = (0, length - ids.shape[1])
             ids, mask = nn.functional.pad(ids, more, value=self.tokenizer.pad_token_id), nn.functional.pad(mask, more)

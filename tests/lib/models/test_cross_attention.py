@@ -106,7 +106,10 @@ def test_blocks_give_the_scores_of_the_loop(memory, budget):
     module = CrossAttentionAlignment(width=32, layers=3, feedforward=64).eval()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.3)  # scores that differ
-    images, texts = Tokens(torch.randn(13, 32), torch.randn(13, 6, 32)), Tokens(torch.randn(7, 32), torch.randn(7, 9, 32))
+    images, texts = (
+        Tokens(torch.randn(13, 32), torch.randn(13, 6, 32)),
+        Tokens(torch.randn(7, 32), torch.randn(7, 9, 32)),
+    )
     blocks = score_blocks(module, images, texts, memory=memory, budget=budget)
     loop = score_one_by_one(module, images, texts, memory=memory)
     assert blocks.shape == (13, 7) and loop.std() > 1e-3
@@ -117,8 +120,12 @@ def test_keys_and_values_are_projected_once_a_memory_and_layer(monkeypatch):
     module, seen = CrossAttentionAlignment(width=8, layers=2, feedforward=16).eval(), []
     for layer in module.layers:
         project = layer.project
-        monkeypatch.setattr(layer, "project", lambda memory, project=project: seen.append(len(memory)) or project(memory))
-    ask_blocks(module, torch.randn(50, 8), Tokens(torch.randn(11, 8), torch.randn(11, 4, 8)), memory="both", budget=60_000)
+        monkeypatch.setattr(
+            layer, "project", lambda memory, project=project: seen.append(len(memory)) or project(memory)
+        )
+    ask_blocks(
+        module, torch.randn(50, 8), Tokens(torch.randn(11, 8), torch.randn(11, 4, 8)), memory="both", budget=60_000
+    )
     assert sum(seen) == 2 * 11
 
 

@@ -16,7 +16,11 @@ def test_the_names_and_shapes_of_vit_b_16():
     assert state["blocks.11.attn.qkv.weight"] == (2304, 768) and state["blocks.0.mlp.fc1.weight"] == (3072, 768)
     block = {"norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"}
     names = {f"blocks.{i}.{part}.{end}" for i in range(12) for part in block for end in ("weight", "bias")}
-    names |= {"cls_token", "pos_embed", *(f"{n}.{end}" for n in ("patch_embed.proj", "norm") for end in ("weight", "bias"))}
+    names |= {
+        "cls_token",
+        "pos_embed",
+        *(f"{n}.{end}" for n in ("patch_embed.proj", "norm") for end in ("weight", "bias")),
+    }
     assert set(state) == names
 
 
