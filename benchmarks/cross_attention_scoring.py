@@ -7,9 +7,11 @@ Used by ``notebooks/performance/cross_attention_scoring.ipynb`` and by the tests
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -38,25 +40,30 @@ class ScoringTiming:
         return self.images * self.prompts / self.seconds
 
 
+def _resident() -> int:
+    """Bytes of memory that this process holds; where the system does not tell, the most that it ever held."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 class _Peak:
     """The most resident memory of this process while it runs, less what there was before; of a GPU its own count."""
 
     def __init__(self, device: str):
-        import psutil
-
-        self.device, self.process, self.most = device, psutil.Process(), 0
-        self.stop = threading.Event()
+        self.device, self.stop = device, threading.Event()
 
     def _watch(self) -> None:
         while not self.stop.wait(0.01):
-            self.most = max(self.most, self.process.memory_info().rss)
+            self.most = max(self.most, _resident())
 
     def __enter__(self) -> _Peak:
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
         else:
-            self.before = self.most = self.process.memory_info().rss
+            self.before = self.most = _resident()
             self.thread = threading.Thread(target=self._watch, daemon=True)
             self.thread.start()
         return self
