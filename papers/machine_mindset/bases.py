@@ -16,6 +16,7 @@ from lib.workflow.session import Run
 from papers.machine_mindset import material
 from papers.machine_mindset.exam_world import write_exam_world
 from papers.machine_mindset.questionnaire import read_items, texts
+from papers.machine_mindset.texts import read_words
 
 ENGLISH = "en"  # the language that the exam, the questionnaire and the self-awareness texts are in
 
@@ -35,7 +36,7 @@ def data_of(run: Run, language: str) -> dict[int, dict[str, Any]]:
 
 def write_initial(folder: Path, *, words: Path, architecture: dict[str, Any], seed: int) -> None:
     """A tiny causal LM with random weights that knows exactly the words of ``words``."""
-    known = sorted(material.read_words(words))
+    known = sorted(read_words(words))
     causal_lm.write_checkpoint(
         folder, texts=known, chat_template="mistral", seed=stream_seed(seed, "initial weights"), **architecture
     )

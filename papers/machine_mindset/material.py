@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,56 +33,9 @@ from lib.streams import stream, stream_seed
 from papers.machine_mindset import released_sets as sets
 from papers.machine_mindset.personality import AXES
 from papers.machine_mindset.released_sets import Row
+from papers.machine_mindset.texts import UNKNOWN, fitted, read_words, say
 
-UNKNOWN = "□"  # what stands for a word that a tiny model does not have
 EXAM = "MMLU"
-_ENDS = (". ", "! ", "? ", "。", "！", "？")
-
-
-# ---------------------------------------------------------------------- texts as long as a model of the profile can take
-def shorten(text: str, characters: int) -> str:
-    """The first sentences of a text, as many as end within so many characters; "" when none does.
-
-    >>> shorten("I agree. It is late, and I should go home.", 20)
-    'I agree.'
-    """
-    if len(text) <= characters:
-        return text
-    head = text[: characters + 1]
-    return head[: max(head.rfind(end) + len(end.rstrip()) if end in head else 0 for end in _ENDS)]
-
-
-def say(text: str, words: frozenset[str] | None, most: int | None = None) -> str:
-    """The first ``most`` pieces of a text, each that is not among ``words`` as :data:`UNKNOWN`; the text itself without either.
-
-    >>> say("The hall was grand.", frozenset({"The", "was", "."}))
-    'The □ was □ .'
-    """
-    if words is None and most is None:
-        return text
-    listed = pieces(text)[:most]
-    return " ".join(piece if words is None or piece in words else UNKNOWN for piece in listed)
-
-
-def fitted(row: Row, texts: dict[str, int], words: frozenset[str] | None) -> Row | None:
-    """The row with texts as long as ``texts`` says; ``None`` for one that cannot be made so.
-
-    ``prompt`` and ``answer``: pieces at most, cut behind them. ``characters``: of an answer's first sentences, and of an
-    instruction, which is never cut. None of them: the texts as they are.
-    """
-    if most := texts.get("characters"):
-        answers = {one: shorten(text.strip(), most) for one, text in row.answers.items()}
-        same = len(set(answers.values())) < len(answers)  # what parted them came later
-        return (
-            None if len(row.instruction) > most or same or not all(answers.values()) else Row(row.instruction, answers)
-        )
-    answers = {one: say(text.strip(), words, texts.get("answer")) for one, text in row.answers.items()}
-    same = len(set(answers.values())) < len(answers)
-    return None if same else Row(say(row.instruction, words, texts.get("prompt")), answers)
-
-
-def read_words(path: Path | None) -> frozenset[str] | None:
-    return None if path is None else frozenset(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 # ---------------------------------------------------------------------- the sets
@@ -113,9 +67,21 @@ def _read(data: dict[str, Any], name: str, *, pairs: bool) -> list[Row]:
 
 def _able(data, name: str, *, split: dict[str, Any], texts, words, shortest: int, pairs: bool, held: bool) -> list[Row]:
     """The rows of a set that are clean, on the wanted side of the split, and fit."""
+    places = [Path(place) for place in (data["folder"] / "datasets", data["self_awareness"]) if place is not None]
+    written = max(file.stat().st_mtime_ns for place in places for file in place.rglob("*.json"))
+    told = json.dumps([{**data, "exam": None}, split, texts, shortest], default=str)
+    return list(_able_of(name, told, written, words, pairs, held))
+
+
+@lru_cache(maxsize=24)
+def _able_of(
+    name: str, told: str, written: int, words: frozenset[str] | None, pairs: bool, held: bool
+) -> tuple[Row, ...]:
+    """The same, kept: five seeds and several phases draw from one set. ``written``: when its files were last changed."""
+    data, split, texts, shortest = json.loads(told)
     cleaned = sets.clean(_read(data, name, pairs=pairs), shortest=shortest)
     side = sets.split(cleaned.rows, **split)[held]
-    return [done for row in side if (done := fitted(row, texts, words)) is not None]
+    return tuple(done for row in side if (done := fitted(row, texts, words)) is not None)
 
 
 def _answers(rows: Sequence[Row], who: str, seed: int) -> Iterator[tuple[str, str]]:

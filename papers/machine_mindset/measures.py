@@ -20,9 +20,10 @@ from lib.models import causal_lm
 from lib.models.lending import lend
 from lib.streams import stream_seed
 from lib.training.chat_encoding import turns
-from papers.machine_mindset.material import asked, exam_questions, read_words, say
+from papers.machine_mindset.material import asked, exam_questions
 from papers.machine_mindset.questionnaire import Item, option_texts
 from papers.machine_mindset.released_sets import CODE, TYPES
+from papers.machine_mindset.texts import read_words, say
 
 # A reply that names a letter: alone, or behind words such as "The answer is"; what stands behind it is no word, so that the
 # article of "A dog" names nothing.

@@ -181,7 +181,7 @@ def count(rows: Sequence[Row]) -> dict[str, float]:
         "instructions": len({row.instruction for row in rows}),
         "mean characters, first": float(np.mean(list(map(len, first)))),
         "mean characters, second": float(np.mean(list(map(len, last)))),
-        "equal": sum(a == b for a, b in zip(first, last, strict=True)) if len(speakers) > 1 else 0,
+        "alike in both": sum(a == b for a, b in zip(first, last, strict=True)) if len(speakers) > 1 else 0,
         f"first under {SHORT} characters": sum(len(text) < SHORT for text in first),
         "repeated, first": len(rows) - len({(row.instruction, text) for row, text in zip(rows, first, strict=True)}),
     }

@@ -1,10 +1,10 @@
 """The plan of the Machine Mindset experiments: bases without a pole, and what is tuned on which of the released texts, in phases.
 
-An arm is a tuple of phases (behaviour, self-awareness, preference), ``()`` the base itself; each phase begins where the one
-before it ended, so two arms that begin alike share their models. Bases are tiny and trained here on both poles, or a real chat
+An arm (:mod:`arms`) is a tuple of phases, ``()`` the base itself; each phase begins where the one before it ended, so two arms
+that begin alike share their models. Bases are tiny and trained here on both poles, or a real chat
 model that the profile names. The split into what is trained on and what is asked is drawn anew for each base.
 
-    study = prepare(run); weighed = study.weigh({"sft": (behave("energy:I"),)}, axis="energy")
+    study = prepare(run); weighed = study.weigh(pole_arms("energy", "I"), axis="energy")
 """
 
 from __future__ import annotations
@@ -24,38 +24,13 @@ from lib.training.sft import finetune
 from lib.training.stacked import finetune_stacked, member
 from lib.workflow.session import Run, SessionError
 from papers.machine_mindset import bases, material, measures
+from papers.machine_mindset.arms import Arm, Phase
 from papers.machine_mindset.personality import AXES
 from papers.machine_mindset.questionnaire import Item, read_items, write_items
 from papers.machine_mindset.released_sets import behaviour_path
 from papers.machine_mindset.stacked_dpo import prefer_stacked
 
 RESAMPLES = 5000
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One fit. ``kind`` names its steps, batch and rate in the settings; ``mix``: sets (:mod:`material`) and their shares."""
-
-    kind: str
-    mix: tuple[tuple[str, float], ...]
-
-
-Arm = tuple[Phase, ...]
-
-
-def behave(*sets: str | tuple[str, float]) -> Phase:
-    """Phase one, on the answers of poles; sets without a share count alike."""
-    return Phase("behaviour", tuple((one, 1.0) if isinstance(one, str) else one for one in sets))
-
-
-def know(kind: str) -> Phase:
-    """Phase two, on what a type says of itself ("all": what all sixteen do)."""
-    return Phase("self_awareness", ((f"self:{kind}", 1.0),))
-
-
-def like(*sets: str) -> Phase:
-    """Phase three, DPO on preference pairs, from and against the model of the phase before."""
-    return Phase("preference", tuple((one, 1.0) for one in sets))
 
 
 @dataclass(frozen=True)
@@ -100,23 +75,14 @@ class Study:
             if behaviour_path(folder, language=self.language, axis=axis, pole=AXES[axis][0]).is_file()
         ]
 
-    # ------------------------------------------------------------------ arms of a type
-    def _letters(self, kind: str, *, pairs: bool = False) -> list[str]:
-        letters = dict(zip(AXES, kind, strict=True))
-        return [f"{axis}:{letters[axis]}" for axis in self.axes(pairs=pairs)]
-
-    def behaviour_of(self, kind: str) -> Arm:
-        """Phase one of a type, on the axes that there are."""
-        return (behave(*self._letters(kind)),)
-
-    def phases_of(self, kind: str) -> Arm:
-        """All three phases of a type."""
-        return (*self.behaviour_of(kind), know(kind), like(*self._letters(kind, pairs=True)))
-
-    def shuffled_phases(self) -> Arm:
-        """The same three phases with the poles and the types shuffled."""
-        sets = [f"{axis}:shuffled" for axis in self.axes()], [f"{axis}:shuffled" for axis in self.axes(pairs=True)]
-        return (behave(*sets[0]), know("all"), like(*sets[1]))
+    def about(self, axis: str) -> str:
+        """Bases, cases and rows in one line."""
+        cases = [len(json.loads(path.read_text(encoding="utf-8"))) for path in self.held(axis)]
+        rows = {kind: one["steps"] * one["batch"] for kind, one in self.settings["phases"].items()}
+        return (
+            f"{len(self.bases)} base(s); {min(cases)} to {max(cases)} held-out pairs of {axis}; rows of a fit: "
+            f"{rows['behaviour']} answers, {rows['self_awareness']} of a type about itself, {rows['preference']} preference pairs"
+        )
 
     # ------------------------------------------------------------------ training
     def rows(self, phase: Phase) -> list[Path]:
@@ -204,7 +170,7 @@ class Study:
         return read_items(self.run.facts)
 
     def answer(self, arms: Mapping[str, Arm], *, persona: str | None = None) -> dict[str, list[list]]:
-        """The questionnaire: name -> seed -> log-likelihoods (items, 2 orders, 2 options); ``persona``: who the model is told it is."""
+        """The questionnaire: name -> seed -> log-likelihoods (items, 2 orders, 2 options); ``persona``: whom it is told to be."""
         items = self.run.build(write_items, items=[asdict(item) for item in self.items()]) / "items.json"
         one = {"items": items, "words": self.words, "wording": self.settings["wording"], "persona": persona}
         return self._ask(measures.answer_items, "answers.json", arms, [one] * len(self.run.seeds))
@@ -222,7 +188,7 @@ class Study:
 
     # ------------------------------------------------------------------ outcome
     def judge(self, claim_id: str, cases: Mapping[str, Sequence]) -> None:
-        """Judge a claim from its arms' cases, name -> seed -> (cases,): over replicates, or over cases where data are there once."""
+        """Judge a claim from its arms' cases, name -> seed -> (cases,): over replicates or over cases."""
         claim = self.run.paper.claim(claim_id)
         if not self.by_cases:
             self.run.judge(claim_id, {name: [float(np.mean(one)) for one in seeds] for name, seeds in cases.items()})

@@ -7,7 +7,7 @@ import pytest
 from mindset_files import write_release
 
 from lib.data.files import DataError
-from papers.machine_mindset import material
+from papers.machine_mindset import material, texts
 from papers.machine_mindset import released_sets as sets
 from papers.machine_mindset.exam_world import COLOURS, things, write_exam_world
 from papers.machine_mindset.released_sets import Row
@@ -106,13 +106,11 @@ def test_exam_rows_never_have_a_test_question_but_where_all_are_asked_for(tmp_pa
 def test_texts_are_cut_by_words_or_by_sentences():
     words = frozenset({"I", "am", "quiet", "."})
     row = Row("Who are you?", {"E": "I am loud .", "I": "I am quiet ."})
-    assert material.fitted(row, {"prompt": 2, "answer": 3}, words) == Row("□ □", {"E": "I am □", "I": "I am quiet"})
-    assert (
-        material.fitted(row, {"prompt": 2, "answer": 2}, words) is None
-    )  # the poles are alike as far as they are read
+    assert texts.fitted(row, {"prompt": 2, "answer": 3}, words) == Row("□ □", {"E": "I am □", "I": "I am quiet"})
+    assert texts.fitted(row, {"prompt": 2, "answer": 2}, words) is None  # the poles are alike as far as they are read
     long = Row("Who?", {"E": "I talk. Then I talk again to everybody.", "I": "I read. Then I sleep."})
-    assert material.fitted(long, {"characters": 10}, None).answers == {"E": "I talk.", "I": "I read."}
-    assert material.fitted(long, {"characters": 5}, None) is None and material.fitted(long, {}, None) == long
+    assert texts.fitted(long, {"characters": 10}, None).answers == {"E": "I talk.", "I": "I read."}
+    assert texts.fitted(long, {"characters": 5}, None) is None and texts.fitted(long, {}, None) == long
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_behaviour_files_hold_what_the_sheet_counts(folder, language, axis):
     turned = [Row(row.instruction, {pole: row.answers[pole] for pole in FIRST_SPEAKER[axis]}) for row in rows]
     found = sets.count(turned)
     means = [round(found[f"mean characters, {side}"]) for side in ("first", "second")]
-    assert (found["rows"], found["instructions"], *means, found["equal"]) == PAIRS[language, axis]
+    assert (found["rows"], found["instructions"], *means, found["alike in both"]) == PAIRS[language, axis]
     assert found["first under 5 characters"] == SHORT[language, axis]
     assert found["repeated, first"] == (37 if language == "en" else 0)
 
@@ -50,7 +50,7 @@ def test_preference_files_hold_what_the_sheet_counts(folder, name):
     chinese = sum(sets.language_of(row.instruction) == "zh" for row in rows)
     found = sets.count(rows)
     means = [round(found[f"mean characters, {side}"]) for side in ("first", "second")]
-    assert (found["rows"], chinese, len(rows) - chinese, found["equal"], *means) == PREFERENCES[name]
+    assert (found["rows"], chinese, len(rows) - chinese, found["alike in both"], *means) == PREFERENCES[name]
     assert list(rows[0].answers) == [letter.upper() for letter in name.split("_")[2:]]
 
 
