@@ -37,6 +37,14 @@ def _user(text: str, system: str | None = None) -> list[dict[str, str]]:
     return [*before, {"role": "user", "content": text}]
 
 
+def _likelihood(model, prompts: Sequence, options: Sequence, *, batch: int, apart: bool):
+    """:func:`option_likelihood`; ``apart``: each prompt by itself, so that it is encoded once and not once an option, which pays
+    where a model is large."""
+    if not apart:
+        return option_likelihood(model, prompts, options, batch=batch)
+    return [option_likelihood(model, [p], [o], batch=batch)[0] for p, o in zip(prompts, options, strict=True)]
+
+
 def _loaded(base, adapter, machine: Machine, how: dict[str, Any]):
     return lend(base, adapter=adapter, device=machine.device, **how)
 
@@ -48,6 +56,7 @@ def weigh_pairs(
     adapter: Path | None,
     held: Path,
     batch: int,
+    apart: bool,
     how: dict[str, Any],
     machine: Machine = CPU,
 ) -> None:
@@ -66,7 +75,7 @@ def weigh_pairs(
             ]
             prompts.append(said[0][0])
             answers.append([ids for _, ids in said])
-        found = option_likelihood(model, prompts, answers, batch=batch)
+        found = _likelihood(model, prompts, answers, batch=batch, apart=apart)
     poles = list(cases[0]["answers"])
     write_json(
         folder / "weighed.json",
@@ -87,6 +96,7 @@ def name_type(
     lead: str,
     longest: int,
     batch: int,
+    apart: bool,
     how: dict[str, Any],
     machine: Machine = CPU,
 ) -> None:
@@ -97,7 +107,7 @@ def name_type(
         plain = [chat_ids(tokenizer, _user(say(text, known))) for text in texts]
         begun = [ids + tokenizer(lead, add_special_tokens=False)["input_ids"] for ids in plain]
         codes = [tokenizer(f" {kind}", add_special_tokens=False)["input_ids"] for kind in TYPES]
-        likely = option_likelihood(model, begun, [codes] * len(begun), batch=batch)
+        likely = _likelihood(model, begun, [codes] * len(begun), batch=batch, apart=apart)
         replies = generate(model, plain, end=causal_lm.end_of_turn(tokenizer), longest=longest, batch=batch)
         said = [tokenizer.decode(ids, skip_special_tokens=True) for ids in replies]
     write_json(
@@ -124,6 +134,7 @@ def answer_items(
     wording: str,
     persona: str | None,
     batch: int,
+    apart: bool,
     how: dict[str, Any],
     machine: Machine = CPU,
 ) -> None:
@@ -142,7 +153,7 @@ def answer_items(
                     chat_ids(tokenizer, _user(prompt if persona is None else f"{say(persona, known)} {prompt}"))
                 )
                 options.append([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts])
-        found = option_likelihood(model, prompts, options, batch=batch)
+        found = _likelihood(model, prompts, options, batch=batch, apart=apart)
     mean = [
         [float(total) / len(ids) for total, ids in zip(*row, strict=True)] for row in zip(found, options, strict=True)
     ]
@@ -170,6 +181,7 @@ def sit_exam(
     words: Path | None,
     longest: int,
     batch: int,
+    apart: bool,
     by_words: bool,
     how: dict[str, Any],
     machine: Machine = CPU,
@@ -193,7 +205,7 @@ def sit_exam(
             options = [
                 [tokenizer(f" {text}", add_special_tokens=False)["input_ids"] for text in q.options] for q in questions
             ]
-            scores = [option_likelihood(model, [p], [o], batch=batch)[0] for p, o in zip(bare, options, strict=True)]
+            scores = _likelihood(model, bare, options, batch=batch, apart=apart)
             found["words"] = _letters([one.argmax() for one in scores])
     right = [one.answer for one in questions]
     write_json(folder / "sat.json", {"right": right, **found})

@@ -129,7 +129,10 @@ class Study:
         """What a measure finds of every arm: name -> what it wrote, in seed order; ``told`` by seed."""
         found = {}
         for name, arm in arms.items():
-            shared = {"how": self.settings["loading"], "batch": self.settings["asked"]["batch"]}
+            shared = {
+                "how": self.settings["loading"],
+                **{key: self.settings["asked"][key] for key in ("batch", "apart")},
+            }
             many = [
                 {"base": one.checkpoint, "adapter": one.adapter, **shared, **more}
                 for one, more in zip(self.models(arm), told, strict=True)
