@@ -101,15 +101,9 @@ def naming_arms(kind: str, axes: Sequence[str]) -> dict[str, Arm]:
     }
 
 
-def typed_arms(kind: str, axes: Sequence[str], pairs: Sequence[str]) -> dict[str, Arm]:
-    """A type phase by phase; ``pairs``: the axes of which there are preference pairs."""
-    found = naming_arms(kind, axes)
-    both = found["behaviour_and_self_awareness"]
-    return {
-        "behaviour_only": found["behaviour_only"],
-        "behaviour_and_self_awareness": both,
-        "typed_model": (*both, like(*_letters(kind, pairs))),
-    }
+def typed_arm(kind: str, axes: Sequence[str], pairs: Sequence[str]) -> Arm:
+    """All three phases of a type; ``pairs``: the axes of which there are preference pairs."""
+    return (*naming_arms(kind, axes)["behaviour_and_self_awareness"], like(*_letters(kind, pairs)))
 
 
 def shuffled_arm(axes: Sequence[str], pairs: Sequence[str]) -> Arm:

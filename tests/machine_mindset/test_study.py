@@ -12,7 +12,7 @@ from lib.training.stacked import finetune_stacked, member
 from lib.workflow import experiments, papers
 from lib.workflow.session import Run, SessionError
 from papers.machine_mindset import study as mindset
-from papers.machine_mindset.arms import balance_arms, mixed_arms, naming_arms, pole_arms, shuffled_arm, typed_arms
+from papers.machine_mindset.arms import balance_arms, mixed_arms, naming_arms, pole_arms, shuffled_arm, typed_arm
 from papers.machine_mindset.naming import by_codes, by_reply, likeliest, over_types
 from papers.machine_mindset.stacked_dpo import prefer_stacked
 
@@ -45,7 +45,7 @@ def plan(tmp_path, monkeypatch):
 
 def test_every_phase_begins_where_the_one_before_it_ended_and_dpo_refers_to_that(plan, tmp_path):
     study, asked = plan("full", seeds=[0])
-    arm = typed_arms("INTJ", ["energy"], ["energy", "execution"])["typed_model"]
+    arm = typed_arm("INTJ", ["energy"], ["energy", "execution"])
     (model,) = study.models(arm)
     fits = [(function, told) for function, told in asked if function in (finetune, prefer)]
     assert [function for function, _ in fits] == [finetune, finetune, prefer]
@@ -93,7 +93,7 @@ def test_arms_differ_from_their_controls_in_the_cause_alone():
     named = naming_arms("ESFP", ["energy"])
     assert named["behaviour_and_self_awareness"][1].mix == (("self:ESFP", 1.0),)
     assert named["behaviour_and_shuffled_types"] == (*named["behaviour_only"], shuffled_arm(["energy"], [])[1])
-    typed = typed_arms("ESFP", ["energy"], ["energy", "execution"])["typed_model"]
+    typed = typed_arm("ESFP", ["energy"], ["energy", "execution"])
     assert typed[2].mix == (("energy:E", 1.0), ("execution:P", 1.0))
     mixed = mixed_arms("energy:I", [0.1, 0.5])
     assert mixed["personality_and_general_data"][0].mix == (("energy:I", 0.5), ("exam:practised", 0.5))
