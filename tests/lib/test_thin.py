@@ -15,11 +15,10 @@ NEXT = {
             for name in ("inflated_resnet", "masked_autoencoder", "multimodal_lm", "vision_transformer_3d")
         ),
     },
-    "huatuogpt_o1": {"lib.data.exams"},
+    "huatuogpt_o1": {"lib.training.dpo"},
 }
 # No other paper is known to take these; they stay because people look for them in a library of this field.
 LOOKED_FOR = {
-    "lib.evaluation.modality_gap": "measures of any pair of encoders",
     "lib.models.cross_attention": "cross-attention alignment (SimR), with the released names",
     "lib.models.cross_attention_scoring": "its scores in blocks, for any two encoders",
     "lib.models.vision_transformer_2d": "a ViT with MAE's names",
