@@ -10,8 +10,10 @@ so that a machine can be given the same.
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
+from itertools import accumulate, product
 
 import numpy as np
 
@@ -69,6 +71,11 @@ def vocabulary(size: Size, languages: tuple[str, ...]) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=64)
+def _harmonic(number: int) -> list[float]:
+    return list(accumulate(1 / rank for rank in range(1, number + 1)))
+
+
 class Human:
     """The writers of one language in one world. The words are the same in every world, their use is not."""
 
@@ -92,8 +99,8 @@ class Human:
 
     def _zipf(self, ranked: list[str], rng: np.random.Generator) -> str:
         """Rank r with chance 1 / (r + 1), by inversion of the harmonic sum."""
-        weights = 1 / np.arange(1, len(ranked) + 1)
-        return ranked[int(np.searchsorted(np.cumsum(weights), rng.random() * weights.sum()))]
+        sums = _harmonic(len(ranked))
+        return ranked[bisect(sums, rng.random() * sums[-1])]
 
     def document(self, domain: str, rng: np.random.Generator) -> Document:
         size, style = self.size, self._style[domain]
