@@ -24,8 +24,7 @@ from lib.data.instructions import assistant, dialogue, user, write_messages
 from lib.machine import CPU, Machine
 from lib.models import ModelError, causal_lm
 from lib.models.lending import lend
-from papers.llm_detector.texts import Mixed, Text, read_mixed, read_texts
-from papers.llm_detector.world_files import LABELS
+from papers.llm_detector.texts import WRITTEN, Mixed, Text, read_mixed, read_texts
 
 
 def read_items(file: Path) -> list[Text] | list[Mixed]:
@@ -52,7 +51,7 @@ def write_rows(folder: Path, *, texts: Path, places: list[int], labels: list[lis
             raise DataError(
                 f"{texts}, {items[place].id!r}: {len(own)} labels for {len(wanted(items[place]))} sentences; give one each."
             )
-        rows.append(dialogue([(wording.format(text=items[place].text), " ".join(LABELS[one] for one in own))]))
+        rows.append(dialogue([(wording.format(text=items[place].text), " ".join(WRITTEN[one] for one in own))]))
     write_messages(folder / "rows.jsonl", rows)
 
 
@@ -78,7 +77,7 @@ def parse(said: str, number: int) -> list[int] | None:
     ([1, 0], None, None)
     """
     words = said.split()
-    return [LABELS.index(word) for word in words] if len(words) == number and set(words) <= set(LABELS) else None
+    return [WRITTEN.index(word) for word in words] if len(words) == number and set(words) <= set(WRITTEN) else None
 
 
 # ---------------------------------------------------------------------- asking
@@ -99,7 +98,7 @@ def _label_tokens(tokenizer) -> tuple[list[int], list[int]]:
         return answered[: answered.index(end)] if end in answered else answered
 
     first, later = [], []
-    for label in LABELS:
+    for label in WRITTEN:
         one, two = ids(label), ids(f"{label} {label}")
         if len(one) != 1 or len(two) != 2 or two[0] != one[0]:
             raise ModelError(

@@ -27,8 +27,7 @@ from lib.training.chat_encoding import IGNORED, read_rows
 from lib.training.loop import epoch_order, warmup_cosine
 from lib.training.stacked import fit_stacked, member
 from papers.llm_detector.detector import read_items
-from papers.llm_detector.texts import Mixed
-from papers.llm_detector.world_files import LABELS
+from papers.llm_detector.texts import WRITTEN, Mixed
 
 HIDDEN = 0.15  # share of words hidden in pretraining
 
@@ -170,7 +169,7 @@ def tune_encoders(
 def _direction(tokenizer) -> Tensor:
     """(V,): +1 at the word for machine, -1 at the word for human."""
     direction = torch.zeros(len(tokenizer))
-    for sign, label in zip((-1.0, 1.0), LABELS, strict=True):
+    for sign, label in zip((-1.0, 1.0), WRITTEN, strict=True):
         direction[tokenizer.convert_tokens_to_ids(label)] = sign
     return direction
 

@@ -18,8 +18,7 @@ from lib.streams import stream, stream_seed
 from papers.llm_detector import baselines, measures
 from papers.llm_detector.found import RESAMPLES, widened
 from papers.llm_detector.study import LLM, SHUFFLED, Study
-from papers.llm_detector.texts import MACHINE, Mixed, read_mixed
-from papers.llm_detector.world_files import LABELS
+from papers.llm_detector.texts import MACHINE, WRITTEN, Mixed, read_mixed
 
 SENTENCE = "sentence_encoder"
 ARMS = ("bag_of_words", "log_probability", "curvature", "sniffer", SENTENCE, LLM)
@@ -291,5 +290,5 @@ def about(plan: Plan) -> str:
     case = plan.cases[0]
     return (
         f"{len(case.documents)} documents, {len(case.machine)} sentences, {case.machine.mean():.2f} of them by a machine; "
-        f"{len(case.train)} documents train, {len(case.test)} test; labels {' and '.join(LABELS)}"
+        f"{len(case.train)} documents train, {len(case.test)} test; labels {' and '.join(WRITTEN)}"
     )

@@ -27,6 +27,7 @@ from lib.data.files import DataError, check_keys, check_text, read_json_lines, w
 
 HUMAN, MACHINE = "human", "machine"
 LABELS = (HUMAN, MACHINE)
+WRITTEN = ("Human", "AI")  # the same as the released models write them
 _TEXT = ("id", "source", "domain", "generator", "label", "question", "text")
 _MIXED = ("id", "source", "domain", "generator", "sentences")
 

@@ -33,7 +33,7 @@ class Size:
     own: int = 24
     topics: int = 3
     sentences: int = 5
-    words: tuple[int, int] = (5, 8)  # of a sentence, with its full stop: from, to
+    words: tuple[int, int] = (4, 7)  # of a sentence, with its full stop: from, to
     burst: float = 0.4  # chance that a content word is one that the document has already
     typo: float = 0.01
 

@@ -19,13 +19,12 @@ from lib.data.files import read_json, write_json, write_json_lines
 from lib.models import causal_lm
 from lib.streams import stream
 from papers.llm_detector import hc3
-from papers.llm_detector.texts import HUMAN, MACHINE, Mixed, write_mixed
+from papers.llm_detector.texts import HUMAN, MACHINE, WRITTEN, Mixed, write_mixed
 from papers.llm_detector.world import Document, Human, Size, vocabulary, written
 from papers.llm_detector.writers import LATE, WRITERS, NGram, Transformer, Writer
 
 PARTS = ("writers", "scorer", "unlabelled", "labelled", "polished", "shares")
 PLACES = ("anywhere", "beginning", "end")  # where the polished sentences of a document stand
-LABELS = ("Human", "AI")  # the two strings of the released models
 
 
 def words_of(size: dict[str, Any], languages: Sequence[str]) -> list[str]:
@@ -36,7 +35,7 @@ def write_tokenizer(
     folder: Path, *, size: dict[str, Any], languages: list[str], width: int, depth: int, heads: int, seed: int
 ) -> None:
     """A causal LM with random weights that knows every word of the world and the two labels."""
-    texts = [" ".join(words_of(size, languages)), " ".join(LABELS)]
+    texts = [" ".join(words_of(size, languages)), " ".join(WRITTEN)]
     causal_lm.write_checkpoint(
         folder, texts=texts, chat_template="plain", architecture="llama", width=width, depth=depth, heads=heads,
         seed=seed, max_position_embeddings=512,
@@ -80,22 +79,21 @@ class _Machines:
             self.by_domain.setdefault(one.domain, []).append([*one.question, *(w for s in one.sentences for w in s)])
         self.words = words
         self.transformers = dict(enumerate(transformers))
-        self._made: dict[tuple[str, str], Writer] = {}
+        self._made: dict[str, Writer] = {}
 
     @property
     def names(self) -> list[str]:
         return [name for name, (kind, k, _) in WRITERS.items() if kind == "ngram" or k in self.transformers]
 
-    def of(self, name: str, domain: str) -> Writer:
-        kind, number, sampling = WRITERS[name]
-        key = (name, domain if kind == "ngram" else "")
-        if key not in self._made:
-            self._made[key] = (
-                NGram(self.by_domain[domain], self.words, order=number, sampling=sampling)
+    def of(self, name: str) -> Writer:
+        if name not in self._made:
+            kind, number, sampling = WRITERS[name]
+            self._made[name] = (
+                NGram(self.by_domain, self.words, order=number, sampling=sampling)
                 if kind == "ngram"
                 else Transformer(self.transformers[number], self.words, sampling=sampling)
             )
-        return self._made[key]
+        return self._made[name]
 
     def answers(self, name: str, documents: Sequence[Document], rng: np.random.Generator) -> list[Document]:
         """Its answer to each document's question, sentence for sentence as long as the human's."""
@@ -107,18 +105,16 @@ class _Machines:
         """The documents with their ``chosen`` sentences written anew behind what then stands before them."""
         said = [[list(words) for words in one.sentences] for one in documents]
         for number in range(max(len(one) for one in said)):
-            groups: dict[str, list[int]] = {}
-            for k, one in enumerate(documents):
-                if number in chosen[k]:
-                    groups.setdefault(one.domain if WRITERS[name][0] == "ngram" else "", []).append(k)
-            for domain, members in groups.items():
-                contexts = [
-                    [*documents[k].question, *(w for earlier in said[k][:number] for w in earlier)] for k in members
-                ]
-                lengths = [len(said[k][number]) for k in members]
-                new = self.of(name, domain or documents[members[0]].domain).write(contexts, lengths, rng)
-                for k, words in zip(members, new, strict=True):
-                    said[k][number] = words
+            members = [k for k in range(len(documents)) if number in chosen[k]]
+            if not members:
+                continue
+            contexts = [
+                [*documents[k].question, *(w for earlier in said[k][:number] for w in earlier)] for k in members
+            ]
+            lengths = [len(said[k][number]) for k in members]
+            new = self.of(name).write([documents[k].domain for k in members], contexts, lengths, rng)
+            for k, words in zip(members, new, strict=True):
+                said[k][number] = words
         return [
             Document(one.domain, one.question, tuple(map(tuple, words)))
             for one, words in zip(documents, said, strict=True)

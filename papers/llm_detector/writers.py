@@ -3,7 +3,7 @@
 All are trained on human documents that nothing else reads, and write a sentence of a given number of words behind what
 stands already: whole answers, or single sentences of a human's document (polishing).
 
-    writer = NGram(documents, words, order=3, sampling=Sampling(temperature=0.8)); writer.write(contexts, lengths, rng)
+    writer = NGram(by_domain, words, order=3, sampling=Sampling(temperature=0.7)); writer.write(domains, contexts, lengths, rng)
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from papers.llm_detector.world import END
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next word is drawn: ``temperature``, of the ``top_k`` likeliest (0: of all), of those that hold ``top_p``."""
+    """How the next word is drawn: ``temperature``; of the ``top_k`` likeliest and those as likely as the last of them (0: of all);
+    of the likeliest that together hold ``top_p``."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -44,7 +45,11 @@ LATE = ("bigram_nucleus", "trigram_nucleus", "transformer_nucleus")  # held out 
 
 class Writer(Protocol):
     def write(
-        self, contexts: Sequence[Sequence[str]], lengths: Sequence[int], rng: np.random.Generator
+        self,
+        domains: Sequence[str],
+        contexts: Sequence[Sequence[str]],
+        lengths: Sequence[int],
+        rng: np.random.Generator,
     ) -> list[list[str]]:
         """A sentence behind each context: ``lengths[k]`` words, the last one a full stop."""
 
@@ -59,12 +64,13 @@ def draw(weights: np.ndarray, how: Sampling, rng: np.random.Generator) -> np.nda
     if how.temperature != 1.0:
         chances = chances ** (1 / how.temperature)
         chances /= chances.sum(axis=1, keepdims=True)
-    if how.top_k or how.top_p < 1:
+    if how.top_k:
+        least = np.partition(chances, -how.top_k, axis=1)[:, -how.top_k, None]
+        chances = np.where(chances >= least, chances, 0.0)
+    if how.top_p < 1:
         order = np.argsort(-chances, axis=1, kind="stable")
         ranked = np.take_along_axis(chances, order, axis=1)
         keep = np.cumsum(ranked, axis=1) - ranked < how.top_p
-        if how.top_k:
-            keep[:, how.top_k :] = False
         np.put_along_axis(chances, order, np.where(keep, ranked, 0.0), axis=1)
     sums = np.cumsum(chances, axis=1)
     place = (sums < rng.random(len(sums))[:, None] * sums[:, -1:]).sum(axis=1)
@@ -72,45 +78,64 @@ def draw(weights: np.ndarray, how: Sampling, rng: np.random.Generator) -> np.nda
 
 
 class NGram:
-    """An interpolated n-gram model of one domain: words (or words behind one or two words) as often as they stood there."""
+    """Interpolated n-gram models, one a domain: words (behind one word, behind two) as often as they stood there.
 
-    def __init__(self, documents: Sequence[Sequence[str]], words: Sequence[str], *, order: int, sampling: Sampling):
+    The domains' counts stand one below the other, so that all contexts are continued in one go.
+    """
+
+    def __init__(
+        self, documents: dict[str, Sequence[Sequence[str]]], words: Sequence[str], *, order: int, sampling: Sampling
+    ):
         from scipy.sparse import csr_array
 
         self.words, self.order, self.sampling = list(words), order, sampling
         self.place = {word: k for k, word in enumerate(words)}
-        size = len(words)
-        self.full_stop = self.place[END]
-        lines = [[self.full_stop, self.full_stop, *(self.place[word] for word in said)] for said in documents]
-        one = np.concatenate([line[2:] for line in lines])
-        before = np.concatenate([line[1:-1] for line in lines])
-        behind = np.concatenate([line[:-2] for line in lines])
-        self.single = np.bincount(one, minlength=size) / len(one)
-        ones = np.ones(len(one))
-        self.double = csr_array((ones, (before, one)), shape=(size, size))
-        self.triple = csr_array((ones, (behind * size + before, one)), shape=(size * size, size))
+        self.domain = {name: k for k, name in enumerate(documents)}
+        size, full_stop = len(words), self.place[END]
+        self.full_stop, self.size = full_stop, size
+        one, before, behind, domain = [], [], [], []
+        for number, listed in enumerate(documents.values()):
+            for said in listed:
+                line = [full_stop, full_stop, *(self.place[word] for word in said)]
+                one += line[2:]
+                before += line[1:-1]
+                behind += line[:-2]
+                domain += [number] * (len(line) - 2)
+        one, before, behind, domain = map(np.array, (one, before, behind, domain))
+        ones, count = np.ones(len(one)), len(documents)
+        self.single = csr_array((ones, (domain, one)), shape=(count, size)).toarray()
+        self.single /= self.single.sum(axis=1, keepdims=True)
+        self.double = csr_array((ones, (domain * size + before, one)), shape=(count * size, size))
+        row = (domain * size + behind) * size + before
+        self.triple = csr_array((ones, (row, one)), shape=(count * size * size, size))
 
-    def chances(self, behind: np.ndarray, before: np.ndarray) -> np.ndarray:
+    def chances(self, domain: np.ndarray, behind: np.ndarray, before: np.ndarray) -> np.ndarray:
         """(B, V): of the word that follows ``behind`` (B,) and ``before`` (B,), the last but one and the last word."""
 
         def conditional(counts: np.ndarray, fallback: np.ndarray) -> np.ndarray:
             total = counts.sum(axis=1, keepdims=True)
             return np.where(total > 0, counts / np.maximum(total, 1), fallback)
 
-        found = np.broadcast_to(self.single, (len(before), len(self.single)))
-        found = 0.1 * found + 0.9 * conditional(self.double[before].toarray(), found)
+        found = self.single[domain]
+        found = 0.1 * found + 0.9 * conditional(self.double[domain * self.size + before].toarray(), found)
         if self.order > 2:
-            found = 0.4 * found + 0.6 * conditional(self.triple[behind * len(self.words) + before].toarray(), found)
+            rows = (domain * self.size + behind) * self.size + before
+            found = 0.4 * found + 0.6 * conditional(self.triple[rows].toarray(), found)
         return found
 
     def write(
-        self, contexts: Sequence[Sequence[str]], lengths: Sequence[int], rng: np.random.Generator
+        self,
+        domains: Sequence[str],
+        contexts: Sequence[Sequence[str]],
+        lengths: Sequence[int],
+        rng: np.random.Generator,
     ) -> list[list[str]]:
+        domain = np.array([self.domain[name] for name in domains])
         last = np.array([self.place[c[-1]] if c else self.full_stop for c in contexts])
         earlier = np.array([self.place[c[-2]] if len(c) > 1 else self.full_stop for c in contexts])
         found: list[list[str]] = [[] for _ in contexts]
         for step in range(max(lengths, default=0)):
-            chances = self.chances(earlier, last).copy()
+            chances = self.chances(domain, earlier, last)
             chances[:, self.full_stop] = 0
             drawn = draw(chances + 1e-12, self.sampling, rng)
             drawn = np.where(step >= np.array(lengths) - 1, self.full_stop, drawn)
@@ -134,7 +159,11 @@ class Transformer:
         self.full_stop = self.words.index(END)
 
     def write(
-        self, contexts: Sequence[Sequence[str]], lengths: Sequence[int], rng: np.random.Generator
+        self,
+        domains: Sequence[str],
+        contexts: Sequence[Sequence[str]],
+        lengths: Sequence[int],
+        rng: np.random.Generator,
     ) -> list[list[str]]:
         found: list[list[str]] = []
         for start in range(0, len(contexts), self.batch):
