@@ -137,12 +137,16 @@ def _worlds(run: Run) -> _Worlds:
     trained = {(b, k): member(stack, place) for place, (b, _, k) in enumerate(jobs)}
     plans = {
         name: [
-            {**spoken, "human": humans[name][b], "seed": seed, "transformers": [trained[b, k] for k in range(TRANSFORMERS)]
-             if name == "A" else []}
+            {
+                "size": spoken["size"],
+                "human": humans[name][b],
+                "seed": seed,
+                "transformers": [trained[b, k] for k in range(TRANSFORMERS)] if name == "A" else [],
+            }
             for b, seed in enumerate(own)
         ]
         for name in LANGUAGES
-    }  # fmt: skip
+    }
     return _Worlds(
         starts, trained, {name: run.build_all(world_files.write_corpus, plan) for name, plan in plans.items()}
     )

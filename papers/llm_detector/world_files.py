@@ -127,15 +127,13 @@ def _chosen(number: int, count: int, place: str, rng: np.random.Generator) -> li
     return list(range(number - count, number)) if place == "end" else sorted(rng.permutation(number)[:count].tolist())
 
 
-def write_corpus(
-    folder: Path, *, human: Path, transformers: list[Path], size: dict[str, Any], languages: list[str], seed: int
-) -> None:
+def write_corpus(folder: Path, *, human: Path, transformers: list[Path], size: dict[str, Any], seed: int) -> None:
     """``hc3/<domain>.jsonl``: the labelled questions with the answers of all; ``unlabelled.jsonl``: texts to pretrain on, half of
     them by machines; ``mixed.jsonl`` and ``shares.jsonl``: polished documents, the latter of every share and place in turn."""
-    parts, words = read_human(human), words_of(size, languages)
-    machines = _Machines(parts["writers"], words, transformers)
-    early = [name for name in machines.names if name not in LATE]
+    parts = read_human(human)
     language = parts["labelled"][0].domain[0]
+    machines = _Machines(parts["writers"], words_of(size, [language]), transformers)
+    early = [name for name in machines.names if name not in LATE]
     answers = {
         name: machines.answers(name, parts["labelled"], stream(seed, "answers", language, name))
         for name in machines.names

@@ -15,7 +15,9 @@ from typing import Protocol
 
 import numpy as np
 
-from papers.llm_detector.world import END
+from papers.llm_detector.world import ASK, END
+
+MARKS = (END, ASK)  # not drawn as words: a sentence ends where it is told to, and answers ask nothing
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class NGram:
         self.domain = {name: k for k, name in enumerate(documents)}
         size, full_stop = len(words), self.place[END]
         self.full_stop, self.size = full_stop, size
+        self.marks = [self.place[mark] for mark in MARKS if mark in self.place]
         one, before, behind, domain = [], [], [], []
         for number, listed in enumerate(documents.values()):
             for said in listed:
@@ -136,7 +139,7 @@ class NGram:
         found: list[list[str]] = [[] for _ in contexts]
         for step in range(max(lengths, default=0)):
             chances = self.chances(domain, earlier, last)
-            chances[:, self.full_stop] = 0
+            chances[:, self.marks] = 0
             drawn = draw(chances + 1e-12, self.sampling, rng)
             drawn = np.where(step >= np.array(lengths) - 1, self.full_stop, drawn)
             earlier, last = last, drawn
@@ -157,6 +160,7 @@ class Transformer:
         known = self.tokenizer.get_vocab()
         self.ids = np.array([known[word] for word in self.words])
         self.full_stop = self.words.index(END)
+        self.marks = [self.words.index(mark) for mark in MARKS]
 
     def write(
         self,
@@ -191,7 +195,7 @@ class Transformer:
                 )  # fmt: skip
             cache = out.past_key_values
             chances = out.logits[:, -1, self.ids].double().softmax(dim=-1).numpy()
-            chances[:, self.full_stop] = 0
+            chances[:, self.marks] = 0
             drawn = draw(chances, self.sampling, rng)
             drawn = np.where(step >= np.array(lengths) - 1, self.full_stop, drawn)
             for said, word, length in zip(found, drawn, lengths, strict=True):

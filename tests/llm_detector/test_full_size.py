@@ -18,7 +18,8 @@ CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes ma
 PLAN = experiments.load("llm_detector")
 # Qwen1.5-7B as its hub says: https://huggingface.co/Qwen/Qwen1.5-7B-Chat, config.json
 QWEN = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
-        "intermediate_size": 11008, "vocab_size": 151936, "max_position_embeddings": 32768, "tie_word_embeddings": False}  # fmt: skip
+        "intermediate_size": 11008, "vocab_size": 151936, "max_position_embeddings": 32768,
+        "tie_word_embeddings": False}  # fmt: skip
 
 
 def settings(profile):

@@ -25,7 +25,9 @@ def made(tmp_path_factory):
     told = {"size": SIZE, "languages": ["A", "B"]}
     world_files.write_human(root / "human", seed=3, size=SIZE, language="A", counts=COUNTS)
     world_files.write_tokenizer(root / "start", **told, width=16, depth=1, heads=2, seed=0)
-    world_files.write_corpus(root / "corpus", human=root / "human", transformers=[root / "start"] * 2, **told, seed=3)
+    world_files.write_corpus(
+        root / "corpus", human=root / "human", transformers=[root / "start"] * 2, size=SIZE, seed=3
+    )
     return root
 
 
