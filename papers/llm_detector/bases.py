@@ -139,6 +139,7 @@ def _worlds(run: Run) -> _Worlds:
         name: [
             {
                 "size": spoken["size"],
+                "answers": told["world"]["answers"],
                 "human": humans[name][b],
                 "seed": seed,
                 "transformers": [trained[b, k] for k in range(TRANSFORMERS)] if name == "A" else [],

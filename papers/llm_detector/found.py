@@ -147,7 +147,8 @@ class Found:
     def nulls(
         self, arms: Sequence[str], *, cells: Sequence[str] = (IN_DOMAIN,), like: Sequence[str] = ()
     ) -> dict[str, bool]:
-        """Whether each arm is at chance: 0.5 inside its interval, at 5 % for all together (Bonferroni). Printed, one line each."""
+        """Whether each arm is at chance: 0.5 inside its interval, at 5 % for all together (Bonferroni). Printed, one line each;
+        the mean and the ends are those of this machine, the word is what counts."""
         found, many = {}, max(1, len(arms) * len(cells))
         for arm in arms:
             for cell in cells:

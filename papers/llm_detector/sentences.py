@@ -22,7 +22,7 @@ from papers.llm_detector.texts import MACHINE, WRITTEN, Mixed, read_mixed
 
 SENTENCE = "sentence_encoder"
 ARMS = ("bag_of_words", "log_probability", "curvature", "sniffer", SENTENCE, LLM)
-SHORTCUTS = ("place", "length")  # where a sentence stands, how long it is
+SHORTCUTS = ("place", "length")  # where a sentence stands, how many words it has
 MEASURES: dict[str, Callable[..., np.ndarray]] = {
     "AUROC within a place": measures.area,
     "macro-F1": measures.macro_f1,
@@ -191,7 +191,7 @@ class Plan:
         if arm == "place":
             return baselines.shortcut(np.eye(case.place.max() + 1)[case.place], inside, own)
         if arm == "length":
-            return baselines.shortcut(np.array([[len(s.split()), len(s)] for s in case.said], dtype=float), inside, own)
+            return baselines.shortcut(np.array([[len(s.split())] for s in case.said], dtype=float), inside, own)
         if arm == "bag_of_words":
             return baselines.bag_of_words(case.said, inside, own)
         if arm == SENTENCE:

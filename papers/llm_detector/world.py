@@ -34,7 +34,7 @@ class Size:
     topics: int = 3
     sentences: int = 5
     words: tuple[int, int] = (4, 7)  # of a sentence, with its full stop: from, to
-    burst: float = 0.4  # chance that a content word is one that the document has already
+    burst: float = 0.6  # chance that a content word is one that the document has already
     typo: float = 0.01
 
 

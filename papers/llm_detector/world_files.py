@@ -127,22 +127,26 @@ def _chosen(number: int, count: int, place: str, rng: np.random.Generator) -> li
     return list(range(number - count, number)) if place == "end" else sorted(rng.permutation(number)[:count].tolist())
 
 
-def write_corpus(folder: Path, *, human: Path, transformers: list[Path], size: dict[str, Any], seed: int) -> None:
-    """``hc3/<domain>.jsonl``: the labelled questions with the answers of all; ``unlabelled.jsonl``: texts to pretrain on, half of
+def write_corpus(
+    folder: Path, *, human: Path, transformers: list[Path], size: dict[str, Any], answers: int, seed: int
+) -> None:
+    """``hc3/<domain>.jsonl``: the labelled questions with the answers of the human and of so many
+    machines, by turns; ``unlabelled.jsonl``: texts to pretrain on, half of
     them by machines; ``mixed.jsonl`` and ``shares.jsonl``: polished documents, the latter of every share and place in turn."""
     parts = read_human(human)
     language = parts["labelled"][0].domain[0]
     machines = _Machines(parts["writers"], words_of(size, [language]), transformers)
     early = [name for name in machines.names if name not in LATE]
-    answers = {
-        name: machines.answers(name, parts["labelled"], stream(seed, "answers", language, name))
-        for name in machines.names
-    }
+    given: list[dict[str, list[str]]] = [{} for _ in parts["labelled"]]
+    for turn, name in enumerate(machines.names):
+        own = [k for k in range(len(given)) if (turn - k) % len(machines.names) < answers]
+        said = machines.answers(name, [parts["labelled"][k] for k in own], stream(seed, "answers", language, name))
+        for k, one in zip(own, said, strict=True):
+            given[k][f"{name}_answers"] = [_answer(one)]
     rows: dict[str, list[dict[str, Any]]] = {}
     for k, one in enumerate(parts["labelled"]):
-        given = {f"{name}_answers": [_answer(found[k])] for name, found in answers.items()}
         row = {"id": str(k), "source": one.domain, "question": written(one.question), "human_answers": [_answer(one)]}
-        rows.setdefault(one.domain, []).append(row | given)
+        rows.setdefault(one.domain, []).append(row | given[k])
     for domain, listed in rows.items():
         hc3.write_hc3(folder / "hc3" / f"{domain}.jsonl", listed)
     texts = [_whole(one) for one in parts["unlabelled"]]
