@@ -168,6 +168,13 @@ class Found:
             print(f"{claim_id} invalid (control): a null that it rests on is not at chance. Not judged.")
             return
         claim = self.run.paper.claim(claim_id)
+        if claim.direction == "equal" and not self._has_learnt(
+            detector_and_cell(claim.arms.baseline)[0], measure, like
+        ):
+            print(
+                f"{claim_id} invalid (control): {claim.arms.baseline} is at chance, so it has nothing to keep. Not judged."
+            )
+            return
         names = [n for sides in (claim.arms, claim.counterpart.arms) for n in (sides.treatment, sides.baseline)]
         measured = {n: self.samples(*detector_and_cell(n), measure=measure, like=like) for n in names}
         if not self.real:
@@ -180,6 +187,10 @@ class Found:
         sides = {"effect": effect, "control": control, "excess": effect - control}
         tested = len({case.texts[k].source for case in self.cases for k in case.test})
         self.run.judge_cases(claim_id, **{name: measures.interval(values) for name, values in sides.items()}, n=tested)
+
+    def _has_learnt(self, arm: str, measure: str, like: Sequence[str]) -> bool:
+        """Whether a detector is above one half in the training domains, its whole interval."""
+        return bool(self.triple(self.samples(arm, IN_DOMAIN, measure=measure, like=like))[1] > 0.5)
 
     def first_line(self, table: Mapping[str, Mapping[str, measures.Triple]], arm: str, cell: str) -> str:
         """Whether a baseline beats the paper's method, which a table says before anything else."""
