@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.models import ModelError
-from lib.models.product import linear
+from lib.models.product import linear, product
 
 HEAD_WIDTHS = (1024, 512, 256)  # of the released MLP head ("v3" among the eight in the code)
 HEADS = ("linear", "mlp")
@@ -64,12 +64,12 @@ class CrossAttentionLayer(nn.Module):
             self.norm2(x), self.multihead_attn.in_proj_weight[:width], self.multihead_attn.in_proj_bias[:width]
         )
         asked = self._by_head(asked) / math.sqrt(width / self.heads)
-        return (asked @ keys.transpose(-2, -1)).softmax(dim=-1)
+        return product(asked.expand(len(keys), -1, -1, -1), keys.transpose(-2, -1)).softmax(dim=-1)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Queries (N or 1, Q, d) after one layer: (N, Q, d)."""
         weights = self._drop(self.weights(x, keys))
-        heard = (weights @ values).transpose(1, 2).flatten(2)  # (N, Q, d)
+        heard = product(weights, values).transpose(1, 2).flatten(2)  # (N, Q, d)
         out = self.multihead_attn.out_proj
         x = x + self._drop(linear(heard, out.weight, out.bias))
         hidden = self._drop(linear(self.norm3(x), self.linear1.weight, self.linear1.bias).relu())

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.models import ModelError
-from lib.models.product import linear
+from lib.models.product import linear, product
 
 SHORT = 128  # tokens
 EPSILON = 1e-6  # of the norms, in MAE and in the release
@@ -57,7 +57,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if x.device.type == "cpu" and q.shape[-2] <= SHORT:  # of short rows the fused kernel takes ten times as long
-            mixed = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+            mixed = product(product(q * q.shape[-1] ** -0.5, k.transpose(-2, -1)).softmax(dim=-1), v)
         else:
             mixed = F.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).flatten(2))

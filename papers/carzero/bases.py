@@ -15,7 +15,7 @@ from typing import Any
 
 from lib.streams import stream_seed
 from lib.workflow.session import Run
-from papers.carzero import images, mimic, pretraining, released_model, sets, training, world
+from papers.carzero import images, mimic, pretraining, released_model, sets, texts, training, world
 
 STYLES = ("raw", "aligned", "noisy")
 
@@ -45,7 +45,7 @@ class Base:
 
 def texts_of(run: Run, root: Path, style: str) -> Path:
     """Sentences of a training table; what the rewriter gets wrong is the same on every base."""
-    return run.build(training.make_texts, root=root, style=style, noise=run.settings["noise"], seed=0)
+    return run.build(texts.make_texts, root=root, style=style, noise=run.settings["noise"], seed=0)
 
 
 def _prepared(run: Run, root: Path, files: list[str]) -> dict[str, Any]:
@@ -61,10 +61,10 @@ def _encoder(run: Run, seed: int, image: dict[str, Any]) -> Path:
     told = dict(settings["pretraining"])
     own = {**settings["world"], "train": told.pop("studies"), "test": 1}
     root = run.build(world.write_world, seed=stream_seed(seed, "pretraining"), **own)
-    texts = texts_of(run, root, "raw")
-    squares = run.build(images.prepare, **_prepared(run, root / mimic.FOLDER, training.read_texts(texts)["files"]))
+    raw = texts_of(run, root, "raw")
+    squares = run.build(images.prepare, **_prepared(run, root / mimic.FOLDER, texts.read_texts(raw)["files"]))
     return run.build(
-        pretraining.pretrain, squares=squares, texts=texts, image=image, crop=settings["model"]["image"]["size"], seed=seed,
+        pretraining.pretrain, squares=squares, texts=raw, image=image, crop=settings["model"]["image"]["size"], seed=seed,
         **told,
     )  # fmt: skip
 
@@ -78,13 +78,13 @@ def make_base(run: Run, *, seed: int) -> Base:
     raw = texts_of(run, root, "raw")
     files = {name: [str(path.relative_to(root)) for path in test.paths] for name, test in tests.items()}
     recipes = [_prepared(run, root, listed) for listed in files.values()]
-    recipes.append(_prepared(run, root / mimic.FOLDER, training.read_texts(raw)["files"]))
+    recipes.append(_prepared(run, root / mimic.FOLDER, texts.read_texts(raw)["files"]))
     squares = dict(zip([*files, "train"], run.build_all(images.prepare, recipes), strict=True))
     if "source" in settings["text"]:
         text = run.source(settings["text"]["source"])
     else:
         both = [raw, texts_of(run, root, "aligned")]
-        text = run.build(training.make_text_checkpoint, texts=both, **settings["text"])
+        text = run.build(texts.make_text_checkpoint, texts=both, **settings["text"])
     encoder, pictures = _encoder(run, seed, model["image"]), squares
     if model["frozen_blocks"]:
         shared = {"encoder": encoder, "text": text, "model": model, "crop": model["image"]["size"]}

@@ -38,7 +38,7 @@ class Chest:
 
 def _chest(size: int, rng: np.random.Generator) -> Chest:
     grid = (np.arange(size) + 0.5) / size
-    scale, (dx, dy) = rng.uniform(0.95, 1.05), rng.uniform(-0.03, 0.03, 2)
+    scale, (dx, dy) = rng.uniform(0.97, 1.03), rng.uniform(-0.02, 0.02, 2)
     x, y = np.meshgrid((grid - 0.5 - dx) / scale + 0.5, (grid - 0.5 - dy) / scale + 0.5)
     lungs = {side: ((x - cx) / LUNG[0]) ** 2 + ((y - cy) / LUNG[1]) ** 2 < 1 for side, (cx, cy) in LUNGS.items()}
     return Chest(x, y, lungs)
@@ -88,7 +88,7 @@ def small_disc(chest: Chest, side: str, rng: np.random.Generator):
 
 def patch(chest: Chest, side: str, rng: np.random.Generator):
     cx, cy = _place(side, rng, 0.52, 0.6)
-    return chest.lungs[side] & (np.abs(chest.x - cx) < 0.11) & (np.abs(chest.y - cy) < 0.1), 0.38
+    return chest.lungs[side] & (np.abs(chest.x - cx) < 0.11) & (np.abs(chest.y - cy) < 0.1), 0.5
 
 
 def apical_air(chest: Chest, side: str, rng: np.random.Generator):
@@ -107,8 +107,8 @@ def perihilar_haze(chest: Chest, side: str, rng: np.random.Generator):
 def lateral_rim(chest: Chest, side: str, rng: np.random.Generator):
     cx, cy = LUNGS[side]
     outer = (chest.x - cx) * (1 if side == "left" else -1) > 0.05
-    inner = ((chest.x - cx) / (LUNG[0] - 0.045)) ** 2 + ((chest.y - cy) / (LUNG[1] - 0.03)) ** 2 < 1
-    return chest.lungs[side] & outer & ~inner & (chest.y < 0.62), 0.42
+    inner = ((chest.x - cx) / (LUNG[0] - 0.06)) ** 2 + ((chest.y - cy) / (LUNG[1] - 0.045)) ** 2 < 1
+    return chest.lungs[side] & outer & ~inner & (chest.y < 0.62), 0.6
 
 
 def dark_lungs(chest: Chest, side: str, rng: np.random.Generator):
@@ -127,17 +127,17 @@ def stripes(chest: Chest, side: str, rng: np.random.Generator):
 
 
 def broken_rib(chest: Chest, side: str, rng: np.random.Generator):
-    cx, cy = LUNGS[side][0] + rng.uniform(-0.03, 0.03), rng.uniform(0.25, 0.55)
+    cx, cy = LUNGS[side][0] + rng.uniform(-0.02, 0.02), rng.uniform(0.25, 0.35)
     across = (chest.x - cx) * 0.7 + (chest.y - cy)
-    return (np.abs(across) < 0.02) & (np.abs(chest.x - cx) < 0.1), 0.6
+    return (np.abs(across) < 0.032) & (np.abs(chest.x - cx) < 0.13), 0.75
 
 
 def bright_dots(chest: Chest, side: str, rng: np.random.Generator):
-    cx, cy = _place(side, rng, 0.3, 0.55)
+    cx, cy = _place(side, rng, 0.3, 0.42)
     found = np.zeros(chest.x.shape, bool)
-    for dx, dy in ((0, 0), (0.055, 0.035), (-0.045, 0.05)):
-        found |= chest.disc(cx + dx, cy + dy, 0.018)
-    return found, 0.68
+    for dx, dy in ((0, 0), (0.075, 0.05), (-0.065, 0.07)):
+        found |= chest.disc(cx + dx, cy + dy, 0.03)
+    return found, 0.75
 
 
 def gas_bubble(chest: Chest, side: str, rng: np.random.Generator):
@@ -160,7 +160,7 @@ def level(chest: Chest, side: str, rng: np.random.Generator):
 
 def tube(chest: Chest, side: str, rng: np.random.Generator):
     cx = LUNGS[side][0] + rng.uniform(-0.03, 0.03)
-    return np.abs(chest.x - cx + 0.03 * np.sin(chest.y * 9)) < 0.014, 0.6
+    return np.abs(chest.x - cx + 0.03 * np.sin(chest.y * 9)) < 0.022, 0.7
 
 
 SHAPES = {

@@ -26,7 +26,7 @@ from lib.models.vision_transformer_2d import VisionTransformer2D
 from lib.streams import stream_seed
 from lib.training.loop import epoch_order, train, warmup_cosine
 from papers.carzero.images import batch as crop_batch
-from papers.carzero.training import read_texts
+from papers.carzero.texts import read_texts
 
 RAREST = 10  # studies that use a word which is predicted
 

@@ -21,35 +21,15 @@ from torch import Tensor, nn
 
 from lib.machine import CPU, Machine
 from lib.models.cross_attention_scoring import Tokens
-from lib.models.text_encoder import write_tiny_checkpoint
 from lib.streams import stream, stream_seed
 from lib.training.loop import TrainingError, epoch_order, train
-from papers.carzero import mimic
 from papers.carzero.images import Augmentation, batch
 from papers.carzero.losses import alignment_loss
 from papers.carzero.model import CARZero, build
-from papers.carzero.rewriter import with_errors
+from papers.carzero.texts import read_texts
 
 BETAS, DECAY, CLIP = (0.5, 0.999), 1e-6, 0.25  # of the released configuration
 AT_A_TIME = 128  # pictures, or texts, that are encoded together
-STYLES = {"raw": mimic.RAW, "aligned": mimic.REWRITTEN, "noisy": mimic.REWRITTEN}
-
-
-def make_texts(folder: Path, *, root: Path, style: str, noise: dict[str, float], seed: int) -> None:
-    """Sentences of the training studies, ``texts.json``: raw, aligned (rewritten) or noisy (rewritten with errors)."""
-    studies = mimic.read_training(root, text=STYLES[style])
-    listed = with_errors(studies.sentences, seed=seed, **noise) if style == "noisy" else studies.sentences
-    (folder / "texts.json").write_text(json.dumps({"files": studies.files, "sentences": listed}))
-
-
-def read_texts(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "texts.json").read_text())
-
-
-def make_text_checkpoint(folder: Path, *, texts: list[Path], width: int, depth: int, heads: int) -> None:
-    """A tiny BERT as a Hugging Face folder, whose tokenizer has seen the sentences of all ``texts``."""
-    said = [sentence for path in texts for study in read_texts(path)["sentences"] for sentence in study]
-    write_tiny_checkpoint(folder, said, width=width, depth=depth, heads=heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +173,7 @@ def train_arm(
     trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
     losses = train(
         net, loss_of_step, steps=how.steps, clip=CLIP, machine=machine,
-        optimiser=torch.optim.Adam(trainable, lr=how.learning_rate, betas=BETAS, weight_decay=DECAY),
+        optimiser=torch.optim.Adam(trainable, lr=how.learning_rate, betas=BETAS, weight_decay=DECAY, fused=True),
         checkpoint=folder / "checkpoint" / "state.pt",
     )  # fmt: skip
     save_file(
