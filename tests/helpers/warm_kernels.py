@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+from lib.workflow.execute import QUIET
+
 LIBRARIES = (
     "torch",
     "transformers",
@@ -70,9 +72,9 @@ class _Kernel:
 @contextmanager
 def warm_kernels() -> Iterator[None]:
     """Kernels that a manager of this process launches within are forks. One process is started, and ends at the end."""
-    with subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    quiet = os.environ | QUIET  # progress bars are switched off when their library is imported
+    with subprocess.Popen([sys.executable, __file__], env=quiet, **pipes) as parent:
 
         def launch(command: list[str], *, env: dict[str, str], cwd: str | None = None, **others) -> _Kernel:
             asked = {"arguments": command[command.index("-m") + 1 :], "environment": env, "folder": cwd or os.getcwd()}

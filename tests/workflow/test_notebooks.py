@@ -288,7 +288,10 @@ def test_a_text_with_a_closed_set_is_checked_before_anything_is_built(path):
             "brgsa_root",
             "ct_rate_labels",
             "path",
-        ):  # checked by `start`; folders and files
+            "persona",
+            "device",
+            "precision",
+        ):  # checked by `start`; folders and files; a sentence of any words; torch refuses what it does not know
             listed = parameter.default if isinstance(parameter.default, list) else [parameter.default]
             sample = listed[0] if listed else ""  # of an empty list nothing is known, so that it counts as text
             checked = "one_of(" in after or "check(" in after or "jobs.select(" in after
