@@ -6,7 +6,7 @@ was never released.
 it ``TOLERANCE`` pixels outside (of pictures of 1,024).
 
 >>> frame = Frame(scale=0.5, left=0, top=16, size=64)          # a picture of 128 x 64, scaled to 64 x 32, 16 rows above
->>> place(np.eye(4), frame=frame, crop=56)                     # the first of the largest: its cell's middle, in the picture
+>>> tuple(map(float, place(np.eye(4), frame=frame, crop=56)))  # the first of the largest: its cell's middle, in the picture
 (22.0, -10.0)
 """
 
