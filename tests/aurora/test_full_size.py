@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from handed import handed
 from shape_only import GIB, Need, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, MixtralConfig
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
@@ -177,12 +178,7 @@ def test_a_step_leaves_no_tensor_on_another_device(profile):
 
 @pytest.mark.parametrize("profile", ["gpu", "full"])
 def test_what_a_profile_says_of_its_machine_reaches_what_computes(profile, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        session.cache,
-        "build_all",
-        lambda function, many, **_: asked.extend((function, one) for one in many) or [tmp_path] * len(many),
-    )
+    asked = handed(monkeypatch, tmp_path)
     for name in ("measured", "history", "exams", "answers"):
         (tmp_path / f"{name}.json").write_text("[[0, 0]]" if name == "answers" else "{}")
     (tmp_path / "rows.jsonl").write_text("{}\n")

@@ -2,19 +2,17 @@
 
 import copy
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice, product
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from shape_only import step_memory, stray, tensors
+from shape_only import Caught, need_of_fit, stray, tensors
 
 from lib.machine import Machine
 from lib.models.text_encoder import POSITIONS, VOCABULARY, TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
-from lib.training.loop import recompute
 from lib.workflow import experiments
 from papers.brgsa import pretraining, training
 from papers.brgsa.study import FULL, WHOLE
@@ -28,10 +26,6 @@ def settings(profile):
     """The profile's section, and its machine; tensors of shapes are on the CPU."""
     told = copy.deepcopy(PLAN.profiles[profile])
     return told, replace(Machine(**told["machine"]), device="cpu")
-
-
-class Caught(Exception):
-    """What a fit would have trained: the module and the loss of a step."""
 
 
 @pytest.fixture
@@ -101,34 +95,11 @@ def arm(told, machine, files):
     return caught.value.args
 
 
-def need(model, loss_of_step, machine):
-    """Memory of a step in the machine's precision, its parts drawn as the training loop draws them."""
-    assert machine.precision == "bf16"
-    if machine.recompute:
-        recompute(model)
-    model.train()
-
-    def parts() -> Iterator[torch.Tensor]:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of_step(model, 0)
-        if isinstance(loss, torch.Tensor):
-            yield loss
-            return
-        while True:
-            with torch.autocast("cpu", torch.bfloat16):
-                part = next(loss, None)
-            if part is None:
-                return
-            yield part
-
-    return step_memory(model, lambda: islice(parts(), 2))  # the rest hold what the second does
-
-
 @pytest.mark.parametrize("profile", [PROFILES[0], pytest.param(PROFILES[1], marks=pytest.mark.slow)])
 def test_pretraining_fits_one_card(files, profile):
     told, machine = settings(profile)
     with tensors():
-        found = need(*pretrained(told, machine, files), machine)
+        found = need_of_fit(*pretrained(told, machine, files), machine)
     print(f"pretraining, {profile}: {found.gib:.1f} GiB")
     assert found.gib < CARD
 
@@ -139,7 +110,7 @@ def test_an_arm_fits_one_card(files, monkeypatch, profile):
     told, machine = settings(profile)
     words_as(monkeypatch, told["text"])
     with tensors():
-        found = need(*arm(told, machine, files), machine)
+        found = need_of_fit(*arm(told, machine, files), machine)
     print(f"arm, {profile}: {found.gib:.1f} GiB")
     assert found.gib < CARD
 
@@ -149,7 +120,7 @@ def test_what_the_machine_of_full_is_for(files):
     told, machine = settings("full")
     with tensors():
         plain = replace(machine, micro_batch=None, recompute=False)
-        assert need(*pretrained(told, plain, files), plain).gib > 80
+        assert need_of_fit(*pretrained(told, plain, files), plain).gib > 80
 
 
 @pytest.mark.parametrize("profile", [PROFILES[0], pytest.param(PROFILES[1], marks=pytest.mark.slow)])

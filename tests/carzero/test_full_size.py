@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from shape_only import step_memory, stray, tensors
+from shape_only import Caught, need_of_fit, stray, tensors
 
 from lib.machine import Machine
 from lib.models.text_encoder import VOCABULARY, write_tiny_checkpoint
 from lib.models.word_features import WordEncoder
-from lib.training.loop import recompute
 from lib.workflow import experiments
 from papers.carzero import pretraining, training
 from papers.carzero.study import SIMR
@@ -21,10 +20,6 @@ CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes ma
 PLAN = experiments.load("carzero")
 PROFILES = ["gpu", pytest.param("full", marks=pytest.mark.slow)]
 STUDIES = 300
-
-
-class Caught(Exception):
-    """What a fit would have trained: the module and the loss of a step."""
 
 
 def settings(profile):
@@ -110,26 +105,12 @@ def arm(told, machine, files):
     return caught.value.args
 
 
-def need(model, loss_of_step, machine):
-    """Memory of a step in the machine's precision."""
-    assert machine.precision == "bf16"
-    if machine.recompute:
-        recompute(model)
-    model.train()
-
-    def loss():
-        with torch.autocast("cpu", torch.bfloat16):
-            return loss_of_step(model, 0)
-
-    return step_memory(model, loss)
-
-
 @pytest.mark.parametrize("profile", PROFILES)
 def test_an_arm_fits_one_card(files, monkeypatch, profile):
     told, machine = settings(profile)
     words_as(monkeypatch, told["text"])
     with tensors():
-        found = need(*arm(told, machine, files), machine)
+        found = need_of_fit(*arm(told, machine, files), machine)
     print(f"arm, {profile}: {found.gib:.1f} GiB")
     assert found.gib < CARD
 

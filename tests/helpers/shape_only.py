@@ -13,9 +13,10 @@ the model's is an error here as it is there.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from unittest import mock
 
@@ -24,7 +25,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from lib.machine import Machine
 from lib.training import sft
+from lib.training.loop import recompute
 
 GIB = 2**30
 
@@ -88,6 +91,33 @@ def step_memory(model: nn.Module, loss: Callable[[], Tensor | Iterable[Tensor]])
         for part in [made] if isinstance(made, Tensor) else made:
             part.backward()
     return Need(_bytes(model.parameters()), 2 * _bytes(trained), held.peak)
+
+
+class Caught(Exception):
+    """What a fit would have trained: the module and the loss of a step (``args``), raised in the place of its training loop."""
+
+
+def need_of_fit(model: nn.Module, loss_of_step: Callable[[nn.Module, int], Any], machine: Machine) -> Need:
+    """What the first step of a fit needs in the machine's precision, its parts drawn as the training loop draws them."""
+    assert machine.precision == "bf16"
+    if machine.recompute:
+        recompute(model)
+    model.train()
+
+    def parts() -> Iterator[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of_step(model, 0)
+        if isinstance(loss, Tensor):
+            yield loss
+            return
+        while True:
+            with torch.autocast("cpu", torch.bfloat16):
+                part = next(loss, None)
+            if part is None:
+                return
+            yield part
+
+    return step_memory(model, lambda: islice(parts(), 2))  # the rest hold what the second does
 
 
 def _bytes(many: Iterable[Tensor]) -> int:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from handed import handed
 from shape_only import GIB, Need, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
@@ -139,8 +140,9 @@ def test_a_step_leaves_no_tensor_on_another_device(words):
 
 @pytest.mark.parametrize("profile", ["gpu", "full"])
 def test_what_a_profile_says_of_its_machine_reaches_what_computes(profile, tmp_path, monkeypatch):
-    asked, place = [], tmp_path / "made"
+    place = tmp_path / "made"
     place.mkdir()
+    asked = handed(monkeypatch, place)
     for name, content in {
         "scores.json": "{}",
         "asked.json": "{}",
@@ -148,11 +150,6 @@ def test_what_a_profile_says_of_its_machine_reaches_what_computes(profile, tmp_p
         "questions.json": "[]",
     }.items():
         (place / name).write_text(content)
-    monkeypatch.setattr(
-        session.cache,
-        "build_all",
-        lambda function, many, **_: asked.extend((function, one) for one in many) or [place] * len(many),
-    )
     monkeypatch.setattr(session.sources, "fetch", lambda slug, name: place)
     monkeypatch.setattr(herb_world, "read_world", lambda folder: None)
     monkeypatch.setattr(herb_world, "vocabulary", lambda world: [])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from handed import handed
 from shape_only import adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
@@ -139,12 +140,7 @@ def test_a_step_of_dpo_leaves_no_tensor_on_another_device(profile):
 
 @pytest.mark.parametrize("profile", ["gpu", "full"])
 def test_what_a_profile_says_of_its_machine_reaches_what_computes(profile, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        session.cache,
-        "build_all",
-        lambda function, many, **_: asked.extend((function, one) for one in many) or [tmp_path] * len(many),
-    )
+    asked = handed(monkeypatch, tmp_path)
     for name, content in {
         "weighed": "[]",
         "held": "[]",
