@@ -203,16 +203,18 @@ class Found:
         """Whether a detector is above one half in the training domains, its whole interval."""
         return bool(self.triple(self.samples(arm, IN_DOMAIN, measure=measure, like=like))[1] > 0.5)
 
-    def first_line(self, table: Mapping[str, Mapping[str, measures.Triple]], arm: str, cell: str) -> str:
+    def first_line(
+        self, table: Mapping[str, Mapping[str, measures.Triple]], arm: str, cell: str, measure: str = "AUROC"
+    ) -> str:
         """Whether a baseline beats the paper's method, which a table says before anything else."""
         own = table[arm][cell][0]
         better = {name: row[cell][0] for name, row in table.items() if name != arm and row[cell][0] > own}
         if not better:
-            return f"No baseline beats the paper's method ({cell}: {own:.3f})."
+            return f"No baseline beats the paper's method ({measure}, {cell}: {own:.3f})."
         best = max(better, key=better.get)
         return (
-            f"A baseline beats the paper's method ({len(better)} of {len(table) - 1} do): {cell}, {best} {better[best]:.3f}, "
-            f"{arm} {own:.3f}."
+            f"A baseline beats the paper's method ({len(better)} of {len(table) - 1} do): {measure}, {cell}, "
+            f"{best} {better[best]:.3f}, {arm} {own:.3f}."
         )
 
 

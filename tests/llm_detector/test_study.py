@@ -38,7 +38,7 @@ def test_a_table_says_first_whether_a_baseline_beats_the_papers_method():
     one = some(llm_detector=0.5, bag_of_words=3.0, curvature=0.0)
     table = one.table(["llm_detector", "bag_of_words", "curvature"])
     said = one.first_line(table, "llm_detector", IN_DOMAIN)
-    assert said.startswith("A baseline beats the paper's method (1 of 2 do): in domain, bag_of_words 0.9")
+    assert said.startswith("A baseline beats the paper's method (1 of 2 do): AUROC, in domain, bag_of_words 0.9")
     assert one.first_line({k: table[k] for k in ("llm_detector", "curvature")}, "llm_detector", IN_DOMAIN).startswith(
         "No baseline"
     )
