@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.statistics import paired_difference
-from lib.workflow.papers import Claim
 from lib.workflow.session import Run
 from papers.llm_detector import measures, split
 from papers.llm_detector.split import CELLS, DOMAIN, IN_DOMAIN, Holdout
@@ -163,9 +162,10 @@ class Found:
         found = {arm: [self.at_chance(arm, cell, like) for cell in cells] for arm in arms}
         return {arm: all(fine) for arm, fine in found.items()}
 
-    def rests_on(self, claim: Claim) -> list[tuple[str, str]]:
+    def rests_on(self, claim_id: str) -> list[tuple[str, str]]:
         """(arm, cell) of the nulls under a claim: each detector that it or its control names, on shuffled labels, in the cell it
         names, where it was trained so."""
+        claim = self.run.paper.claim(claim_id)
         names = [n for sides in (claim.arms, claim.counterpart.arms) for n in (sides.treatment, sides.baseline)]
         pairs = [(arm.removesuffix(SHUFFLED) + SHUFFLED, cell) for arm, cell in map(detector_and_cell, names)]
         return [(arm, cell) for arm, cell in dict.fromkeys(pairs) if arm in self.scores]
@@ -174,7 +174,7 @@ class Found:
         """Judge a claim whose arms are named ``<detector>[_in_domain | _out_of_domain]``. Where a null that it rests on is not at
         chance there is nothing to judge, and that is said."""
         claim = self.run.paper.claim(claim_id)
-        told = [(arm, cell, self.triple(self.samples(arm, cell, like=like))) for arm, cell in self.rests_on(claim)]
+        told = [(arm, cell, self.triple(self.samples(arm, cell, like=like))) for arm, cell in self.rests_on(claim_id)]
         broken = [f"{arm}, {cell}, {at[0]:.3f}" for arm, cell, at in told if not at[1] <= 0.5 <= at[2]]
         if broken:
             print(f"{claim_id} invalid (control): not at chance on shuffled labels: {'; '.join(broken)}. Not judged.")

@@ -77,7 +77,7 @@ def test_a_claim_rests_on_the_nulls_of_the_detectors_and_cells_that_it_names():
         one + two for one in ("llm_detector", "encoder_detector", "bag_of_words") for two in ("", "_shuffled_labels")
     ]
     one = some(**dict.fromkeys(arms, 0.0))
-    named = {claim: one.rests_on(one.run.paper.claim(claim)) for claim in ("C1", "C2a", "C2b")}
+    named = {claim: one.rests_on(claim) for claim in ("C1", "C2a", "C2b")}
     llm, encoder, words = (f"{arm}_shuffled_labels" for arm in ("llm_detector", "encoder_detector", "bag_of_words"))
     assert named["C1"] == [(llm, IN_DOMAIN), (encoder, IN_DOMAIN)]
     assert named["C2a"] == [(encoder, split.DOMAIN), (encoder, IN_DOMAIN)]
