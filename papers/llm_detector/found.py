@@ -175,7 +175,7 @@ class Found:
         chance there is nothing to judge, and that is said."""
         claim = self.run.paper.claim(claim_id)
         told = [(arm, cell, self.triple(self.samples(arm, cell, like=like))) for arm, cell in self.rests_on(claim_id)]
-        broken = [f"{arm}, {cell}, {at[0]:.3f}" for arm, cell, at in told if not at[1] <= 0.5 <= at[2]]
+        broken = [f"{arm}, {cell}" for arm, cell, (_, low, high) in told if not low <= 0.5 <= high]
         if broken:
             print(f"{claim_id} invalid (control): not at chance on shuffled labels: {'; '.join(broken)}. Not judged.")
             return

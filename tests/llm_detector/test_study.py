@@ -52,7 +52,7 @@ def test_a_null_that_is_not_at_chance_leaves_the_claim_unjudged(capsys):
     one.judge("R1", measure="AUROC")
     said = capsys.readouterr().out
     assert "NOT at chance: outcomes that rest on it are invalid" in said and "R1 invalid (control)" in said
-    assert "llm_detector_shuffled_labels, in domain, 0.8" in said and one.run.judged == {}
+    assert "on shuffled labels: llm_detector_shuffled_labels, in domain. Not judged" in said and one.run.judged == {}
 
 
 def test_a_null_that_just_leaves_chance_in_its_plain_interval_is_enough(capsys):
