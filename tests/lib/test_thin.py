@@ -15,7 +15,6 @@ NEXT = {
             for name in ("inflated_resnet", "masked_autoencoder", "multimodal_lm", "vision_transformer_3d")
         ),
     },
-    "huatuogpt_o1": {"lib.training.dpo"},
 }
 # No other paper is known to take these; they stay because people look for them in a library of this field.
 LOOKED_FOR = {
