@@ -55,6 +55,32 @@ def pairs(models: pd.DataFrame, group: str) -> list[tuple[str, str]]:
     return [(name, models.at[name, "base"]) for name in tuned_in(models, group) if models.at[name, "base"]]
 
 
+def arms(zero_shot: pd.DataFrame, one_shot: pd.DataFrame, models: pd.DataFrame) -> dict[str, pd.Series]:
+    """The arms of N1 to N3 by name, a zero-shot score a task each, and every general model of the API by its own name.
+
+    ``law_tuned`` and ``own_base`` are means over the models tuned on law whose base was scored, ``general_tuned`` and
+    ``own_base_of_general`` over the tuned Chinese ones. ``best_law_tuned`` is picked by the one-shot scores, task by task, and
+    ``best_of_as_many_general`` is what the best of as many tuned Chinese ones is worth.
+    """
+    law, general = tuned_in(models, "law"), tuned_in(models, "chinese")
+    (law_on, law_from), (general_on, general_from) = (
+        zip(*pairs(models, group), strict=True) for group in ("law", "chinese")
+    )
+    mean = {"law_tuned": law_on, "own_base": law_from, "general_tuned": general_on, "own_base_of_general": general_from}
+    return {
+        **{arm: zero_shot.loc[list(names)].mean() for arm, names in mean.items()},
+        "best_law_tuned": best_of(one_shot.loc[law], zero_shot.loc[law]),
+        "best_of_as_many_general": best_of_choices(one_shot.loc[general], zero_shot.loc[general], size=len(law)),
+        **{model: zero_shot.loc[model] for model in models.index[models["billions"].isna()]},
+    }
+
+
+def without_one(values: pd.Series, sources: list[str]) -> pd.Series:
+    """The mean of the values without each source in turn, lowest first: how much of it one source makes."""
+    left = {source: values[[one != source for one in sources]].mean() for source in dict.fromkeys(sources)}
+    return pd.Series(left).sort_values()
+
+
 def best_of(picking: pd.DataFrame, judging: pd.DataFrame) -> pd.Series:
     """For each task the judged score of the model that is best by the picking scores; both frames have the same models.
 

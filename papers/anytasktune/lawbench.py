@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,6 +202,17 @@ def read_answers(folder: Path, model: str, items: Items) -> Answers:
         moved += position not in (None, number)
         answers.append(Answer(position, row["prediction"], gold))
     return Answers(model, items, tuple(answers), moved, sum(times - 1 for times in asked.values()))
+
+
+def rescored(answers: Iterable[Answers]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and abstention rates as computed here: models as index, tasks as columns, as :func:`read_scores` gives them."""
+    listed = list(answers)
+    keys = pd.MultiIndex.from_tuples([(one.model, one.items.task.id) for one in listed])
+    found = pd.DataFrame(
+        [(one.score(), one.abstention()) for one in listed], index=keys, columns=["score", "abstention"]
+    )
+    tasks = list(dict.fromkeys(keys.get_level_values(1)))
+    return found["score"].unstack()[tasks], found["abstention"].unstack()[tasks]
 
 
 def read_scores(folder: Path, shots: str = "zero", *, column: str = "score") -> pd.DataFrame:

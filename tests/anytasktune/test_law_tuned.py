@@ -9,7 +9,16 @@ from released_files import released
 
 from lib.data.files import DataError
 from lib.workflow import paths
-from papers.anytasktune.law_tuned import best_of, best_of_choices, pairs, picked, read_models, tuned_in
+from papers.anytasktune.law_tuned import (
+    arms,
+    best_of,
+    best_of_choices,
+    pairs,
+    picked,
+    read_models,
+    tuned_in,
+    without_one,
+)
 from papers.anytasktune.lawbench import read_scores
 
 FACTS = paths.paper("anytasktune")
@@ -34,6 +43,26 @@ def test_no_base_was_tuned_on_law_and_a_pair_has_one_size(models):
     for group in ("law", "chinese"):
         for one, base in pairs(models, group):
             assert models.at[base, "group"] != "law" and models.at[one, "billions"] == models.at[base, "billions"]
+
+
+def test_arms_are_means_over_pairs_and_the_best_of_a_group(models):
+    zero, one = (read_scores(released("anytasktune", f"lawbench_{shots}_shot"), shots) for shots in ("zero", "one"))
+    found = arms(zero, one, models)
+    bases = ["baichuan-7b-hf", "llama-13b", "ziya-llama-13b-hf"]
+    assert found["own_base"]["3-4"] == pytest.approx(zero.loc[bases, "3-4"].mean())
+    best = one.loc[tuned_in(models, "law"), "2-5"].idxmax()
+    assert found["best_law_tuned"]["2-5"] == zero.at[best, "2-5"]
+    assert {"GPT4", "GPT-3.5-turbo-0613"} < set(found) and list(found["GPT4"].index) == list(zero.columns)
+    # nine of the fifteen may miss the best, so as many are worth less than all of them, and more than one
+    general = tuned_in(models, "chinese")
+    every, single = best_of(zero.loc[general], zero.loc[general]), zero.loc[general].mean()
+    of_nine = arms(zero, zero, models)["best_of_as_many_general"]
+    assert (of_nine <= every + 1e-12).all() and (of_nine > single).all()
+
+
+def test_a_source_is_left_out_with_all_its_tasks():
+    values = pd.Series([1.0, 3.0, 8.0], index=["a", "b", "c"])
+    assert without_one(values, ["x", "x", "y"]).to_dict() == {"y": 2.0, "x": 8.0}
 
 
 def _frames():
