@@ -64,6 +64,14 @@ class Task:
             return frozenset(self._known(core.split(APART[self.kind]), labels, place))
         return None if core == OUTSIDE.get(self.id) else self._known([core], labels, place)[0]
 
+    def text(self, gold: Gold) -> str:
+        """A gold value as an answer, the form that a tuned model learns; of entities a line each, as the metric reads them."""
+        if self.kind == "entities":
+            return "\n".join(f"{kind}{ENTITY_AND_TYPE}{entity}" for kind, entity in gold.items())
+        if self.kind == "months":
+            return f"刑期:{gold}个月"
+        return f"{self.begins}{APART[self.kind].join(sorted(gold)) if self.kind in APART else gold}{self.ends}"
+
     def _months(self, answer: str, place: str) -> int | None:
         found = re.fullmatch("刑期:([0-9]+)个月", answer)
         if found is None and not any(word in answer for word in ENDLESS):
