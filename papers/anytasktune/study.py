@@ -29,7 +29,7 @@ from papers.anytasktune.lawbench_tasks import ANSWERED
 
 RESAMPLES = 5000
 STRONGER = "GPT4"
-BETTER = "better_without_labels"
+BEST_WITHOUT = "best_without_labels"
 CLAIMS = {
     task: f"N4{letter}" for task, letter in zip(ANSWERED, "abcdefghij", strict=True)
 }  # linear model against GPT-4
@@ -166,10 +166,11 @@ class Study:
     def judge(self, claim_id: str, measured: Measured) -> None:
         """Judge a claim of one task over its items; an arm is a column of the scores.
 
-        ``better_without_labels`` is the better, by its mean, of the linear model trained on shuffled answers and of GPT-4.
+        ``best_without_labels`` is the best, by its mean, of the linear model trained on shuffled answers, of the constant answer
+        and of GPT-4.
         """
         scores = measured.scores.copy()
-        scores[BETTER] = scores[scores[["shuffled", STRONGER]].dropna().mean().idxmax()]
+        scores[BEST_WITHOUT] = scores[scores[["shuffled", "constant", STRONGER]].dropna().mean().idxmax()]
         claim = self.run.paper.claim(claim_id)
         both = (claim.arms, claim.counterpart.arms)
         needed = list(dict.fromkeys(arm for arms in both for arm in (arms.treatment, arms.baseline)))
