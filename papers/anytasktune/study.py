@@ -33,7 +33,7 @@ BEST_WITHOUT = "best_without_labels"
 CLAIMS = {
     task: f"N4{letter}" for task, letter in zip(ANSWERED, "abcdefghij", strict=True)
 }  # linear model against GPT-4
-CHAT_CLAIMS = {"C1": ANSWERED, "C2": ANSWERED, "C4a": ("2-6",), "C4b": ("3-4", "3-5")}  # keywords; sentencing
+CHAT_CLAIMS = {"R1": ANSWERED, "R2": ANSWERED, "R3a": ("2-6",), "R3b": ("3-4", "3-5")}
 BASE, TUNED, SHUFFLED = "untuned_base", "task_tuned", "task_tuned_shuffled_outputs"  # of the chat model
 
 
@@ -165,30 +165,29 @@ class Study:
 
     # ------------------------------------------------------------------ outcome
     def judge(self, task: str, measured: Measured) -> None:
-        """Judge the claim that a linear model trained on a task's items beats GPT-4 on it.
-
-        ``best_without_labels`` is the best, by its mean, of the linear model trained on shuffled answers, of the constant answer
-        and of GPT-4.
-        """
-        scores = measured.scores.copy()
-        scores[BEST_WITHOUT] = scores[scores[["shuffled", "constant", STRONGER]].dropna().mean().idxmax()]
-        self._judge(CLAIMS[task], scores, measured.member)
+        """Judge the claim that a linear model trained on a task's items beats GPT-4 on it."""
+        self._judge(CLAIMS[task], measured.scores, measured.member, without="shuffled")
 
     def judge_chat(self, found: Mapping[str, Measured]) -> None:
-        """Judge the paper's claims with the small chat model, on the items of all tasks in which it is tuned; leave a claim
-        unjudged that has none. The larger model is GPT-4, zero-shot."""
+        """Judge the claims about the small chat model, on the items of all their tasks in which it is tuned; leave a claim
+        unjudged that has none."""
         for claim_id, tasks in CHAT_CLAIMS.items():
             there = [found[task] for task in tasks if task in self.chat_tasks]
             if not there:
                 self.run.decline(claim_id, "at this profile the small chat model is tuned in none of its tasks")
                 continue
-            names = {"constant": "majority_output", STRONGER: "larger_general_model"}
-            scores = pd.concat([one.scores.rename(columns=names) for one in there], ignore_index=True)
+            scores = pd.concat([one.scores for one in there], ignore_index=True)
             groups = [f"{one.items.task.id}/{group}" for one in there for group in one.member]
-            self._judge(claim_id, scores, np.array(groups))
+            self._judge(claim_id, scores, np.array(groups), without=SHUFFLED)
 
-    def _judge(self, claim_id: str, scores: pd.DataFrame, member: np.ndarray) -> None:
-        """Judge a claim over the items that its arms, columns of ``scores``, have; ``member``: what is resampled together."""
+    def _judge(self, claim_id: str, scores: pd.DataFrame, member: np.ndarray, *, without: str) -> None:
+        """Judge a claim over the items that its arms, columns of ``scores``, have; ``member``: what is resampled together.
+
+        ``best_without_labels`` is the best, by its mean, of the model ``without`` labels of its own (trained on shuffled answers),
+        of the constant answer and of GPT-4.
+        """
+        rivals = scores[[without, "constant", STRONGER]].dropna().mean()
+        scores = scores.assign(**{BEST_WITHOUT: scores[rivals.idxmax()]})
         claim = self.run.paper.claim(claim_id)
         both = (claim.arms, claim.counterpart.arms)
         needed = list(dict.fromkeys(arm for arms in both for arm in (arms.treatment, arms.baseline)))
