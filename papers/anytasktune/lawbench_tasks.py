@@ -39,6 +39,7 @@ class Task:
     begins: str = ""
     ends: str = ""
     letters: str = ""
+    in_order: bool = False  # whether the sentences of a document follow each other in the file
 
     def labels(self, instruction: str) -> tuple[str, ...]:
         """What an answer may hold: the task's letters, or the list in its instruction; empty where anything goes."""
@@ -106,7 +107,7 @@ _ALL = (
     Task("2-3", "marital disputes", "AIStudio", "F1", "labels", "类别:", "。"),
     Task("2-4", "topic of consultation", "CrimeKgAssistant", "accuracy", "label"),
     Task("2-5", "reading comprehension", "CAIL2019", "rc-F1"),
-    Task("2-6", "entities", "CAIL2021", "soft-F1", "entities"),
+    Task("2-6", "entities", "CAIL2021", "soft-F1", "entities", in_order=True),
     Task("2-7", "opinion summary", "CAIL2022", "ROUGE-L"),
     Task("2-8", "argument mining", "CAIL2022", "accuracy", "letter", "[正确答案]", "<eoa>", "ABCDE"),
     Task("2-9", "event detection", "LEVEN", "F1"),

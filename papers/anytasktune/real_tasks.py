@@ -19,20 +19,26 @@ from lib.models.lending import lend
 from lib.streams import stream
 from papers.anytasktune import linear
 from papers.anytasktune.lawbench import Items, read_task
-from papers.anytasktune.splits import groups
+from papers.anytasktune.splits import documents, groups, together
+
+QUESTION = "句子:"  # what stands before every question of the task whose file keeps its order
 
 
 def write_groups(folder: Path, *, data: Path, task: str) -> None:
-    """``groups.json``: for each item of a task the number of its group of near duplicates, by what is asked."""
+    """``groups.json``: for each item the number of its group: near duplicates by what is asked and, where the file keeps its
+    order, sentences of one document, which repeat its names and things."""
     items = read_task(data, task)
-    (folder / "groups.json").write_text(json.dumps(groups([item.question for item in items.items])))
+    found = groups([item.question for item in items.items])
+    if items.task.in_order:
+        found = together(found, documents([item.question.removeprefix(QUESTION) for item in items.items]))
+    (folder / "groups.json").write_text(json.dumps(found))
 
 
 def draw(member: Sequence[int], eligible: Sequence[int], *, train: int, test: int, seed: int) -> dict[str, list[int]]:
-    """Positions of the items to train on and to ask: groups in random order, into the test until it has ``test`` items.
+    """Positions of the items to train on and to ask: groups in random order, into the test while it holds them.
 
-    ``member``: the group of each item. The rest is for training, ``train`` of it at most. Raises :class:`DataError` when there is
-    nothing left to train on.
+    ``member``: the group of each item. The test has ``test`` items, or a few less where groups are large; the rest is for training,
+    ``train`` of it at most. Raises :class:`DataError` when nine tenths of the test cannot be had, or nothing is left to train on.
     """
     by_group: dict[int, list[int]] = {}
     for i in eligible:
@@ -42,7 +48,7 @@ def draw(member: Sequence[int], eligible: Sequence[int], *, train: int, test: in
     for k in stream(seed, "split").permutation(len(names)):
         group = by_group[names[k]]
         parts["test" if len(parts["test"]) + len(group) <= test else "train"] += group
-    if len(parts["test"]) < test or not parts["train"]:
+    if len(parts["test"]) < 0.9 * test or not parts["train"]:
         raise DataError(f"{len(eligible)} items cannot give {test} to ask and some to train on; ask fewer.")
     return {"train": sorted(parts["train"][:train]), "test": sorted(parts["test"])}
 

@@ -13,13 +13,14 @@ True
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lib.data.files import DataError
 
 NEAR = 0.7  # of the triples that two texts have together
 SHARES = {"train": 0.90, "validation": 0.05, "test": 0.05}
 PERMUTATIONS = 64
+SHARED, REACH = 6, 5  # characters in a row that rows of one document have in common, and how many rows apart
 _GRAM = 3
 
 
@@ -42,7 +43,18 @@ def groups(texts: Sequence[str], *, near: float = NEAR) -> list[int]:
         raise DataError(f"near duplicates overlap by more than 0 and at most 1, not by {near}.")
     # The index looks 0.15 below, so that few pairs are missed; the exact overlap takes out what it proposes too much.
     index, grams = MinHashLSH(threshold=max(0.1, near - 0.15), num_perm=PERMUTATIONS), [triples(text) for text in texts]
-    leader = list(range(len(texts)))
+    pairs = []
+    for i, own in enumerate(grams):
+        sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
+        sketch.update_batch([gram.encode() for gram in sorted(own)])
+        pairs += [(i, other) for other in index.query(sketch) if overlap(own, grams[other]) >= near]
+        index.insert(i, sketch)
+    return _joined(len(texts), pairs)
+
+
+def _joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """The first member of the group of each of ``count`` things, when pairs are joined and what they are joined to."""
+    leader = list(range(count))
 
     def first_of(i: int) -> int:
         while leader[i] != i:
@@ -50,15 +62,33 @@ def groups(texts: Sequence[str], *, near: float = NEAR) -> list[int]:
             i = leader[i]
         return i
 
-    for i, own in enumerate(grams):
-        sketch = MinHash(num_perm=PERMUTATIONS, seed=1)
-        sketch.update_batch([gram.encode() for gram in sorted(own)])
-        for other in index.query(sketch):
-            if overlap(own, grams[other]) >= near:
-                one, two = sorted((first_of(i), first_of(other)))
-                leader[two] = one
-        index.insert(i, sketch)
-    return [first_of(i) for i in range(len(texts))]
+    for pair in pairs:
+        one, two = sorted(map(first_of, pair))
+        leader[two] = one
+    return [first_of(i) for i in range(count)]
+
+
+def documents(texts: Sequence[str], *, shared: int = SHARED, reach: int = REACH) -> list[int]:
+    """For each row the number of its document, where a file keeps the sentences of a document together: its first row.
+
+    Rows belong together when they share ``shared`` characters in a row and stand at most ``reach`` rows apart, with all rows
+    between them. Names and formulas that two documents share join them too: that costs groups, and lets nothing through.
+    """
+    stretches = []
+    for text in ("".join(text.split()) for text in texts):
+        stretches.append({text[k : k + shared] for k in range(len(text) - shared + 1)})
+    near = ((i, j) for i in range(len(texts)) for j in range(i + 1, min(len(texts), i + reach + 1)))
+    between = (range(i, j) for i, j in near if stretches[i] & stretches[j])
+    return _joined(len(texts), ((k, k + 1) for rows in between for k in rows))
+
+
+def together(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    """The groups in which everything is that is together by one grouping or by the other.
+
+    >>> together([0, 0, 2, 3], [0, 1, 1, 3])
+    [0, 0, 0, 3]
+    """
+    return _joined(len(first), [*enumerate(first), *enumerate(second)])
 
 
 def place_of(text: str, *, seed: int) -> float:

@@ -17,7 +17,8 @@ from lib.workflow import experiments, papers
 from lib.workflow.session import Run
 from papers.anytasktune import linear, real_tasks, study
 from papers.anytasktune.lawbench import read_task
-from papers.anytasktune.lawbench_tasks import ANSWERED
+from papers.anytasktune.lawbench_tasks import ANSWERED, TASKS
+from papers.anytasktune.splits import overlap, triples
 
 PLAN = experiments.load("anytasktune")
 
@@ -36,6 +37,19 @@ def test_near_duplicates_are_on_one_side_and_sizes_are_kept():
 @pytest.fixture(scope="module")
 def data():
     return released("anytasktune", "lawbench")
+
+
+def test_sentences_of_one_case_are_on_one_side_in_the_task_whose_file_keeps_its_order(tmp_path, data):
+    """Neighbours of 2-6 repeat names and things, those of the other tasks are no more alike than strangers."""
+    for task in ANSWERED:
+        said = [triples(item.question) for item in read_task(data, task).items]
+        alike = [np.mean([overlap(said[i], said[(i + lag) % 500]) for i in range(500)]) for lag in (1, 113)]
+        assert (alike[0] > 2 * alike[1] and alike[0] > 0.1) == TASKS[task].in_order, task
+    real_tasks.write_groups(tmp_path, data=data, task="2-6")
+    member = json.loads((tmp_path / "groups.json").read_text())
+    assert len(set(member)) == 44 and member[1:13] == [1] * 12  # the five thefts of one case
+    parts = real_tasks.draw(member, range(500), train=300, test=200, seed=0)
+    assert not {member[i] for i in parts["train"]} & {member[i] for i in parts["test"]}
 
 
 @pytest.fixture

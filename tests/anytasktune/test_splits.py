@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.data.files import DataError
-from papers.anytasktune.splits import NEAR, groups, overlap, split, triples
+from papers.anytasktune.splits import NEAR, documents, groups, overlap, split, together, triples
 
 
 def _texts(count, *, seed=0):
@@ -67,3 +67,14 @@ def test_white_space_and_short_texts():
     assert triples("a b\nc") == triples("abc") == {"abc"} and triples("a") == {"a"}
     with pytest.raises(DataError, match="near duplicates overlap"):
         groups(["a"], near=0.0)
+
+
+def test_sentences_of_a_document_are_together_with_all_between_them():
+    texts = ["被告人张某某来到", "他推门进去", "后被告人张某某逃走", "被害人李某某报案", "被害人李某某获赔"]
+    assert documents(texts) == [0, 0, 0, 3, 3]
+    assert documents(texts, reach=1) == [0, 1, 2, 3, 3] and documents(texts, shared=7) == [0, 1, 2, 3, 4]
+
+
+def test_groupings_are_joined_where_either_joins():
+    assert together([0, 1, 2, 3], [0, 1, 2, 3]) == [0, 1, 2, 3]
+    assert together([0, 0, 2, 2], [0, 1, 1, 3]) == [0, 0, 0, 0]
