@@ -174,7 +174,9 @@ class Study:
         for claim_id, tasks in CHAT_CLAIMS.items():
             there = [found[task] for task in tasks if task in self.chat_tasks]
             if not there:
-                self.run.decline(claim_id, "at this profile the small chat model is tuned in none of its tasks")
+                why = "at this profile the small chat model is tuned in none of its tasks"
+                self.run.checks[claim_id] = {"outcome": "not judged", "why": why}
+                print(f"{claim_id} not judged ({why}).")
                 continue
             scores = pd.concat([one.scores for one in there], ignore_index=True)
             groups = [f"{one.items.task.id}/{group}" for one in there for group in one.member]

@@ -30,6 +30,12 @@ MEASURES: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
+def leave(run: Run, claim_id: str, why: str) -> None:
+    """Say of a claim, here and in the tables, that it is invalid, because what it rests on is off chance or at it."""
+    run.checks[claim_id] = {"outcome": "invalid (control)", "why": f"{why}; not judged"}
+    print(f"{claim_id} invalid (control): {why}. Not judged.")
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """One hold-out of one replicate: all texts, the places that train and those that test."""
@@ -177,14 +183,12 @@ class Found:
         told = [(arm, cell, self.triple(self.samples(arm, cell, like=like))) for arm, cell in self.rests_on(claim_id)]
         broken = [f"{arm}, {cell}" for arm, cell, (_, low, high) in told if not low <= 0.5 <= high]
         if broken:
-            print(f"{claim_id} invalid (control): not at chance on shuffled labels: {'; '.join(broken)}. Not judged.")
+            leave(self.run, claim_id, f"not at chance on shuffled labels: {'; '.join(broken)}")
             return
         if claim.direction == "equal" and not self._has_learnt(
             detector_and_cell(claim.arms.baseline)[0], measure, like
         ):
-            print(
-                f"{claim_id} invalid (control): {claim.arms.baseline} is at chance, so it has nothing to keep. Not judged."
-            )
+            leave(self.run, claim_id, f"{claim.arms.baseline} is at chance, so it has nothing to keep")
             return
         names = [n for sides in (claim.arms, claim.counterpart.arms) for n in (sides.treatment, sides.baseline)]
         measured = {n: self.samples(*detector_and_cell(n), measure=measure, like=like) for n in names}

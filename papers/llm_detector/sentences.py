@@ -16,7 +16,7 @@ import numpy as np
 
 from lib.streams import stream, stream_seed
 from papers.llm_detector import baselines, measures
-from papers.llm_detector.found import RESAMPLES
+from papers.llm_detector.found import RESAMPLES, leave
 from papers.llm_detector.study import LLM, SHUFFLED, Study
 from papers.llm_detector.texts import MACHINE, WRITTEN, Mixed, read_mixed
 
@@ -145,7 +145,7 @@ class Labelled:
     def judge(self, claim_id: str, *, measure: str, valid: bool) -> None:
         """Judge a claim whose arms are named after detectors; ``valid``: whether its nulls are at chance."""
         if not valid:
-            print(f"{claim_id} invalid (control): a null that it rests on is not at chance. Not judged.")
+            leave(self.study.run, claim_id, "a null that it rests on is not at chance")
             return
         run = self.study.run
         claim = run.paper.claim(claim_id)

@@ -207,16 +207,16 @@ class Study:
         self.run.judge_cases(claim_id, **over_cases(effect, control, resamples=RESAMPLES))
 
     def judge_ability(self, claim_id: str, right: Mapping[str, Sequence]) -> None:
-        """:meth:`judge` on an exam, or decline: a base that does not know its exam (``known``) has nothing to lose."""
+        """:meth:`judge` on an exam, or leave the claim unjudged: a base not knowing the exam (``known``) has nothing to lose."""
         least, knows = self.settings["exam"]["known"], min(float(np.mean(one)) for one in right["untuned_base"])
         if knows >= least or not self.settings["verdicts"]:
             self.judge(claim_id, right)
             return
         quantity = self.run.paper.claim(claim_id).quantity
         self.run.record(quantity, {arm: [float(np.mean(one)) for one in seeds] for arm, seeds in right.items()})
-        self.run.decline(
-            claim_id, f"a base gives {knows:.2f} of the replies right, less than {least}: no ability to lose"
-        )
+        why = f"a base gives {knows:.2f} of the replies right, less than {least}: no ability to lose"
+        self.run.checks[claim_id] = {"outcome": "not judged", "why": why}
+        print(f"{claim_id} not judged ({why}).")
 
 
 def prepare(run: Run, *, language: str = "en") -> Study:
