@@ -11,19 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from foreign import FOREIGN, commit, trained
+from foreign import FOREIGN, affordable, commit, trained
 
 from lib.workflow import jobs, paths
 
 DEAREST = 1.0  # minutes at mini, in a run of the whole paper; alone, and with the foreign kernels, it takes several
-WHOLE = 10.0  # minutes of a paper's notebooks together, its bases with them
 
 
 def draw(every: list[jobs.Job], by: str) -> str:
     """Label of a trained notebook that is not one of the dearest, of a paper that is not."""
-    whole = {job.slug: sum(one.minutes or 0 for one in every if one.slug == job.slug) for job in every}
-    cheap = [job for job in every if (job.minutes or 9) <= DEAREST and whole[job.slug] <= WHOLE]
-    able = [job.label for job in cheap if trained(job)]
+    able = [job.label for job in affordable(every, DEAREST) if trained(job)]
     return min(able, key=lambda label: hashlib.sha256(f"{by}/{label}".encode()).hexdigest())
 
 
