@@ -13,6 +13,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.models.projectors import build_projector, tokens_of
+from papers.e3d_gpt.study import Study
+
+# Width and grid of the encoder (sheet 2.2), and a Llama of seven billion weights; the paper's own language model was not found.
+CODE_LINE = {
+    "grid": (14, 14, 14), "width": 768,
+    "language": {"width": 4096, "depth": 32, "heads": 32, "inner": 11008, "vocabulary": 32000},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,21 @@ def count(kind: str, *, grid: Sequence[int], width: int, language: dict[str, Any
             model(inputs_embeds=embedded, attention_mask=mask, use_cache=False)
     layers = second.get_total_flops() // 2 * language["depth"]  # a multiply and an addition are two
     return Cost(tokens, first.get_total_flops() // 2, layers, sum(p.numel() for p in projector.parameters()))
+
+
+def of_study(study: Study, kind: str) -> list[Cost]:
+    """Cost of a volume under a study's own sizes, by the length of its base's prompts and reports: one a seed."""
+    from transformers import AutoConfig
+
+    settings, run = study.settings, study.run
+    vit, found = settings["vit"], []
+    grid = [side // patch for side, patch in zip(settings["crop"], vit["patch"], strict=True)]
+    for seed in run.seeds:
+        base = study.bases[run.base_of(seed)]
+        config = AutoConfig.from_pretrained(base.language)
+        language = {
+            "width": config.hidden_size, "depth": config.num_hidden_layers, "heads": config.num_attention_heads,
+            "inner": config.intermediate_size, "vocabulary": config.vocab_size,
+        }  # fmt: skip
+        found.append(count(kind, grid=grid, width=vit["width"], language=language, words=round(study.words[base.seed])))
+    return found

@@ -1,9 +1,9 @@
 """What the generated volumes show, how their short reports say it, and the labeller that reads findings out of any report.
 
-Eight of CT-RATE's labels, each as :mod:`lib.data.chest_ct` draws it, but more frequent and in the upper half of its severity:
+Six of CT-RATE's labels, each as :mod:`lib.data.chest_ct` draws it, but more frequent and in the upper half of its severity:
 a miniature of 15 mm voxels shows nothing smaller. A report has one sentence a finding, always in this order.
 
->>> label_report("No lung nodule. Consolidation in the left lower lobe.", ["Lung nodule", "Consolidation"])
+>>> label_report("Lung nodule not seen. Consolidation in the left lower lobe.", ["Lung nodule", "Consolidation"])
 [False, True]
 """
 
@@ -15,9 +15,7 @@ from collections.abc import Mapping, Sequence
 from lib.data.chest_ct.findings import FINDINGS, LEXICON, LOCATION_WORDS
 
 SHOWN = (
-    "Lung nodule",
     "Lung opacity",
-    "Pulmonary fibrotic sequela",
     "Consolidation",
     "Atelectasis",
     "Pleural effusion",
@@ -48,7 +46,7 @@ def level_of(name: str, zone: str) -> str | None:
 
 def write_report(observed: Mapping[str, str]) -> str:
     """The report of ``observed`` (finding -> zone): each finding with its place, or denied."""
-    said = [f"{name} {place_words(observed[name])}." if name in observed else f"No {name.lower()}." for name in SHOWN]
+    said = [f"{name} {place_words(observed[name]) if name in observed else 'not seen'}." for name in SHOWN]
     return " ".join(said)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.classification import macro_auc
+from lib.evaluation.classification import auc_per_class, macro_auc
 from lib.workflow.session import Run
 from papers.e3d_gpt import answering, encoders, measures, tuning
 from papers.e3d_gpt.bases import Base, TestSet, make_base
@@ -62,8 +62,8 @@ class Study:
 
     first = property(lambda self: self.bases[self.run.bases[0]])
 
-    def _jobs(self, arms: dict[str, Any]) -> list[tuple[str, Any, int, Base]]:
-        seeds = self.run.seeds
+    def _jobs(self, arms: dict[str, Any], count: int | None = None) -> list[tuple[str, Any, int, Base]]:
+        seeds = self.run.seeds[:count]
         return [(name, told, seed, self.bases[self.run.base_of(seed)]) for name, told in arms.items() for seed in seeds]
 
     def build_encoders(self, kinds: Sequence[str]) -> None:
@@ -149,14 +149,14 @@ class Study:
         return found
 
     # ------------------------------------------------------------------ language models
-    def tune(self, arms: dict[str, dict[str, Any]]) -> dict[str, list[Tuned]]:
+    def tune(self, arms: dict[str, dict[str, Any]], *, seeds: int | None = None) -> dict[str, list[Tuned]]:
         """Every arm at every seed, tuned and asked where missing: name -> tuned arms in seed order.
 
         An arm: ``projector`` (``None``: blind), ``encoder``, and ``roll``: so many rows on lies the volume that it is asked
-        about in the place of the right one (a control of the same trained model).
+        about in the place of the right one (a control of the same trained model). ``seeds``: only the first so many.
         """
         self.build_encoders([told["encoder"] for told in arms.values()])
-        jobs = self._jobs(arms)
+        jobs = self._jobs(arms, seeds)
         shared = [self._shared(told, base) for _, told, _, base in jobs]
         recipes = [
             {
@@ -183,7 +183,7 @@ class Study:
         return found
 
     def _shared(self, told: dict[str, Any], base: Base) -> dict[str, Any]:
-        vision = {**base.eyes, "encoder": base.encoder(told["encoder"])}
+        vision = {**base.eyes, "encoder": base.encoder(told["encoder"]), "standardise": self.settings["standardise"]}
         return {"vision": vision, "language": base.language, "projector": told["projector"]}
 
     def _seen(self, told: dict[str, Any], base: Base, prepared: list[Any]) -> dict[str, Any]:
@@ -242,6 +242,14 @@ class Study:
         """Macro AUC over findings by the probability of "yes" to one question a finding."""
         return self._over(arms, name, lambda test, said: macro_auc(test.labels, said.diagnosis))
 
+    def diagnosis_by_finding(self, arms: list[Tuned]) -> dict[str, list[float]]:
+        """AUC of each finding by the probability of "yes", one value a seed, the mean of the sets."""
+        each = [
+            np.nanmean([auc_per_class(test.labels, said.diagnosis) for test, said in self._each(one, None)], axis=0)
+            for one in arms
+        ]
+        return {name: [float(values[k]) for values in each] for k, name in enumerate(SHOWN)}
+
     def _over(self, arms: list[Tuned], name: str | None, of: Any) -> list[float]:
         return [float(np.mean([of(test, said) for test, said in self._each(one, name)])) for one in arms]
 
@@ -273,6 +281,14 @@ def _read_answers(folder: Any) -> Answers:
     content = json.loads((folder / "answers.json").read_text())
     path = folder / "diagnosis.npy"
     return Answers(content["reports"], content["closed"], np.load(path) if path.is_file() else None)
+
+
+def judge_reports(run: Run, both: dict[str, list[float]], by_set: dict[str, dict[str, list[float]]]) -> None:
+    """Judge what the run's evidence can: the claims on named data sets need those."""
+    sets = {"C3a": "ct_rate", "C3b": "bimcv_r"}
+    for claim in run.claims:
+        if run.evidence in run.paper.claim(claim).evidence:
+            run.judge(claim, by_set[sets[claim]] if claim in sets else both)
 
 
 def prepare(run: Run) -> Study:

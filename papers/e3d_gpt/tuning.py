@@ -9,7 +9,7 @@ projector and, where volumes and not stored features are read, the image encoder
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from lib.models.projectors import build_projector, tokens_of
 from lib.models.visual_causal_lm import VisualCausalLM, load_weights, save_weights, tokenizer_with_slot
 from lib.streams import stream, stream_seed
 from lib.training.loop import epoch_order, train, warmup_cosine
-from papers.e3d_gpt.encoders import build_vision
+from papers.e3d_gpt.encoders import MEANS, build_vision
 from papers.e3d_gpt.instructions import Item
 from papers.e3d_gpt.prepare import Crops
 from papers.e3d_gpt.prompts import Encoder
 
 PROJECTOR, VISION, CLIP = "projector.safetensors", "vision.safetensors", 1.0
+PLACES = 1.0  # standard deviation of the places' vectors at the start
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ class Views:
         self.stored = np.concatenate([np.load(Path(one) / "tokens.npy") for one in tokens]) if tokens else None
         self.crops = Crops(prepared, crop=crop) if prepared and not tokens else None
 
+    def __len__(self) -> int:
+        return len(self.crops if self.stored is None else self.stored)
+
     def draw(self, rows: Sequence[int], rng: np.random.Generator | None = None) -> Tensor | None:
+        """Of these rows, (B, T, d) tokens, (B, 1, X, Y, Z) crops or ``None``."""
         if self.stored is not None:
             return torch.from_numpy(self.stored[list(rows)].astype(np.float32))
         return None if self.crops is None else self.crops.draw(rows, rng)
@@ -88,38 +93,64 @@ def make_language_model(
     causal_lm.save(folder, language, tokenizer)
 
 
+class Standardised(nn.Module):
+    """A projector between what a tiny model needs: before it tokens of mean 0 and variance 1 over volumes, place by place and
+    channel by channel; after it a learned vector for each visual token's place.
+
+    What all volumes share is most of a token of a tiny encoder, and a tiny language model finds a token by its place first.
+    """
+
+    def __init__(self, projector: nn.Module, *, count: int, width: int, visual: int, out: int):
+        super().__init__()
+        self.projector, self.places = projector, nn.Parameter(PLACES * torch.randn(visual, out))
+        self.register_buffer("mean", torch.zeros(count, width))
+        self.register_buffer("scale", torch.ones(count, width))
+
+    @torch.no_grad()
+    def measure(self, tokens: Tensor) -> None:
+        """Take mean and scale from the tokens (N, T, d) of training volumes."""
+        self.mean.copy_(tokens.mean(dim=0))
+        self.scale.copy_(tokens.std(dim=0) + 1e-3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.projector((tokens - self.mean) / self.scale) + self.places
+
+
 class _Batches:
-    """The loss of a step: reports in even steps, questions in odd ones, each set in an order of its own."""
+    """The loss of a step: reports in even steps; in odd ones questions, three times of few words and once with choices, each
+    kind in an order of its own."""
 
     def __init__(
-        self, texts: Texts, encoder: Encoder, views: Views | None, how: dict[str, Any], seed: int, machine: Machine
+        self,
+        texts: Texts,
+        encoder: Encoder,
+        views: Views | None,
+        how: dict[str, Any],
+        seed: int,
+        machine: Machine,
     ):
-        self.texts, self.encoder, self.views, self.how, self.seed, self.machine = (
-            texts,
-            encoder,
-            views,
-            how,
-            seed,
-            machine,
-        )
+        self.encoder, self.views, self.how, self.seed, self.machine = encoder, views, how, seed, machine
+        self.pools = {"reports": texts.reports}
+        for name, long in (("words", False), ("choices", True)):
+            self.pools[name] = [one for one in texts.questions if (one[1].kind == "choice") == long]
 
-    def __call__(self, module: nn.Module, step: int):
-        reports = step % 2 == 0 or not self.texts.questions
-        pool = self.texts.reports if reports else self.texts.questions
-        size = self.how["batch" if reports else "question_batch"]
-        chosen = epoch_order(
-            count=len(pool),
-            batch=size,
-            seed=stream_seed(self.seed, "reports" if reports else "questions"),
-            step=step // 2,
-        )
-        for some in self.machine.parts(chosen):
-            rows = [pool[i] for i in some]
+    def _chosen(self, step: int) -> list[tuple[int, Item]]:
+        name, turn = "reports", step // 2
+        if step % 2 == 1:
+            name, turn = ("choices", turn // 4) if turn % 4 == 3 else ("words", turn - turn // 4)
+        pool = self.pools[name]
+        size = min(len(pool), self.how["batch" if name == "reports" else "question_batch"])
+        order = epoch_order(count=len(pool), batch=size, seed=stream_seed(self.seed, name), step=turn)
+        return [pool[i] for i in order]
+
+    def __call__(self, module: nn.Module, step: int) -> Iterator[Tensor]:
+        chosen = self._chosen(step)
+        for rows in self.machine.parts(chosen):
             batch = self.encoder.batch([(item.question, item.answer) for _, item in rows])
             seen = self.views and self.views.draw([row for row, _ in rows], stream(self.seed, "crops", step))
             batch = {name: one.to(self.machine.device) for name, one in batch.items()}
             loss = module(None if seen is None else seen.to(self.machine.device), **batch)
-            yield loss * (len(some) / len(chosen))
+            yield loss * (len(rows) / len(chosen))
 
 
 def _train(net: nn.Module, batches: _Batches, folder: Path, how: dict[str, Any], machine: Machine, stage: str) -> None:
@@ -133,7 +164,7 @@ def _train(net: nn.Module, batches: _Batches, folder: Path, how: dict[str, Any],
 
 
 def _with_lora(language: nn.Module, lora: dict[str, Any]) -> nn.Module:
-    """PEFT's adapters on the layers that ``lora`` targets: rank, alpha, dropout, targets."""
+    """PEFT's adapters: rank, alpha, dropout, and targets, names of layers or ``all-linear``. Embeddings and head stay."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -155,9 +186,12 @@ def _build(
     hidden = language.get_input_embeddings().embedding_dim
     torch.manual_seed(stream_seed(seed, "projector"))
     layer = build_projector(projector, grid=grid, width=vit["width"], out=hidden, seed=seed)
+    visual = tokens_of(projector, grid)
+    if vision["standardise"]:
+        layer = Standardised(layer, count=grid[0] * grid[1] * grid[2], width=vit["width"], visual=visual, out=hidden)
     use_products(layer)
     eyes = build_vision(vit, seed=seed, encoder=vision["encoder"]) if trained else None
-    return VisualCausalLM(language, layer, slot=slot, vision=eyes), tokens_of(projector, grid)
+    return VisualCausalLM(language, layer, slot=slot, vision=eyes), visual
 
 
 def tune(
@@ -175,13 +209,13 @@ def tune(
 ) -> None:
     """Both stages. Writes the projector, the encoder where it was tuned, and the language model or its PEFT adapter.
 
-    ``vision``: vit, crop, encoder (a pretrained folder). ``tokens``: of a frozen encoder; else ``prepared`` volumes are read.
-    ``projector`` ``None``: blind, with as many steps. ``how``: ``dtype``, ``longest``, ``lora`` or none, and of ``align`` and
-    ``tune`` steps, learning_rate and warmup; ``batch`` reports or ``question_batch`` questions a step.
+    ``vision``: vit, crop, encoder, ``standardise`` (:class:`Standardised`). ``tokens``: of a frozen encoder; else ``prepared``
+    volumes are read. ``projector`` ``None``: blind, with as many steps. ``how``: ``dtype``, ``attention``, ``longest``, ``lora``
+    or none; of ``align`` and ``tune`` steps, learning_rate and warmup; ``batch`` reports or ``question_batch`` questions a step.
     """
     read = read_texts(texts)
     views = None if projector is None else Views(tokens=tokens, prepared=prepared, crop=vision["crop"])
-    base, tokenizer = causal_lm.load(language, dtype=how["dtype"], device=machine.device)
+    base, tokenizer = causal_lm.load(language, dtype=how["dtype"], device=machine.device, attention=how["attention"])
     net, slots = _build(
         base, tokenizer, projector=projector, vision=vision, seed=seed, trained=bool(prepared) and not tokens
     )
@@ -191,14 +225,27 @@ def tune(
         net.language.requires_grad_(False)
         if net.vision is not None:
             net.vision.requires_grad_(False)
+        if vision["standardise"]:
+            _measure(net, views, machine.device)
         _train(net, _Batches(read, encoder, views, plain, seed, machine), folder, how["align"], machine, "align")
     net.requires_grad_(True)
     if how["lora"]:
         net.language = _with_lora(base.requires_grad_(False), how["lora"])
-        net.language.get_input_embeddings().requires_grad_(True)
     second = _Batches(read, encoder, views, plain, stream_seed(seed, "second stage"), machine)
     _train(net, second, folder, how["tune"], machine, "tune")
     _save(folder, net, tokenizer)
+
+
+@torch.no_grad()
+def _measure(net: VisualCausalLM, views: Views, device: str) -> None:
+    """The projector's standardisation, from volumes of everywhere in the training sets."""
+    net.to(device).eval()
+    tokens = []
+    rows = np.linspace(0, len(views) - 1, min(MEANS, len(views))).astype(int)
+    for some in np.array_split(rows, max(1, len(rows) // 32)):
+        seen = views.draw(some).to(device)
+        tokens.append(seen if net.vision is None else net.vision(seen)[:, 1:])
+    net.projector.measure(torch.cat(tokens))
 
 
 def _save(folder: Path, net: VisualCausalLM, tokenizer) -> None:

@@ -27,12 +27,12 @@ from papers.e3d_gpt.phantom import draw, sample_findings
 
 SETS = ("ct_rate", "bimcv_r")
 SCANNERS = {"pool": 20.0, "ct_rate": 20.0, "bimcv_r": 40.0}  # noise, HU
-CAPTION = (  # a few of M3D's paraphrases
-    "Describe the findings of this CT scan.",
-    "Please write a report of this volume.",
-    "What does this CT show?",
-    "Give a caption of this medical volume.",
-)
+CAPTION = (
+    "Describe this CT.",
+    "Write a report.",
+    "What is shown?",
+    "Give a caption.",
+)  # short ones of M3D's paraphrases
 Observed = Mapping[str, str]
 
 
@@ -53,14 +53,14 @@ def report_item(image: str, observed: Observed, rng: np.random.Generator) -> Ite
 
 def is_there(name: str) -> str:
     """The yes/no question for a finding, as it is also asked for diagnosis."""
-    return f"Is there {name.lower()}?"
+    return f"Say whether there is {name.lower()}"
 
 
 def ask(image: str, observed: Observed, rng: np.random.Generator) -> tuple[list[Item], list[Sequence[str]]]:
     """Questions on one volume, with the options of those that have some: of each kind what its findings allow.
 
     One finding that is there and one that is not (yes_no), one of four (choice), side and level of every finding that has
-    them. Nothing in a question's words tells its answer.
+    them. Nothing in a question's words tells its answer. A question ends with its finding, so that the next word is the answer.
     """
     present = [name for name in SHOWN if name in observed]
     absent = [name for name in SHOWN if name not in observed]
@@ -80,9 +80,9 @@ def ask(image: str, observed: Observed, rng: np.random.Generator) -> tuple[list[
         add("choice", "Which of these is present?", LETTERS[int(np.argmin(order))], shown)
     for name in present:
         if side := side_of(name, observed[name]):
-            add("side", f"On which side is the {name.lower()}?", side)
+            add("side", f"Name the side of the {name.lower()}", side)
         if level := level_of(name, observed[name]):
-            add("level", f"Is the {name.lower()} in an upper or a lower lobe?", level)
+            add("level", f"Name the level of the {name.lower()}", level)
     return items, options
 
 
