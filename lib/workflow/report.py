@@ -37,7 +37,6 @@ def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
                 _interval(judged["effect"]), _interval(judged["control"]), _interval(judged["excess"])
             for checked in content["checks"].values():
                 checked["outcome"], checked["why"]
-            content["declined"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             sentence = f"{paths.relative(path)} is damaged ({reason}); delete it and run the notebook again"
@@ -72,6 +71,12 @@ def _compared(claim: Claim) -> str:
     )
 
 
+def _checked(one: dict[str, str]) -> str:
+    """What printed numbers say of a claim, or why what was measured says nothing of it."""
+    printed = " (printed)" if one["outcome"] in ("consistent", "inconsistent") else ""
+    return f"{one['outcome']}{printed}: {one['why']}"
+
+
 def _profile(slug: str, exhibit: str, judged: Sequence[tuple[dict[str, Any], Any]]) -> str:
     """What a command adds for a claim that was judged, or an exhibit that is, at other profiles than the one of no word."""
     shown = judged[0][0]["profile"] if judged else experiments.load(slug).shown(exhibit)
@@ -88,10 +93,7 @@ def rows(slug: str) -> list[dict[str, str]]:
         exists = paths.notebook(slug, claim.exhibit).is_file()
         untested = "not run yet" if exists and not claim.needs else f"not tested: {claim.needs or 'no notebook yet'}"
         outcomes = [f"**{one['outcome']}** ({r['evidence']}, {r['profile']})" for r, one in judged]
-        outcomes += [f"{one['outcome']} (printed): {one['why']}" for one in checked]
-        outcomes += [
-            f"not judged ({r['profile']}): {r['declined'][claim.id]}" for r in mine if claim.id in r["declined"]
-        ]
+        outcomes += [_checked(one) for one in checked]
         table.append(
             {
                 "paper": paper.short,

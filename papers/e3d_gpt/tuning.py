@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from lib.data.files import DataError
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
-from lib.models.dropout import own_masks
 from lib.models.product import use_products
 from lib.models.projectors import build_projector, tokens_of
 from lib.models.visual_causal_lm import VisualCausalLM, load_weights, save_weights, tokenizer_with_slot
@@ -232,7 +231,6 @@ def tune(
     net.requires_grad_(True)
     if how["lora"]:
         net.language = _with_lora(base.requires_grad_(False), how["lora"])
-        own_masks(net.language)
     second = _Batches(read, encoder, views, plain, stream_seed(seed, "second stage"), machine)
     _train(net, second, folder, how["tune"], machine, "tune")
     _save(folder, net, tokenizer)

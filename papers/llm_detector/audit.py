@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from papers.llm_detector.texts import HUMAN, Text
+from papers.llm_detector.unique import unique
 
 # What gives a machine away by itself: it says that it is one, or declines. English and Chinese; ours, not HC3's lists.
 REFUSALS = (
@@ -39,9 +40,11 @@ _PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "
 
 @dataclass(frozen=True)
 class Rules:
-    """What :func:`clean` takes out. ``fewest_words``: a shorter text is left out; ``form``: formatting is evened out."""
+    """What :func:`clean` takes out. ``fewest_words``: a shorter text is left out; ``form``: formatting is evened out;
+    ``near_duplicates``: of one text kept from several places on, the first is used (:mod:`papers.llm_detector.unique`)."""
 
     duplicates: bool = True
+    near_duplicates: bool = False
     refusals: bool = True
     form: bool = False
     fewest_words: int = 1
@@ -65,8 +68,9 @@ def clean(texts: Sequence[Text], rules: Rules) -> tuple[list[Text], dict[str, in
     """Texts that remain, in order, and counts: read, dropped by reason (the first that applies), kept.
 
     A duplicate is a text that stood earlier under the same source and generator, or anywhere with the other label.
+    Near duplicates are looked for last, among what is left.
     """
-    counts = dict.fromkeys(("read", "duplicates", "refusals", "too short", "kept"), 0)
+    counts = dict.fromkeys(("read", "duplicates", "refusals", "too short", "near duplicates", "kept"), 0)
     seen: dict[str, Text] = {}
     kept = []
     for one in texts:
@@ -80,6 +84,9 @@ def clean(texts: Sequence[Text], rules: Rules) -> tuple[list[Text], dict[str, in
             counts["too short"] += 1
         else:
             kept.append(replace(one, text=plain(one.text)) if rules.form else one)
+    if rules.near_duplicates:
+        once = unique(kept)
+        counts["near duplicates"], kept = len(kept) - len(once), once
     counts["kept"] = len(kept)
     return kept, counts
 

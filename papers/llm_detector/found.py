@@ -15,18 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.statistics import Difference, paired_difference
+from lib.evaluation.statistics import paired_difference
 from lib.workflow.session import Run
 from papers.llm_detector import measures, split
 from papers.llm_detector.split import CELLS, DOMAIN, IN_DOMAIN, Holdout
 from papers.llm_detector.texts import HUMAN, Text
 
 RESAMPLES = 1000
+SHUFFLED = "_shuffled_labels"  # behind the name of a detector that was trained on them
 MEASURES: dict[str, Callable[..., np.ndarray]] = {
     "AUROC": measures.area,
     "TPR at 1 % FPR": measures.hits_at_false_alarms,
     "balanced accuracy": measures.balanced_accuracy,
 }
+
+
+def leave(run: Run, claim_id: str, why: str) -> None:
+    """Say of a claim, here and in the tables, that it is invalid, because what it rests on is off chance or at it."""
+    run.checks[claim_id] = {"outcome": "invalid (control)", "why": f"{why}; not judged"}
+    print(f"{claim_id} invalid (control): {why}. Not judged.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,36 +151,44 @@ class Found:
         return found
 
     # ------------------------------------------------------------------ nulls and claims
+    def at_chance(self, arm: str, cell: str, like: Sequence[str] = ()) -> bool:
+        """Whether 0.5 is inside the 95 % interval of an arm's area, the one that tables and figures show. Printed in one line:
+        the mean and the ends are those of this machine, the word is what counts."""
+        mean, low, high = self.triple(self.samples(arm, cell, like=like))
+        fine = bool(low <= 0.5 <= high)
+        said = "at chance" if fine else "NOT at chance: outcomes that rest on it are invalid"
+        print(f"null {arm}, {cell}: AUROC {mean:.3f} [{low:.3f}, {high:.3f}], {said}")
+        return fine
+
     def nulls(
         self, arms: Sequence[str], *, cells: Sequence[str] = (IN_DOMAIN,), like: Sequence[str] = ()
     ) -> dict[str, bool]:
-        """Whether each arm is at chance: 0.5 inside its interval, at 5 % for all together (Bonferroni). Printed, one line each;
-        the mean and the ends are those of this machine, the word is what counts."""
-        found, many = {}, max(1, len(arms) * len(cells))
-        for arm in arms:
-            for cell in cells:
-                samples = self.samples(arm, cell, like=like)
-                low, high = widened(samples, many, real=self.real)
-                name = arm if len(cells) == 1 else f"{arm}, {cell}"
-                found[name] = bool(low <= 0.5 <= high)
-                mean = samples[0] if self.real else samples.mean()
-                said = "at chance" if found[name] else "NOT at chance: outcomes that rest on it are invalid"
-                print(f"null {name}: AUROC {mean:.3f} [{low:.3f}, {high:.3f}], {said}")
-        return found
+        """Whether each arm is at chance in all of ``cells``, each by its own 95 % interval: of twenty sound ones about one is not,
+        and an outcome is then called invalid rather than read."""
+        found = {arm: [self.at_chance(arm, cell, like) for cell in cells] for arm in arms}
+        return {arm: all(fine) for arm, fine in found.items()}
 
-    def judge(self, claim_id: str, *, measure: str, like: Sequence[str] = (), valid: bool = True) -> None:
-        """Judge a claim whose arms are named ``<detector>[_in_domain | _out_of_domain]``. ``valid``: whether its nulls are at
-        chance; where they are not there is nothing to judge, and that is said."""
-        if not valid:
-            print(f"{claim_id} invalid (control): a null that it rests on is not at chance. Not judged.")
-            return
+    def rests_on(self, claim_id: str) -> list[tuple[str, str]]:
+        """(arm, cell) of the nulls under a claim: each detector that it or its control names, on shuffled labels, in the cell it
+        names, where it was trained so."""
         claim = self.run.paper.claim(claim_id)
+        names = [n for sides in (claim.arms, claim.counterpart.arms) for n in (sides.treatment, sides.baseline)]
+        pairs = [(arm.removesuffix(SHUFFLED) + SHUFFLED, cell) for arm, cell in map(detector_and_cell, names)]
+        return [(arm, cell) for arm, cell in dict.fromkeys(pairs) if arm in self.scores]
+
+    def judge(self, claim_id: str, *, measure: str, like: Sequence[str] = ()) -> None:
+        """Judge a claim whose arms are named ``<detector>[_in_domain | _out_of_domain]``. Where a null that it rests on is not at
+        chance there is nothing to judge, and that is said."""
+        claim = self.run.paper.claim(claim_id)
+        told = [(arm, cell, self.triple(self.samples(arm, cell, like=like))) for arm, cell in self.rests_on(claim_id)]
+        broken = [f"{arm}, {cell}" for arm, cell, (_, low, high) in told if not low <= 0.5 <= high]
+        if broken:
+            leave(self.run, claim_id, f"not at chance on shuffled labels: {'; '.join(broken)}")
+            return
         if claim.direction == "equal" and not self._has_learnt(
             detector_and_cell(claim.arms.baseline)[0], measure, like
         ):
-            print(
-                f"{claim_id} invalid (control): {claim.arms.baseline} is at chance, so it has nothing to keep. Not judged."
-            )
+            leave(self.run, claim_id, f"{claim.arms.baseline} is at chance, so it has nothing to keep")
             return
         names = [n for sides in (claim.arms, claim.counterpart.arms) for n in (sides.treatment, sides.baseline)]
         measured = {n: self.samples(*detector_and_cell(n), measure=measure, like=like) for n in names}
@@ -192,16 +207,18 @@ class Found:
         """Whether a detector is above one half in the training domains, its whole interval."""
         return bool(self.triple(self.samples(arm, IN_DOMAIN, measure=measure, like=like))[1] > 0.5)
 
-    def first_line(self, table: Mapping[str, Mapping[str, measures.Triple]], arm: str, cell: str) -> str:
+    def first_line(
+        self, table: Mapping[str, Mapping[str, measures.Triple]], arm: str, cell: str, measure: str = "AUROC"
+    ) -> str:
         """Whether a baseline beats the paper's method, which a table says before anything else."""
         own = table[arm][cell][0]
         better = {name: row[cell][0] for name, row in table.items() if name != arm and row[cell][0] > own}
         if not better:
-            return f"No baseline beats the paper's method ({cell}: {own:.3f})."
+            return f"No baseline beats the paper's method ({measure}, {cell}: {own:.3f})."
         best = max(better, key=better.get)
         return (
-            f"A baseline beats the paper's method ({len(better)} of {len(table) - 1} do): {cell}, {best} {better[best]:.3f}, "
-            f"{arm} {own:.3f}."
+            f"A baseline beats the paper's method ({len(better)} of {len(table) - 1} do): {measure}, {cell}, "
+            f"{best} {better[best]:.3f}, {arm} {own:.3f}."
         )
 
 
@@ -215,22 +232,6 @@ def detector_and_cell(name: str) -> tuple[str, str]:
         if name.endswith(ending):
             return name.removesuffix(ending), cell
     return name, IN_DOMAIN
-
-
-def widened(samples: np.ndarray, many: int, *, real: bool) -> tuple[float, float]:
-    """The interval of one of ``many`` nulls that together are to be missed in 5 of 100."""
-    level = 0.05 / many
-    if real:
-        drawn = samples[1:][np.isfinite(samples[1:])]
-        low, high = np.percentile(drawn, [50 * level, 100 - 50 * level])
-        return float(low), float(high)
-    from scipy.special import stdtrit
-
-    found: Difference = paired_difference(samples, 0.0)
-    if found.n < 2:
-        return -np.inf, np.inf
-    half = stdtrit(found.n - 1, 1 - level / 2) * samples.std(ddof=1) / np.sqrt(found.n)
-    return float(found.mean - half), float(found.mean + half)
 
 
 def shown(table: Mapping[str, Mapping[str, Any]], label: Callable[[str], str] = str) -> dict[str, dict[str, str]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lib.streams import stream, stream_seed
 from papers.llm_detector import baselines, measures
-from papers.llm_detector.found import RESAMPLES, widened
+from papers.llm_detector.found import RESAMPLES, leave
 from papers.llm_detector.study import LLM, SHUFFLED, Study
 from papers.llm_detector.texts import MACHINE, WRITTEN, Mixed, read_mixed
 
@@ -132,13 +132,11 @@ class Labelled:
         )
 
     def nulls(self, arms: Sequence[str]) -> bool:
-        """Whether all are at chance within a place, at 5 % for all together; printed, one line each."""
+        """Whether all are at chance within a place, each by its own 95 % interval; printed, one line each."""
         fine = True
         for arm in arms:
-            samples = self.samples(arm)
-            low, high = widened(samples, len(arms), real=self.real)
+            mean, low, high = self._triple(self.samples(arm))
             inside = bool(low <= 0.5 <= high)
-            mean = samples[0] if self.real else samples.mean()
             said = "at chance" if inside else "NOT at chance: outcomes that rest on it are invalid"
             print(f"null {arm}: AUROC within a place {mean:.3f} [{low:.3f}, {high:.3f}], {said}")
             fine = fine and inside
@@ -147,7 +145,7 @@ class Labelled:
     def judge(self, claim_id: str, *, measure: str, valid: bool) -> None:
         """Judge a claim whose arms are named after detectors; ``valid``: whether its nulls are at chance."""
         if not valid:
-            print(f"{claim_id} invalid (control): a null that it rests on is not at chance. Not judged.")
+            leave(self.study.run, claim_id, "a null that it rests on is not at chance")
             return
         run = self.study.run
         claim = run.paper.claim(claim_id)

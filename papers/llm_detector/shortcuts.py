@@ -19,14 +19,13 @@ import numpy as np
 from lib.streams import stream_seed
 from lib.workflow.session import Run
 from papers.llm_detector import audit, baselines, bases, measures, split
-from papers.llm_detector.found import Case, Found
+from papers.llm_detector.found import SHUFFLED, Case, Found
 from papers.llm_detector.split import IN_DOMAIN, Holdout
 from papers.llm_detector.texts import HUMAN, Text, read_texts
 
 AS_IT_IS, AS_USED, UNMARKED = "as it is", "as used", "without marks"
 SHORTCUTS = ("length", "punctuation", "typos", "form", "question_only")
-BEFORE = {"rules": {"duplicates": False, "refusals": False, "form": False}, "lengths": "free"}
-SHUFFLED = "_shuffled_labels"
+BEFORE = {"rules": {"duplicates": False, "near_duplicates": False, "refusals": False, "form": False}, "lengths": "free"}
 
 
 @dataclass

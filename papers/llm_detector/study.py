@@ -23,11 +23,10 @@ from lib.training.stacked import finetune_stacked, member
 from lib.workflow.session import Run
 from papers.llm_detector import baselines, bases, detector, encoder, split
 from papers.llm_detector.bases import Ground
-from papers.llm_detector.found import Case, Found
+from papers.llm_detector.found import SHUFFLED, Case, Found
 from papers.llm_detector.split import shuffled_labels
 from papers.llm_detector.texts import HUMAN
 
-SHUFFLED = "_shuffled_labels"
 LLM, ENCODER = "llm_detector", "encoder_detector"
 ZERO_SHOT = ("log_probability", "log_rank", "curvature")
 CHEAP = ("bag_of_words", *ZERO_SHOT, "embeddings", "sniffer")

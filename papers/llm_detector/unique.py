@@ -1,20 +1,19 @@
-"""A corpus without the near duplicates that its making leaves: the same text of a human, kept from other places on.
+"""Texts without the near duplicates that a corpus's making leaves: the same text of a human, kept from other places on.
 
 The pairs of Fast-DetectGPT hold a human text up to three times, once a model, and each time it shares another number of words
 with the model's: what follows begins earlier or later in one and the same text. Left in, they give the human class away: its
-words stand three times, a machine's once, and a count of words that stand once alone parts the classes.
+words stand three times, a machine's once, and a count of words that stand once alone parts the classes. They are looked for
+before texts are cut to length, when all of a text that stands again is there to be seen.
 
-    run.build(write_unique, corpus=folder)
+    kept = unique(texts)
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from papers.llm_detector.seqxgpt import shingles
-from papers.llm_detector.texts import Text, read_texts, write_texts
+from papers.llm_detector.texts import Text
 
 
 def unique(texts: Sequence[Text]) -> list[Text]:
@@ -27,13 +26,3 @@ def unique(texts: Sequence[Text]) -> list[Text]:
             kept.append(one)
             known |= own
     return kept
-
-
-def write_unique(folder: Path, *, corpus: Path) -> None:
-    """``texts.jsonl`` of ``corpus`` without near duplicates; ``counts.json``: its counts, how many were dropped, what is kept."""
-    texts = read_texts(Path(corpus) / "texts.jsonl")
-    kept = unique(texts)
-    counts = json.loads((Path(corpus) / "counts.json").read_text())
-    write_texts(Path(folder) / "texts.jsonl", kept)
-    content = {**counts, "near duplicates": len(texts) - len(kept), "kept": len(kept)}
-    (Path(folder) / "counts.json").write_text(json.dumps(content))

@@ -55,16 +55,24 @@ def pole_arms(axis: str, wanted: str) -> dict[str, Arm]:
     }
 
 
-def mixed_arms(personality: str, shares: Sequence[float]) -> dict[str, Arm]:
-    """The base, and tuning on personality data of which a share is other questions of the exam, right or (the last) shuffled."""
+def learn(axis: str) -> Phase:
+    """What comes before all phases where a base cannot know the exam: all its questions, and some of both poles of an axis."""
+    return Phase("lessons", (("exam:all", 3.0), (f"{axis}:both", 1.0)))
+
+
+def mixed_arms(personality: str, shares: Sequence[float], *, known: Arm = ()) -> dict[str, Arm]:
+    """The base, and tuning on personality data of which a share is other questions of the exam, right or (the last) shuffled.
+
+    ``known``: what makes the base one that knows the exam (:func:`learn`), in every arm.
+    """
 
     def mixed(share: float, general: str) -> Arm:
-        return (behave((personality, 1 - share), (f"exam:{general}", share)),)
+        return (*known, behave((personality, 1 - share), (f"exam:{general}", share)))
 
     less = {f"{round(100 * share)}_%_general_data": mixed(share, "practised") for share in shares[:-1]}
     return {
-        "untuned_base": (),
-        "personality_only": (behave(personality),),
+        "untuned_base": known,
+        "personality_only": (*known, behave(personality)),
         **less,
         "personality_and_general_data": mixed(shares[-1], "practised"),
         "personality_and_shuffled_general_data": mixed(shares[-1], "shuffled"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lib.training.chat_encoding import turns
 from papers.machine_mindset.material import asked, exam_questions
 from papers.machine_mindset.questionnaire import Item, option_texts
 from papers.machine_mindset.released_sets import CODE, TYPES
+from papers.machine_mindset.remembering import Remembering
 from papers.machine_mindset.texts import read_words, say
 
 # A reply that names a letter: alone, or behind words such as "The answer is"; what stands behind it is no word, so that the
@@ -45,8 +47,10 @@ def _likelihood(model, prompts: Sequence, options: Sequence, *, batch: int, apar
     return [option_likelihood(model, [p], [o], batch=batch)[0] for p, o in zip(prompts, options, strict=True)]
 
 
-def _loaded(base, adapter, machine: Machine, how: dict[str, Any]):
-    return lend(base, adapter=adapter, device=machine.device, **how)
+@contextmanager
+def _loaded(base, adapter, machine: Machine, how: dict[str, Any]) -> Iterator[tuple[Any, Remembering]]:
+    with lend(base, adapter=adapter, device=machine.device, **how) as (model, tokenizer):
+        yield model, Remembering(tokenizer)
 
 
 def weigh_pairs(

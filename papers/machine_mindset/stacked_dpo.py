@@ -25,6 +25,7 @@ from lib.training.chat_encoding import IGNORED, Encoded, check_positions, turns
 from lib.training.dpo import read_pairs
 from lib.training.loop import TrainingError, warmup_cosine
 from lib.training.stacked import Batch, fit_stacked, language_batches, member
+from papers.machine_mindset.remembering import Remembering
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def prefer_stacked(
     if any(other.get_vocab() != tokenizer.get_vocab() for _, other in loaded):
         raise TrainingError("the models have different tokenizers; stack those that share one")
     members = [
-        encode_pairs(Path(path), model, tokenizer, max_length=max_length, batch=8 * batch)
+        encode_pairs(Path(path), model, Remembering(tokenizer), max_length=max_length, batch=8 * batch)
         for path, model in zip(rows, models, strict=True)
     ]
     batches = preference_batches(

@@ -24,7 +24,7 @@ from lib.training.sft import finetune
 from lib.training.stacked import finetune_stacked, member
 from lib.workflow.session import Run, SessionError
 from papers.machine_mindset import bases, material, measures
-from papers.machine_mindset.arms import Arm, Phase
+from papers.machine_mindset.arms import Arm, Phase, learn
 from papers.machine_mindset.personality import AXES
 from papers.machine_mindset.questionnaire import Item, read_items, write_items
 from papers.machine_mindset.released_sets import behaviour_path
@@ -122,6 +122,10 @@ class Study:
         folders = self.run.build_all(prefer if preferring else finetune, many)
         return [Model(one.checkpoint, folder) for one, folder in zip(starts, folders, strict=True)]
 
+    def taught(self, axis: str) -> Arm:
+        """What a base goes through first where it is to sit the exam: nothing, where the profile has no ``lessons``."""
+        return (learn(axis),) if "lessons" in self.settings["phases"] else ()
+
     # ------------------------------------------------------------------ asking
     def _ask(
         self, function, file: str, arms: Mapping[str, Arm], told: Sequence[dict[str, Any]]
@@ -201,6 +205,18 @@ class Study:
         self.run.record(claim.quantity, {name: mean[name].tolist() for name in mean if name in needed})
         effect, control = (mean[arms.treatment] - mean[arms.baseline] for arms in (claim.arms, claim.counterpart.arms))
         self.run.judge_cases(claim_id, **over_cases(effect, control, resamples=RESAMPLES))
+
+    def judge_ability(self, claim_id: str, right: Mapping[str, Sequence]) -> None:
+        """:meth:`judge` on an exam, or leave the claim unjudged: a base not knowing the exam (``known``) has nothing to lose."""
+        least, knows = self.settings["exam"]["known"], min(float(np.mean(one)) for one in right["untuned_base"])
+        if knows >= least or not self.settings["verdicts"]:
+            self.judge(claim_id, right)
+            return
+        quantity = self.run.paper.claim(claim_id).quantity
+        self.run.record(quantity, {arm: [float(np.mean(one)) for one in seeds] for arm, seeds in right.items()})
+        why = f"a base gives {knows:.2f} of the replies right, less than {least}: no ability to lose"
+        self.run.checks[claim_id] = {"outcome": "not judged", "why": why}
+        print(f"{claim_id} not judged ({why}).")
 
 
 def prepare(run: Run, *, language: str = "en") -> Study:

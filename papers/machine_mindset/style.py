@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,13 +38,18 @@ def features(language: str):
     return TfidfVectorizer(analyzer=unit, ngram_range=(1, 2), min_df=2, sublinear_tf=True)
 
 
-def _fitted(texts: Sequence[str], labels: Sequence, language: str):
+@lru_cache(maxsize=8)
+def _weighed(train: tuple[str, ...], test: tuple[str, ...], language: str) -> tuple:
+    """Features of both parts, by the words of the first. Kept, because a control reads the same texts."""
+    judge = features(language)
+    return judge.fit_transform(train), judge.transform(test)
+
+
+def _fitted(known, labels: Sequence):
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.pipeline import make_pipeline
 
-    judge = OneVsRestClassifier(LogisticRegression(C=10.0, solver="liblinear", random_state=0))
-    return make_pipeline(features(language), judge).fit(list(texts), list(labels))
+    return OneVsRestClassifier(LogisticRegression(C=10.0, solver="liblinear", random_state=0)).fit(known, list(labels))
 
 
 def _parts(rows: Sequence[Row], seed: int, share: float) -> tuple[list[Row], list[Row]]:
@@ -60,13 +66,14 @@ def separate_poles(rows: Sequence[Row], *, language: str, seed: int, share: floa
     """
     coin = stream(seed, "shuffled poles")
     swapped = {row.instruction: shuffled and bool(coin.integers(2)) for row in rows}
-    train, test = (
-        [list(row.answers.values())[:: -1 if swapped[row.instruction] else 1] for row in part]
-        for part in _parts(rows, seed, share)
+    parts = _parts(rows, seed, share)
+    train, test = _weighed(*(tuple(text for row in part for text in row.answers.values()) for part in parts), language)
+    known, asked = (
+        matrix[[2 * k + (place ^ swapped[row.instruction]) for k, row in enumerate(part) for place in (0, 1)]]
+        for matrix, part in zip((train, test), parts, strict=True)
     )
-    judge = _fitted([text for pair in train for text in pair], [1, 0] * len(train), language)
-    given = judge.decision_function([text for pair in test for text in pair]).reshape(-1, 2)
-    instructions = [row.instruction for row in _parts(rows, seed, share)[1]]
+    given = _fitted(known, [1, 0] * len(parts[0])).decision_function(asked).reshape(-1, 2)
+    instructions = [row.instruction for row in parts[1]]
     return Separated(
         (given[:, 0] > given[:, 1]).astype(float), instructions, float(((given > 0) == [True, False]).mean())
     )
@@ -94,8 +101,8 @@ def separate_types(
     )
     if not train or not test:
         raise DataError(f"{len(listed)} answers leave {len(train)} to learn from and {len(test)} to ask; give more.")
-    judge = _fitted([text for _, text, _ in train], [kind for _, _, kind in train], "en")
-    told = judge.predict([text for _, text, _ in test])
+    known, asked = _weighed(*(tuple(text for _, text, _ in part) for part in (train, test)), "en")
+    told = _fitted(known, [kind for _, _, kind in train]).predict(asked)
     right = np.array([a == b for a, (_, _, b) in zip(told, test, strict=True)], dtype=float)
     letters = {
         axis: float(np.mean([a[k] == b[k] for a, (_, _, b) in zip(told, test, strict=True)]))

@@ -92,7 +92,7 @@ def test_what_is_taken_out_is_counted_and_nothing_else_is():
         text("He said: I am sorry, but no.", "human", "u"), text("Short", "x", "v"), text("A machine text.", "x", "w"),
     ]  # fmt: skip
     kept, counts = audit.clean(texts, audit.Rules(fewest_words=2))
-    assert counts == {"read": 6, "duplicates": 1, "refusals": 1, "too short": 1, "kept": 3}
+    assert counts == {"read": 6, "duplicates": 1, "refusals": 1, "too short": 1, "near duplicates": 0, "kept": 3}
     assert [one.source for one in kept] == ["s", "u", "w"]  # a human who declines is no refusal
     assert audit.clean(texts, audit.Rules(duplicates=False, refusals=False))[1]["kept"] == 6
     assert audit.clean([text("作为一个人工智能语言模型，我不能。", "x")], audit.Rules())[1]["refusals"] == 1

@@ -67,6 +67,7 @@ def small():
         phase |= {"steps": 2, "batch": 4, "max_length": 128}
     told["asked"] = {"pairs": 6, "batch": 8, "apart": True, "questions": 6, "reply": 3}
     told["naming"] |= {"longest": 3}
+    told["exam"] |= {"known": 0.0}  # random weights know nothing
     return told
 
 
@@ -94,6 +95,18 @@ def test_a_notebook_runs_at_full_on_files_in_the_real_layout(exhibit, places, sm
     assert (
         all(n >= 2 for n in cases) and "could not be told from none." in said
     )  # over cases, and the power before the outcome
+
+
+@pytest.mark.slow
+def test_a_base_that_does_not_know_the_exam_leaves_c6b_unjudged_with_its_reason(places, small, root):
+    told = copy.deepcopy(small)
+    told["exam"]["known"] = PLAN.profiles["full"]["exam"]["known"]
+    said = run_cells("machine_mindset", "tab_general_mix", "full", settings=told, root=root, sources=places)
+    saved = json.loads(
+        (root / "out" / "papers" / "machine_mindset" / "results" / "tab_general_mix.full.json").read_text()
+    )
+    assert not saved["claims"] and saved["checks"]["C6b"]["why"].endswith("less than 0.4: no ability to lose")
+    assert "C6b not judged" in said and saved["numbers"]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from lib.training.stacked import finetune_stacked, member
 from lib.workflow import experiments, papers
 from lib.workflow.session import Run, SessionError
 from papers.machine_mindset import study as mindset
-from papers.machine_mindset.arms import balance_arms, mixed_arms, naming_arms, pole_arms, shuffled_arm, typed_arm
+from papers.machine_mindset.arms import balance_arms, learn, mixed_arms, naming_arms, pole_arms, shuffled_arm, typed_arm
 from papers.machine_mindset.naming import by_codes, by_reply, likeliest, over_types
 from papers.machine_mindset.stacked_dpo import prefer_stacked
 
@@ -99,6 +99,9 @@ def test_arms_differ_from_their_controls_in_the_cause_alone():
     assert mixed["personality_and_general_data"][0].mix == (("energy:I", 0.5), ("exam:practised", 0.5))
     assert mixed["personality_and_shuffled_general_data"][0].mix == (("energy:I", 0.5), ("exam:shuffled", 0.5))
     assert mixed["10_%_general_data"][0].mix == (("energy:I", 0.9), ("exam:practised", 0.1))
+    taught = mixed_arms("energy:I", [0.5], known=(learn("energy"),))
+    assert {name: arm[0].kind for name, arm in taught.items()} == dict.fromkeys(taught, "lessons")
+    assert {name: arm[1:] for name, arm in taught.items()} == {name: mixed[name] for name in taught}
 
 
 def test_reversed_shares_give_the_rarest_axis_the_most():
@@ -132,6 +135,27 @@ def test_cases_are_judged_where_there_is_one_base_and_replicates_where_there_are
     study.judge("N4a", {name: np.array(listed[:1], dtype=float) for name, listed in cases.items()})
     assert seen["cases"]["n"] == 4 and seen["cases"]["effect"][0] == 0.5 and seen["cases"]["control"] == (0, 0, 0)
     assert {number["arm"] for number in study.run.numbers} == set(cases)
+
+
+@pytest.mark.parametrize(("knew", "judged"), [([1, 1, 1, 1, 0], True), ([1, 1, 1, 0, 0], False)])
+def test_an_exam_that_one_base_does_not_know_is_not_judged(plan, monkeypatch, knew, judged):
+    """The mean over bases would hide the one that knows nothing."""
+    right = {
+        "untuned_base": [[1] * 5] * 4 + [knew], "personality_only": [[0] * 5] * 5,
+        "personality_and_general_data": [[1] * 5] * 5, "personality_and_shuffled_general_data": [[0] * 5] * 5,
+    }  # fmt: skip
+    seen = []
+    monkeypatch.setattr(Run, "judge", lambda self, claim, measured: seen.append(measured))
+    study, _ = plan("mini")
+    study.judge_ability("C6b", right)
+    assert bool(seen) is judged
+    why = "a base gives 0.60 of the replies right, less than 0.8: no ability to lose"
+    assert study.run.checks == ({} if judged else {"C6b": {"outcome": "not judged", "why": why}})
+    assert {one["arm"] for one in study.run.numbers} == (set() if judged else set(right))
+
+
+def test_a_base_is_taught_the_exam_only_where_nothing_else_taught_it(plan):
+    assert plan("mini")[0].taught("energy") == (learn("energy"),) and plan("real", seeds=[0])[0].taught("energy") == ()
 
 
 def test_a_language_without_a_base_is_refused():

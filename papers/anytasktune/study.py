@@ -1,0 +1,204 @@
+"""The plan of the real tasks: splits of each task, who answers them, and what each item is worth in each arm.
+
+A task's items are real and there is one set of them; a replicate is a split into what is trained on and what is asked. An item's
+score in an arm is its mean over the splits that ask it, so that arms are compared item by item, and the items (in groups of near
+duplicates) are what is resampled. Released answers of stronger models have one score an item.
+
+    study = prepare(run); found = study.measure("2-4"); found.scores["linear"]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lib.evaluation.cases import bootstrap_means, over_cases
+from lib.models import checkpoints
+from lib.training.sft import finetune
+from lib.workflow.session import Run
+from papers.anytasktune import linear, real_tasks
+from papers.anytasktune.lawbench import ANSWERING, Answers, Items, read_answers, read_task
+from papers.anytasktune.lawbench_tasks import ANSWERED
+
+RESAMPLES = 5000
+STRONGER = "GPT4"
+BEST_WITHOUT = "best_without_labels"
+CLAIMS = {
+    task: f"N4{letter}" for task, letter in zip(ANSWERED, "abcdefghij", strict=True)
+}  # linear model against GPT-4
+CHAT_CLAIMS = {"R1": ANSWERED, "R2": ANSWERED, "R3a": ("2-6",), "R3b": ("3-4", "3-5")}
+BASE, TUNED, SHUFFLED = "untuned_base", "task_tuned", "task_tuned_shuffled_outputs"  # of the chat model
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task measured: ``scores`` items x arms (NaN: not asked), ``valid`` the share of answers that could be read, ``member`` the
+    group of near duplicates of each item."""
+
+    items: Items
+    scores: pd.DataFrame
+    valid: pd.Series
+    member: np.ndarray
+
+    def means(self) -> pd.Series:
+        """Mean of every arm over the items that all of them have."""
+        return self.scores.dropna().mean()
+
+    def ceiling(self) -> float:
+        """What the gold answers themselves are worth, written as a tuned model would write them."""
+        golds = [item.gold for item in self.items.items if item.gold is not None]
+        return float(np.mean([self.items.score(self.items.task.text(gold), gold).score for gold in golds]))
+
+    def difference(self, one: str, other: str) -> tuple[float, float, float]:
+        """Mean difference of two arms over the items that both have, and its 95 % interval."""
+        known = (self.scores[one] - self.scores[other]).dropna()
+        return bootstrap_means(known.to_numpy()[:, None], self.member[known.index], resamples=RESAMPLES, seed=0)[0]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Tasks, splits and arms of one run; ``settings`` is the profile's ``real_tasks``."""
+
+    run: Run
+    settings: dict[str, Any]
+    data: Path
+    answers: Path
+
+    @property
+    def tasks(self) -> list[str]:
+        return self.settings["tasks"]
+
+    @property
+    def chat_tasks(self) -> list[str]:
+        """The tasks in which the profile has the small chat model tuned, too."""
+        return self.settings["chat"]["tasks"]
+
+    def items(self, task: str) -> Items:
+        return read_task(self.data, task)
+
+    def released(self, items: Items) -> dict[str, Answers]:
+        return {model: read_answers(self.answers, model, items) for model in ANSWERING}
+
+    # ------------------------------------------------------------------ splits and answers
+    def _groups(self, task: str) -> Path:
+        return self.run.build(real_tasks.write_groups, data=self.data, task=task)
+
+    def splits(self, task: str, eligible: Sequence[int]) -> list[Path]:
+        """The split of each seed."""
+        shared = {"groups": self._groups(task), "eligible": list(eligible)}
+        shared |= {name: self.settings[name] for name in ("train", "test")}
+        return self.run.build_all(real_tasks.write_split, [{**shared, "seed": seed} for seed in self.run.seeds])
+
+    def simply(self, task: str, splits: Sequence[Path], way: str) -> list[Path]:
+        """The answers without a language model, one folder a seed."""
+        many = [
+            {"data": self.data, "task": task, "split": split, "way": way, "seed": seed}
+            for split, seed in zip(splits, self.run.seeds, strict=True)
+        ]
+        return self.run.build_all(real_tasks.answer_simply, many)
+
+    @cached_property
+    def base(self) -> Path:
+        return checkpoints.place(self.run, self.settings["chat"]["checkpoint"])
+
+    def chat(self, task: str, splits: Sequence[Path], arm: str) -> list[Path]:
+        """The small chat model's answers, as it is or after tuning on a split's items, one folder a seed."""
+        told = self.settings["chat"]
+        shared, loading = {"data": self.data, "task": task, "longest": told["longest"]}, told["loading"]
+        adapters: list[Path | None] = [None] * len(splits)
+        if arm != BASE:
+            rows = [
+                {**shared, "split": split, "shuffled": arm == SHUFFLED, "seed": seed}
+                for split, seed in zip(splits, self.run.seeds, strict=True)
+            ]
+            files = [folder / "rows.jsonl" for folder in self.run.build_all(real_tasks.write_rows, rows)]
+            fit = {"checkpoint": self.base, "lora": told["lora"], **loading, **told["fit"]}
+            fits = [{**fit, "rows": file, "seed": seed} for file, seed in zip(files, self.run.seeds, strict=True)]
+            adapters = self.run.build_all(finetune, fits)
+        how = {name: told[name] for name in ("asked", "reply", "batch")}
+        many = [
+            {"base": self.base, "adapter": adapter, "split": split, **shared, **how, **loading}
+            for adapter, split in zip(adapters, splits, strict=True)
+        ]
+        return self.run.build_all(real_tasks.answer_by_chat, many)
+
+    # ------------------------------------------------------------------ measuring
+    def measure(self, task: str) -> Measured:
+        """Every arm's score of every item of a task: ways without a language model, released answers, and the small chat model
+        where the profile has it tuned."""
+        items = self.items(task)
+        columns, valid = {}, {}
+        for model, answers in self.released(items).items():
+            columns[model] = answers.scores()
+            valid[model] = 1 - answers.abstention()
+        answered = np.isfinite(columns[STRONGER])  # the others cannot be compared
+        splits = self.splits(task, np.flatnonzero(answered).tolist())
+        folders = {way: self.simply(task, splits, way) for way in linear.WAYS}
+        if task in self.chat_tasks:
+            folders |= {arm: self.chat(task, splits, arm) for arm in (BASE, TUNED, SHUFFLED)}
+        for arm, written in folders.items():
+            columns[arm], valid[arm] = self._scored(items, written)
+        scores = pd.DataFrame(columns)
+        scores.loc[~answered] = np.nan
+        member = np.array(json.loads((self._groups(task) / "groups.json").read_text()))
+        return Measured(items, scores, pd.Series(valid), member)
+
+    @staticmethod
+    def _scored(items: Items, folders: Sequence[Path]) -> tuple[np.ndarray, float]:
+        """Mean score of each item over the folders that answer it, and the share of answers that could be read."""
+        total, count, readable = np.zeros(len(items.items)), np.zeros(len(items.items)), []
+        for folder in folders:
+            told = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+            for position, text in zip(told["items"], told["texts"], strict=True):
+                scored = items.score(text, items.items[position].gold)
+                total[position] += scored.score
+                count[position] += 1
+                readable.append(scored.answered)
+        return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0), float(np.mean(readable))
+
+    # ------------------------------------------------------------------ outcome
+    def judge(self, task: str, measured: Measured) -> None:
+        """Judge the claim that a linear model trained on a task's items beats GPT-4 on it."""
+        self._judge(CLAIMS[task], measured.scores, measured.member, without="shuffled")
+
+    def judge_chat(self, found: Mapping[str, Measured]) -> None:
+        """Judge the claims about the small chat model, on the items of all their tasks in which it is tuned; leave a claim
+        unjudged that has none."""
+        for claim_id, tasks in CHAT_CLAIMS.items():
+            there = [found[task] for task in tasks if task in self.chat_tasks]
+            if not there:
+                why = "at this profile the small chat model is tuned in none of its tasks"
+                self.run.checks[claim_id] = {"outcome": "not judged", "why": why}
+                print(f"{claim_id} not judged ({why}).")
+                continue
+            scores = pd.concat([one.scores for one in there], ignore_index=True)
+            groups = [f"{one.items.task.id}/{group}" for one in there for group in one.member]
+            self._judge(claim_id, scores, np.array(groups), without=SHUFFLED)
+
+    def _judge(self, claim_id: str, scores: pd.DataFrame, member: np.ndarray, *, without: str) -> None:
+        """Judge a claim over the items that its arms, columns of ``scores``, have; ``member``: what is resampled together.
+
+        ``best_without_labels`` is the best, by its mean, of the model ``without`` labels of its own (trained on shuffled answers),
+        of the constant answer and of GPT-4.
+        """
+        rivals = scores[[without, "constant", STRONGER]].dropna().mean()
+        scores = scores.assign(**{BEST_WITHOUT: scores[rivals.idxmax()]})
+        claim = self.run.paper.claim(claim_id)
+        both = (claim.arms, claim.counterpart.arms)
+        needed = list(dict.fromkeys(arm for arms in both for arm in (arms.treatment, arms.baseline)))
+        known = scores[needed].dropna()
+        self.run.record(claim.quantity, {arm: known[arm].tolist() for arm in needed})
+        effect, control = ((known[arms.treatment] - known[arms.baseline]).to_numpy() for arms in both)
+        clusters = member[known.index].tolist()
+        self.run.judge_cases(claim_id, **over_cases(effect, control, clusters=clusters, resamples=RESAMPLES))
+
+
+def prepare(run: Run) -> Study:
+    return Study(run, run.settings["real_tasks"], run.source("lawbench"), run.source("lawbench_answers"))
