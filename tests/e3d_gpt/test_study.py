@@ -12,6 +12,7 @@ from papers.e3d_gpt.findings import SHOWN
 from papers.e3d_gpt.instructions import Item
 from papers.e3d_gpt.study import BLIND, E3D, M3D, Answers, Study, Tuned
 
+TestSet.__test__ = False  # no test of pytest's
 REPORTS = ["Lung opacity in the left upper lobe.", "Lung opacity not seen."]
 
 
