@@ -119,7 +119,11 @@ def language_of(told, tokenizer):
 
     if "source" in told["language"]:
         config = Phi3Config(pad_token_id=0, eos_token_id=1, bos_token_id=1)
-        return Phi3ForCausalLM(config).to(torch.bfloat16)
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            return Phi3ForCausalLM(config)
+        finally:
+            torch.set_default_dtype(torch.float32)
     own = told["language"]["architecture"]
     config = LlamaConfig(
         hidden_size=own["width"], num_hidden_layers=own["depth"], num_attention_heads=own["heads"],
