@@ -42,7 +42,7 @@ def run_cells(
     plan = experiments.load(slug)  # the same object for all that ask, so not changed
     plan = plan.model_copy(update={"profiles": {**plan.profiles, profile: settings}})
     told = {**plan.experiments[exhibit].parameters.get(profile, {}), **given, "profile": profile}
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+    namespace: dict[str, Any] = {"__name__": "__main__", "display": print}  # what a kernel has by itself
     said = io.StringIO()
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     with (
