@@ -12,10 +12,10 @@ SOURCES = sorted([*paths.PAPERS.rglob("*.py"), *(paths.ROOT / "lib" / "training"
 
 
 def _artefacts(tree: ast.Module) -> list[ast.FunctionDef]:
-    """Functions whose first parameter is ``folder``: what the cache builds."""
+    """Functions whose first parameter is ``folder``: what the cache builds, but for a loader (``load_...``) of what it built."""
     found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     named = [node for node in found if node.args.args and node.args.args[0].arg == "folder"]
-    return [node for node in named if not node.name.startswith("_")]
+    return [node for node in named if not node.name.startswith(("_", "load_"))]
 
 
 def _parameters(function: ast.FunctionDef) -> set[str]:
