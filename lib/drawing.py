@@ -165,14 +165,20 @@ def _grid(kind: str, panels: list[dict[str, Any]]) -> tuple[int, int, float, flo
     if kind == "heatmap":
         shape = np.max([np.shape(panel["series"][0]["values"]) for panel in panels], axis=0)
         width, height = 0.62 * shape[1] + 2.4, 0.28 * shape[0] + 1.4
-    down = -(-len(panels) // max(1, int(12.5 // width)))
+    down = -(-len(panels) // max(1, int(14 // width)))
     return down, -(-len(panels) // down), width, height
 
 
 def _reference(axes, label: str, value: float | None, *, upright: bool) -> None:
     (axes.axvline if upright else axes.axhline)(value, color=REFERENCE_COLOUR, linestyle="--", linewidth=1, zorder=0)
-    place = ((value, 0.01), axes.get_xaxis_transform()) if upright else ((1, value), axes.get_yaxis_transform())
-    axes.text(*place[0], label, transform=place[1], ha="right", va="bottom", fontsize=8, rotation=90 * upright)
+    if upright:
+        axes.text(
+            value, 0.01, label, transform=axes.get_xaxis_transform(), ha="right", va="bottom", fontsize=8, rotation=90
+        )
+    else:  # beside the axes, where it covers no point
+        axes.text(
+            1.01, value, fill(label, 14), transform=axes.get_yaxis_transform(), ha="left", va="center", fontsize=8
+        )
 
 
 def draw(spec: Mapping[str, Any]):
@@ -188,7 +194,7 @@ def draw(spec: Mapping[str, Any]):
     down, across, width, height = _grid(kind, panels)
     figure = Figure(figsize=(width * across, height * down + 0.5), layout="constrained")
     figure._repr_png_ = cache(partial(_png, figure))  # shown in a notebook and saved; a second rendering may differ
-    figure.suptitle(spec["title"], fontsize=11)
+    figure.suptitle(fill(spec["title"], int(12 * width * across)), fontsize=11)
     grid = figure.subplots(down, across, squeeze=False, sharex=kind in UPRIGHT, sharey=kind in ("dots", "lines"))
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -208,12 +214,16 @@ def draw(spec: Mapping[str, Any]):
             _ROWS[kind](axes, panel["series"])
         else:
             _points(axes, panel["series"], joined=kind == "lines")
-        axes.set(xlabel=spec["x"], ylabel="" if number % across else spec["y"])
+        axes.set(
+            xlabel=fill(spec["x"], int((5 if kind in UPRIGHT else 11) * width)),
+            ylabel="" if number % across else spec["y"],
+        )
         axes.set_title(fill(panel["title"], int(8 * width)), fontsize=9 if kind == "paired" else 10)
         axes.tick_params(labelbottom=True)  # also above a place that holds no panel
         axes.spines[["top", "right"]].set_visible(kind == "heatmap")
+        last = 0 if kind in UPRIGHT else min(across, len(panels)) - 1  # the panel with room beside it
         for label, value in spec["reference"].items():
-            _reference(axes, "" if number else label, value, upright=kind in UPRIGHT)
+            _reference(axes, label if number == last else "", value, upright=kind in UPRIGHT)
     if kind in ("lines", "scatter", "dumbbells"):
         known = {handle.get_label(): handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]}
         figure.legend(handles=list(known.values()), loc="outside lower center", ncols=min(4, len(known)), frameon=False)

@@ -17,6 +17,11 @@ from typing import Any, Literal
 Precision = Literal["no", "fp16", "bf16"]
 
 
+def _devices() -> int:
+    """Over how many processes, each with its device, a step is divided: torchrun's and accelerate's count."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """``device``: cpu or cuda. ``precision``: of autocast; weights and optimiser stay in float32.
@@ -39,8 +44,9 @@ class Machine:
         return {name: value for name, value in asdict(self).items() if name in ("device", "precision", "micro_batch")}
 
     def at_a_time(self, batch: int) -> int:
-        """Rows of a batch that go through the model at a time on this device."""
-        return min(batch, self.micro_batch or batch)
+        """Rows of a batch over all devices that go through the model at a time on this one."""
+        share = max(1, batch // _devices())
+        return min(share, self.micro_batch or share)
 
     def accumulated(self, batch: int) -> int:
         """Micro-batches of one optimiser step of ``batch`` rows over all devices: what a paper states comes out exactly.
@@ -49,9 +55,7 @@ class Machine:
         Traceback (most recent call last):
         ValueError: a batch of 8 is not 1 device(s) x micro-batches of 3; change micro_batch
         """
-        devices, size = int(os.environ.get("WORLD_SIZE", "1")), self.at_a_time(batch)
-        if self.micro_batch is None:
-            size = max(1, batch // devices)
+        devices, size = _devices(), self.at_a_time(batch)
         if batch % (size * devices):
             raise ValueError(
                 f"a batch of {batch} is not {devices} device(s) x micro-batches of {size}; change micro_batch"
@@ -59,12 +63,12 @@ class Machine:
         return batch // (size * devices)
 
     def parts(self, rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-        """``rows`` of one step, so many at a time; the last part may be smaller.
+        """``rows`` of one step on this device, so many at a time; the last part may be smaller.
 
         >>> list(Machine(micro_batch=2).parts([1, 2, 3]))
         [[1, 2], [3]]
         """
-        size = self.at_a_time(len(rows))
+        size = self.micro_batch or max(1, len(rows))
         return (rows[start : start + size] for start in range(0, len(rows), size))
 
 

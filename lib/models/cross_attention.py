@@ -17,10 +17,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.models import ModelError
+from lib.models.dropout import Dropout, dropout
 from lib.models.product import linear, product
 
 HEAD_WIDTHS = (1024, 512, 256)  # of the released MLP head ("v3" among the eight in the code)
@@ -76,7 +76,7 @@ class CrossAttentionLayer(nn.Module):
         return x + self._drop(linear(hidden, self.linear2.weight, self.linear2.bias))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return dropout(x, self.dropout, self.training)
 
 
 class Decoder(nn.Module):
@@ -87,14 +87,14 @@ class Decoder(nn.Module):
         self.layers, self.norm = nn.ModuleList(layers), norm
 
 
-def _head(kind: str, width: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
+def _head(kind: str, width: int, widths: Sequence[int], rate: float) -> nn.Sequential:
     if kind not in HEADS:
         raise ModelError(f"'{kind}' is no head; choose one of {', '.join(HEADS)}.")
     if kind == "linear":
         return nn.Sequential(nn.Linear(width, 1))
     parts: list[nn.Module] = []
     for size in widths:
-        parts += [nn.Linear(width, size), nn.ReLU(), nn.Dropout(dropout)]
+        parts += [nn.Linear(width, size), nn.ReLU(), Dropout(rate)]
         width = size
     return nn.Sequential(*parts, nn.Linear(width, 1))
 
@@ -152,7 +152,7 @@ class CrossAttentionAlignment(nn.Module):
                 x = checkpoint(layer, x, keys, values, use_reentrant=False)
             else:
                 x = layer(x, keys, values)
-        return F.dropout(self.decoder.norm(x), self.dropout, self.training)
+        return dropout(self.decoder.norm(x), self.dropout, self.training)
 
     def score(self, similarity: Tensor) -> Tensor:
         """The head: SimR (..., d) -> (...)."""

@@ -20,6 +20,7 @@ from typing import Any
 from lib.data.files import DataError, check_keys, read_json_lines
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
+from lib.models.dropout import own_masks
 from lib.training import sft
 from lib.training.chat_encoding import check_positions, check_row, turns
 from lib.training.loop import TrainingError
@@ -138,6 +139,7 @@ def prefer(
         trainer.remove_callback(PrinterCallback)
         sft.full_precision(trainer.model)
         sft.put_back(trainer.model, exact)  # the copy it refers to has not been rounded
+        own_masks(trainer.model)
         with sft.less_housekeeping():
             trainer.train()
     _save(folder, trainer, tokenizer)

@@ -25,6 +25,7 @@ from torch import Tensor
 from lib.data.files import one_line
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
+from lib.models.dropout import own_masks
 from lib.models.lending import lend
 from lib.training.chat_encoding import IGNORED, check_positions, encode_file
 from lib.training.loop import TrainingError
@@ -241,6 +242,7 @@ def fit(
         trainer.remove_callback(PrinterCallback)
         full_precision(trainer.model)
         put_back(trainer.model, resumed)
+        own_masks(trainer.model)
         with less_housekeeping():
             trainer.train(resume_from_checkpoint=_last_state(folder))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

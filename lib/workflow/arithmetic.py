@@ -49,6 +49,7 @@ def _of_torch() -> dict[str, str]:
     square = a.T @ a + 97 * torch.eye(97)
     results = {
         "randn": (a, b),
+        "rand": (torch.rand(131, 97, generator=draw),),  # what masks of dropout are drawn from
         "matmul": (a @ b,),
         "bmm": (torch.bmm(*many),),
         "matmul, float64": (a.double() @ b.double(),),

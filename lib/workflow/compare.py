@@ -96,7 +96,7 @@ def result(
     golden: Mapping[str, Any], fresh: Mapping[str, Any], *, exact: bool, multiple: float = MULTIPLE
 ) -> list[str]:
     """What differs between two result files that may not: everything but provenance when ``exact``."""
-    told = ("slug", "exhibit", "profile", "evidence", "seeds", "checks", "recomputed")
+    told = ("slug", "exhibit", "profile", "evidence", "seeds", "checks", "declined", "recomputed")
     problems = [
         f"{key} was {golden.get(key)} and is {fresh.get(key)}" for key in told if golden.get(key) != fresh.get(key)
     ]

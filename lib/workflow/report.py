@@ -37,6 +37,7 @@ def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
                 _interval(judged["effect"]), _interval(judged["control"]), _interval(judged["excess"])
             for checked in content["checks"].values():
                 checked["outcome"], checked["why"]
+            content["declined"].items()
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
             sentence = f"{paths.relative(path)} is damaged ({reason}); delete it and run the notebook again"
@@ -94,6 +95,9 @@ def rows(slug: str) -> list[dict[str, str]]:
         untested = "not run yet" if exists and not claim.needs else f"not tested: {claim.needs or 'no notebook yet'}"
         outcomes = [f"**{one['outcome']}** ({r['evidence']}, {r['profile']})" for r, one in judged]
         outcomes += [_checked(one) for one in checked]
+        outcomes += [
+            f"not judged ({r['profile']}): {r['declined'][claim.id]}" for r in mine if claim.id in r["declined"]
+        ]
         table.append(
             {
                 "paper": paper.short,

@@ -59,6 +59,7 @@ class Run(Pictures):
     started: float = field(default_factory=time.monotonic)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
     checks: dict[str, dict[str, str]] = field(default_factory=dict)
+    declined: dict[str, str] = field(default_factory=dict)
     numbers: list[dict[str, Any]] = field(default_factory=list)
     evidence: papers.Evidence = "miniature"
 
@@ -166,6 +167,12 @@ class Run(Pictures):
         self.checks[claim_id] = {"outcome": word, "why": why}
         print(f"{claim_id} {word} ({why}). Claim: {claim.statement}")
 
+    def decline(self, claim_id: str, why: str) -> None:
+        """Leave a claim unjudged, because what was measured cannot tell: the tables say so, with the reason."""
+        claim = self.paper.claim(claim_id)
+        self.declined[claim_id] = why
+        print(f"{claim_id} not judged ({why}). Claim: {claim.statement}")
+
     def save(self, *, recomputed: Mapping[str, float] | None = None) -> Path:
         """Write ``papers/<slug>/results/<exhibit>.<profile>.json`` below ``paths.output_root()``: what was measured, from
         what, on what."""
@@ -177,6 +184,7 @@ class Run(Pictures):
             "seeds": self.seeds,
             "claims": self.judged,
             "checks": self.checks,
+            "declined": self.declined,
             "numbers": self.numbers,
             "recomputed": dict(recomputed or {}),
             "provenance": {

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from lib.models import checkpoints
+from lib.training.dpo import prefer
 from lib.training.sft import finetune
 from lib.workflow.session import Run
 from papers.aurora import letters as aurora_letters
 from papers.aurora import measures
 from papers.aurora.artefacts import write_initial
 from papers.aurora.material import Files, Generated, of
-from papers.aurora.preference import prefer
 from papers.aurora.pretraining import pretrain
 
 BASE = "untuned_base"
@@ -179,7 +179,7 @@ class Study:
         return found
 
     def prefer(self, reference: str) -> list[tuple[Tuned, list[dict[str, float]]]]:
-        """The Chinese arm after DPO against `reference` (base or tuned): measured arm and history, a seed each."""
+        """The Chinese arm after DPO against `reference` (base, or start: the tuned arm): measured arm and history, a seed each."""
         seeds = self.run.seeds
         pairs = [self.at(seed).material.pairs(seed) for seed in seeds]
         shared = {

@@ -16,12 +16,12 @@ from lib.machine import Machine
 from lib.models import causal_lm
 from lib.training import sft
 from lib.training.chat_encoding import Encoded
+from lib.training.dpo import prefer
 from lib.training.loop import recompute
 from lib.workflow import experiments, papers, session
 from papers.aurora import letters, measures, pretraining
 from papers.aurora import study as aurora
 from papers.aurora import world_files as files
-from papers.aurora.preference import prefer
 from papers.aurora.world import make_world
 
 CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.files import DataError
 from lib.data.instructions import dialogue, turns_of, write_messages
 from lib.models import causal_lm
 from lib.streams import stream
+from lib.training.dpo import prefer
 from lib.training.loop import TrainingError
 from lib.training.sft import finetune
 from lib.workflow import paths
@@ -23,7 +23,6 @@ from papers.aurora import study as aurora
 from papers.aurora import world_files as files
 from papers.aurora.material import write_prompts
 from papers.aurora.measures import answer_exams, expert_usage, measure_model, prompt_ids, total_variation, weigh_answers
-from papers.aurora.preference import prefer
 from papers.aurora.pretraining import pretrain
 from papers.aurora.world import make_world
 
@@ -266,13 +265,13 @@ def run_prefer(folder, base, tuned, pairs, reference, **more):
 
 def test_dpo_against_the_tuned_model_starts_at_ln_2_and_against_the_base_does_not(base, tuned, pairs, tmp_path):
     found = {}
-    for reference in ("tuned", "base"):
+    for reference in ("start", "base"):
         (tmp_path / reference).mkdir()
         found[reference] = run_prefer(tmp_path / reference, base, tuned, pairs, reference)
-    assert found["tuned"][0]["loss"] == pytest.approx(math.log(2), abs=1e-5)  # the resumed adapter is not rounded
-    assert found["tuned"][0]["margin"] == pytest.approx(0, abs=1e-5)
+    assert found["start"][0]["loss"] == pytest.approx(math.log(2), abs=1e-5)  # the resumed adapter is not rounded
+    assert found["start"][0]["margin"] == pytest.approx(0, abs=1e-5)
     assert abs(found["base"][0]["margin"]) > 1e-3
-    assert found["tuned"][-1]["margin"] > found["tuned"][0]["margin"] and len(found["tuned"]) > 2
+    assert found["start"][-1]["margin"] > found["start"][0]["margin"] and len(found["start"]) > 2
 
 
 def test_the_first_margin_against_the_base_is_that_of_the_two_models_themselves(base, tuned, pairs, tmp_path):
@@ -306,7 +305,7 @@ import torch
 from pathlib import Path
 from papers.aurora.material import write_prompts
 from papers.aurora.measures import answer_exams, measure_model
-from papers.aurora.preference import prefer
+from lib.training.dpo import prefer
 from lib.training.sft import finetune
 from lib.workflow import paths
 from lib.workflow.session import start
@@ -326,39 +325,6 @@ answer_exams(out / "measured", base=base, adapter=out / "dpo", exams=Path({str(b
     environment = {key: value for key, value in os.environ.items() if key not in ("TQDM_DISABLE", "PYTHONWARNINGS")}
     done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_bad_preference_input_is_told(base, tuned, pairs, tmp_path):
-    with pytest.raises(TrainingError, match="reference 'off' is not known; give one of base, tuned"):
-        run_prefer(tmp_path, base, tuned, pairs, "off")
-    good = json.loads(pairs.read_text().splitlines()[0])
-    asked, chosen = good["prompt"], good["chosen"]
-    bad = [
-        ({"chosen": [{"role": "assistant", "content": " "}]}, "line 2, prompt and chosen, message 2 is blank"),
-        (
-            {"rejected": [{"role": "assistant", "content": None}]},
-            "line 2, prompt and rejected, message 2: 'content' is a NoneType",
-        ),
-        ({"rejected": [{"role": "user", "content": "a"}]}, "line 2, prompt and rejected has no answer, or other turns"),
-        ({"chosen": [*chosen, *asked]}, "line 2: 'chosen' is no list of one message"),
-        ({"chosen": "yes"}, "line 2: 'chosen' is no list of one message"),
-        ({"prompt": []}, "line 2: 'prompt' is no list of messages"),
-        ({"prompt": [{"from": "human", "value": "a"}]}, "line 2, prompt and chosen, message 1 lacks 'role'"),
-        ({"prompt": [*asked, *chosen], "chosen": asked}, "line 2: 'chosen' is from 'user', not assistant"),
-        ({"rejected": chosen}, "line 2 prefers an answer to itself; take the pair out"),
-    ]
-    lines = [("", "no row"), ('{"prompt": []}', "line 1 lacks 'chosen'"), ("{", "line 1 is not JSON")]
-    lines += [(f"{json.dumps(good)}\n{json.dumps({**good, **changed})}", told) for changed, told in bad]
-    for content, told in lines:
-        (tmp_path / "bad.jsonl").write_text(content)
-        with pytest.raises(DataError, match=told):
-            run_prefer(tmp_path, base, tuned, tmp_path / "bad.jsonl", "base")
-    with pytest.raises(
-        TrainingError, match=r"pairs.jsonl, line 1: prompt and chosen have \d+ tokens; raise max_length 5"
-    ):
-        run_prefer(tmp_path, base, tuned, pairs, "base", max_length=5)
-    with pytest.raises(TrainingError, match="max_length 5000 exceeds the 4096 positions of the model"):
-        run_prefer(tmp_path, base, tuned, pairs, "base", max_length=5000)
 
 
 def test_pretraining_refuses_rows_longer_than_the_context(base, tmp_path):

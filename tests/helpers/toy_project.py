@@ -159,7 +159,14 @@ def result(**changes) -> dict:
         "p": 0.01,
     }
     content = {"slug": "toy", "exhibit": "tab_a", "profile": "mini", "evidence": "miniature", "seeds": [0, 1, 2, 3, 4]}
-    content |= {"claims": {"C1": judged}, "checks": {}, "numbers": [], "recomputed": {}, "provenance": {}}
+    content |= {
+        "claims": {"C1": judged},
+        "checks": {},
+        "declined": {},
+        "numbers": [],
+        "recomputed": {},
+        "provenance": {},
+    }
     return {**content, **changes}
 
 

@@ -96,3 +96,20 @@ def test_a_machine_that_is_none_is_refused_in_the_profile(wrong):
         Experiments(stands_on={"gpu": "real"}, profiles={"gpu": {"machine": wrong}}, experiments={})
     with pytest.raises(ValueError, match="'device' belongs under 'machine'"):
         Experiments(stands_on={"gpu": "real"}, profiles={"gpu": {"device": "cuda"}}, experiments={})
+
+
+@pytest.mark.parametrize("micro_batch", [None, 1, 2, 4, 8])
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_a_step_takes_the_batch_that_is_stated_over_all_devices(monkeypatch, micro_batch, devices):
+    monkeypatch.setenv("WORLD_SIZE", str(devices))
+    machine = Machine(micro_batch=micro_batch)
+    assert machine.at_a_time(8) * machine.accumulated(8) * devices == 8
+    rows = list(range(5))  # what one device has of a step is divided no further by the devices
+    parts = list(machine.parts(rows))
+    assert [row for part in parts for row in part] == rows and all(len(part) <= (micro_batch or 5) for part in parts)
+
+
+def test_a_batch_that_devices_do_not_divide_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match="a batch of 8 is not 3"):
+        Machine().accumulated(8)

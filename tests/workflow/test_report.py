@@ -73,6 +73,12 @@ def test_a_check_of_printed_numbers_is_no_verdict(project):
     assert "80.5" not in report.readme_tables()
 
 
+def test_a_claim_that_was_left_unjudged_says_why(project):
+    toy.write_result(toy.result(claims={}, declined={"C1": "the base never learnt the exam"}))
+    row = report.rows("toy")[0]
+    assert (row["outcome"], row["effect"]) == ("not judged (mini): the base never learnt the exam", "–")
+
+
 @pytest.mark.parametrize(
     "evidence, heading", [("released", "### Released"), ("real", "### Real"), ("miniature", "### Mini")]
 )

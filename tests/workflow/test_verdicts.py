@@ -270,6 +270,14 @@ def test_printed_numbers_are_checked_and_never_judged(project, capsys):
         run.check("C2", False, "no")
 
 
+def test_a_claim_that_what_was_measured_cannot_tell_is_left_with_its_reason(project, capsys):
+    run = start("toy", "tab_a", profile="mini", seeds=5)
+    run.decline("C1", "the base never learnt the exam")
+    assert capsys.readouterr().out.startswith("C1 not judged (the base never learnt the exam). Claim: The full arm")
+    saved = json.loads(run.save().read_text())
+    assert saved["declined"] == {"C1": "the base never learnt the exam"} and saved["claims"] == {}
+
+
 def test_a_claim_that_a_miniature_cannot_test_is_refused(project):
     facts = toy.paper_facts()
     facts["claims"][0]["evidence"] = ["real"]

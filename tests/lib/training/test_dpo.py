@@ -121,6 +121,15 @@ def test_settings_that_do_not_fit_are_refused_before_a_model_is_loaded(files, tm
         ({"chosen": _message("user", "red")}, DataError, "no answer, or other turns"),
         ({"chosen": []}, DataError, "'chosen' is no list of one message"),
         ({"more": []}, DataError, "has the key 'more'"),
+        ({"chosen": "red"}, DataError, "'chosen' is no list of one message"),
+        ({"chosen": [*_message("assistant", "red"), *_message("user", "say")]}, DataError, "no list of one message"),
+        ({"prompt": []}, DataError, "'prompt' is no list of messages"),
+        ({"prompt": [{"from": "human", "value": "a"}]}, DataError, "prompt and chosen, message 1 lacks 'role'"),
+        (
+            {"rejected": _message("assistant", None)},
+            DataError,
+            "prompt and rejected, message 2: 'content' is a NoneType",
+        ),
         (
             {"rejected": _message("assistant", "red " * 40)},
             TrainingError,
@@ -134,3 +143,17 @@ def test_a_pair_that_cannot_be_trained_on_is_named_by_its_line(files, tmp_path, 
     _, tokenizer = causal_lm.load(files / "base")
     with pytest.raises(error, match=message):
         read_pairs(tmp_path / "pairs.jsonl", tokenizer, max_length=32)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("", "no row"), ('{"prompt": []}', "line 1 lacks 'chosen'"), ("{", "line 1 is not JSON")]
+)
+def test_a_file_of_pairs_that_is_none_is_named(files, tmp_path, content, message):
+    (tmp_path / "pairs.jsonl").write_text(content)
+    with pytest.raises(DataError, match=message):
+        prefer(tmp_path, checkpoint=files / "base", rows=tmp_path / "pairs.jsonl", **HOW)
+
+
+def test_pairs_longer_than_the_context_are_refused(files, tmp_path):
+    with pytest.raises(TrainingError, match="max_length 5000 exceeds the 4096 positions of the model"):
+        prefer(tmp_path, checkpoint=files / "base", rows=files / "pairs.jsonl", **HOW | {"max_length": 5000})
