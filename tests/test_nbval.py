@@ -11,6 +11,7 @@ and the numbers by what they mean. Every other printed word and digit is compare
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ import pytest
 import toy_project as toy
 from foreign import affordable, commit, trained
 
-from lib.workflow import arithmetic, compare, jobs, notebooks, paths
+from lib.workflow import arithmetic, compare, experiments, jobs, notebooks, paths
 from lib.workflow.execute import QUIET
 
 QUICK, DEAREST = 0.4, 2.5  # minutes at mini

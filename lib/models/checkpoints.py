@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from lib.models import ModelError, gguf
 
 
@@ -25,3 +27,21 @@ def place(run: Any, told: Mapping[str, str]) -> Path:
         )
     folder = run.source(told["source"])
     return run.build(gguf.convert, source=folder / told["file"]) if "file" in told else folder
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
+    """Every weight of ``state`` into ``module``, each name and shape as it has them; :class:`ModelError` names the first that is
+    not, and ``where`` it comes from."""
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing:
+        raise ModelError(f"{where} lacks the weight '{missing[0]}' ({len(missing)} in all); it is another model's.")
+    if extra:
+        raise ModelError(f"{where} has the weight '{extra[0]}' ({len(extra)} in all), which this model does not know.")
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise ModelError(
+                f"{where}: the weight '{name}' has shape {tuple(value.shape)} where {tuple(own[name].shape)} is expected; "
+                "give the model its sizes."
+            )
+    module.load_state_dict(state)

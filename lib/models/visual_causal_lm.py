@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lib.models import ModelError
+from lib.models.checkpoints import load_strictly
 
 SLOT = "<im_patch>"  # M3D's placeholder
 
@@ -106,14 +107,5 @@ def load_weights(module: nn.Module, path: Path) -> nn.Module:
         state = load_file(path)
     except Exception as error:  # safetensors has its own class
         raise ModelError(f"{path} is no safetensors file ({error}); fetch or train it again") from None
-    own = module.state_dict()
-    for names, what in ((own.keys() - state.keys(), "lacks"), (state.keys() - own.keys(), "has the unknown")):
-        if names:
-            raise ModelError(f"{path} {what} weight {min(names)}; load it into the model that it was trained as")
-    for name, value in state.items():
-        if value.shape != own[name].shape:
-            raise ModelError(
-                f"{path}: {name} has shape {tuple(value.shape)} and the model {tuple(own[name].shape)}; use its settings"
-            )
-    module.load_state_dict(state)
+    load_strictly(module, state, path)
     return module

@@ -47,6 +47,13 @@ def _of_torch() -> dict[str, str]:
     query = torch.randn(2, 4, 64, 16, generator=draw)
     many = a.expand(3, -1, -1).contiguous(), b.expand(3, -1, -1).contiguous()
     square = a.T @ a + 97 * torch.eye(97)
+    turns = torch.arange(600.0)[:, None] / 1e4 ** torch.arange(0, 1, 0.125)  # angles of rotary positions
+    long = torch.randn(70, 1531, generator=draw)
+    adam = [
+        [tensor] for tensor in (a.clone(), a.tanh(), 0.1 * a, 0.01 * a.square())
+    ]  # weight, gradient, its two moments
+    rates = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.1, "eps": 1e-8}
+    torch._fused_adamw_(*adam, [], [torch.tensor(3.0)], amsgrad=False, maximize=False, **rates)
     results = {
         "randn": (a, b),
         "rand": (torch.rand(131, 97, generator=draw),),  # what masks of dropout are drawn from
@@ -62,6 +69,10 @@ def _of_torch() -> dict[str, str]:
         "convolution, 2-D": (F.conv2d(image, kernel2),),
         "attention": (F.scaled_dot_product_attention(query, query, query, is_causal=True),),
         "linear algebra": (torch.linalg.cholesky(square), torch.linalg.eigvalsh(square)),
+        "cos, power, root": (turns.cos(), turns.sin(), 1e4 ** -a.abs(), a.abs().rsqrt(), a.sigmoid(), a.erf()),
+        "norms": (F.rms_norm(a, (97,)), torch.linalg.vector_norm(a), *torch._foreach_norm([a, b])),
+        "AdamW": (adam[0][0],),
+        "products, larger than a cache": (long @ long.T, long.T @ long),
         "interpolation": (F.interpolate(image, size=(21, 45), mode="bilinear"),),
     }
     return {name: _hash(*(t.numpy() for t in found)) for name, found in results.items()}

@@ -23,6 +23,7 @@ from typing import Any
 from lib.machine import Machine
 from lib.workflow import arithmetic, cache, experiments, papers, paths, sources, verdicts
 from lib.workflow.pictures import Pictures
+from lib.workflow.progress import Progress
 
 
 class SessionError(RuntimeError):
@@ -94,19 +95,13 @@ class Run(Pictures):
         return self.build_all(function, [arguments])[0]
 
     def build_all(self, function: Callable, many: Sequence[dict[str, Any]]) -> list[Path]:
-        """Folders of many cached artefacts, in order; progress is told to whoever runs the notebook.
+        """Folders of many cached artefacts, in order; told to whoever runs the notebook (:class:`Progress`).
 
         A function with a parameter ``machine`` is given the profile's; one that computes on a device must have it.
         """
         if "machine" in inspect.signature(function).parameters:
             many = [{**arguments, "machine": self.machine} for arguments in many]
-        return cache.build_all(function, many, progress=lambda n: self._tell(f"{function.__name__} {n}/{len(many)}"))
-
-    def _tell(self, message: str) -> None:
-        log = os.environ.get("REPRISE_PROGRESS")
-        if log:
-            with open(log, "a", encoding="utf-8") as stream:
-                stream.write(f"{message}\n")
+        return cache.build_all(function, many, progress=Progress(function.__name__, len(many)))
 
     # ------------------------------------------------------------------ outcome
     def record(self, quantity: str, values: Mapping[str, Any], *, unit: str = "") -> None:

@@ -175,8 +175,7 @@ class Study:
             there = [found[task] for task in tasks if task in self.chat_tasks]
             if not there:
                 why = "at this profile the small chat model is tuned in none of its tasks"
-                self.run.checks[claim_id] = {"outcome": "not judged", "why": why}
-                print(f"{claim_id} not judged ({why}).")
+                self.run.decline(claim_id, why)
                 continue
             scores = pd.concat([one.scores for one in there], ignore_index=True)
             groups = [f"{one.items.task.id}/{group}" for one in there for group in one.member]

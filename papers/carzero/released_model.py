@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.models import ModelError
+from lib.models.checkpoints import load_strictly
 from lib.models.cross_attention import CrossAttentionAlignment
 from papers.carzero.model import CARZero
 
@@ -69,41 +70,25 @@ def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _load(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Strict; one sentence names the first key that is missing, unknown or of another shape."""
-    own = module.state_dict()
-    missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    if missing:
-        raise ModelError(f"{what} lacks the weight '{missing[0]}' ({len(missing)} in all); it is another model's.")
-    if extra:
-        raise ModelError(f"{what} has the weight '{extra[0]}' ({len(extra)} in all), which this model does not know.")
-    for name, value in state.items():
-        if value.shape != own[name].shape:
-            raise ModelError(
-                f"{what}: the weight '{name}' has shape {tuple(value.shape)} where {tuple(own[name].shape)} is expected."
-            )
-    module.load_state_dict(state, strict=True)
-
-
 def fusion_of(state: dict[str, Tensor], path: Path, **sizes: int) -> CrossAttentionAlignment:
     """The released alignment module in eval mode; the head is the one whose weights there are. ``sizes``: where not released."""
     mine = _part(state, PREFIX + FUSION)
     head = "mlp" if any(name.startswith("mlp_head.3.") for name in mine) else "linear"
     module = CrossAttentionAlignment(head=head, **sizes)
-    _load(module, mine, f"{path}, fusion_module")
+    load_strictly(module, mine, f"{path}, fusion_module")
     return module.eval()
 
 
 def load_released(net: CARZero, path: Path) -> CARZero:
     """Every weight of the released model into a model of its sizes; what BERT keeps besides its weights is left out."""
     state = read_lightning(path)
-    _load(net.alignment.fusion, _part(state, PREFIX + FUSION), f"{path}, fusion_module")
-    _load(net.img_encoder.model, _part(state, IMAGE[0]), f"{path}, img_encoder")
+    load_strictly(net.alignment.fusion, _part(state, PREFIX + FUSION), f"{path}, fusion_module")
+    load_strictly(net.img_encoder.model, _part(state, IMAGE[0]), f"{path}, img_encoder")
     text = _part(state, PREFIX + "text_encoder.model.")
     text = {
         name: value for name, value in text.items() if not name.startswith("pooler.") and "position_ids" not in name
     }
-    _load(net.text_encoder.model, text, f"{path}, text_encoder")
+    load_strictly(net.text_encoder.model, text, f"{path}, text_encoder")
     return net.eval()
 
 

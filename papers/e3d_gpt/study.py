@@ -290,8 +290,7 @@ def judge_reports(run: Run, both: dict[str, list[float]], by_set: dict[str, dict
         if run.evidence in run.paper.claim(claim).evidence:
             run.judge(claim, by_set[sets[claim]] if claim in sets else both)
         else:
-            run.checks[claim] = {"outcome": "not judged", "why": "it names a data set, and only that can test it"}
-            print(f"{claim} not judged (it names a data set, and only that can test it).")
+            run.decline(claim, "it names a data set, and only that can test it")
 
 
 def prepare(run: Run) -> Study:

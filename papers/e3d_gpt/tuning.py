@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lib.data.files import DataError
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
+from lib.models.dropout import own_masks
 from lib.models.product import use_products
 from lib.models.projectors import build_projector, tokens_of
 from lib.models.visual_causal_lm import VisualCausalLM, load_weights, save_weights, tokenizer_with_slot
@@ -171,7 +172,9 @@ def _with_lora(language: nn.Module, lora: dict[str, Any]) -> nn.Module:
         task_type="CAUSAL_LM", r=lora["rank"], lora_alpha=lora["alpha"], lora_dropout=lora["dropout"],
         target_modules=lora["targets"],
     )  # fmt: skip
-    return get_peft_model(language, config)
+    adapted = get_peft_model(language, config)
+    own_masks(adapted)
+    return adapted
 
 
 def _build(

@@ -32,8 +32,7 @@ MEASURES: dict[str, Callable[..., np.ndarray]] = {
 
 def leave(run: Run, claim_id: str, why: str) -> None:
     """Say of a claim, here and in the tables, that it is invalid, because what it rests on is off chance or at it."""
-    run.checks[claim_id] = {"outcome": "invalid (control)", "why": f"{why}; not judged"}
-    print(f"{claim_id} invalid (control): {why}. Not judged.")
+    run.decline(claim_id, f"invalid control: {why}")
 
 
 @dataclass(frozen=True, eq=False)

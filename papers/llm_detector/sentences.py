@@ -131,25 +131,27 @@ class Labelled:
             f"{LLM} {own:.3f}."
         )
 
-    def nulls(self, arms: Sequence[str]) -> bool:
-        """Whether all are at chance within a place, each by its own 95 % interval; printed, one line each."""
-        fine = True
+    def nulls(self, arms: Sequence[str]) -> dict[str, bool]:
+        """Whether each is at chance within a place, by its own 95 % interval; printed, one line each."""
+        fine = {}
         for arm in arms:
             mean, low, high = self._triple(self.samples(arm))
             inside = bool(low <= 0.5 <= high)
             said = "at chance" if inside else "NOT at chance: outcomes that rest on it are invalid"
             print(f"null {arm}: AUROC within a place {mean:.3f} [{low:.3f}, {high:.3f}], {said}")
-            fine = fine and inside
+            fine[arm] = inside
         return fine
 
-    def judge(self, claim_id: str, *, measure: str, valid: bool) -> None:
-        """Judge a claim whose arms are named after detectors; ``valid``: whether its nulls are at chance."""
-        if not valid:
-            leave(self.study.run, claim_id, "a null that it rests on is not at chance")
-            return
+    def judge(self, claim_id: str, *, measure: str, nulls: Mapping[str, bool]) -> None:
+        """Judge a claim whose arms are named after detectors. It rests on those of ``nulls`` (:meth:`nulls`) that are shortcuts,
+        and those of its own detectors trained on shuffled labels: where one is not at chance, there is nothing to judge."""
         run = self.study.run
         claim = run.paper.claim(claim_id)
         names = [n for sides in (claim.arms, claim.counterpart.arms) for n in (sides.treatment, sides.baseline)]
+        rests_on = {*SHORTCUTS, *names, *(name + SHUFFLED for name in names)}
+        if broken := [arm for arm, fine in nulls.items() if not fine and arm in rests_on]:
+            leave(run, claim_id, f"not at chance within a place: {', '.join(broken)}")
+            return
         measured = {name: self.samples(name, measure=measure) for name in names}
         if not self.real:
             run.judge(claim_id, {name: values.tolist() for name, values in measured.items()})

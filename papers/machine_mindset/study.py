@@ -215,8 +215,7 @@ class Study:
         quantity = self.run.paper.claim(claim_id).quantity
         self.run.record(quantity, {arm: [float(np.mean(one)) for one in seeds] for arm, seeds in right.items()})
         why = f"a base gives {knows:.2f} of the replies right, less than {least}: no ability to lose"
-        self.run.checks[claim_id] = {"outcome": "not judged", "why": why}
-        print(f"{claim_id} not judged ({why}).")
+        self.run.decline(claim_id, why)
 
 
 def prepare(run: Run, *, language: str = "en") -> Study:

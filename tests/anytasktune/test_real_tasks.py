@@ -151,7 +151,7 @@ def test_the_notebook_runs_at_full_with_a_toy_chat_model(tmp_path, data):
         sources={**places, "qwen": tmp_path / "qwen"},
     )  # fmt: skip
     saved = json.loads((tmp_path / "out/papers/anytasktune/results/tab_real_task_tuning.full.json").read_text())
-    assert set(saved["claims"]) == {"N4d", "R1", "R2"} and set(saved["checks"]) == {"R3a", "R3b"}
+    assert set(saved["claims"]) == {"N4d", "R1", "R2"} and set(saved["declined"]) == {"R3a", "R3b"}
     asked = {one["arm"]: len(one["values"]) for one in saved["numbers"] if "is tuned" in one["quantity"]}
     assert 6 <= asked["task_tuned"] == asked["untuned_base"] <= 12 and "tuned in: 2-4" in said
     assert len(list((tmp_path / "cache" / "finetune").iterdir())) >= 4  # two splits, true and shuffled answers

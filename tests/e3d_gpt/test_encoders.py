@@ -192,10 +192,10 @@ def test_a_checkpoint_with_a_missing_or_extra_key_is_one_sentence(made, tmp_path
     state = load_file(path)
     given = {"language": made / "language", "projector": "convolution", "vision": vision(made), "dtype": "float32"}
     save_file({**state, "extra": torch.zeros(1)}, path)
-    with pytest.raises(ModelError, match="has the unknown weight extra"):
+    with pytest.raises(ModelError, match=r"has the weight .extra"):
         tuning.load_tuned(arm, **given)
     save_file({name: value for name, value in state.items() if name != "mean"}, path)
-    with pytest.raises(ModelError, match="lacks weight mean"):
+    with pytest.raises(ModelError, match=r"lacks the weight .mean"):
         tuning.load_tuned(arm, **given)
     save_file(state, path)
     tuning.load_tuned(arm, **given)

@@ -42,7 +42,7 @@ def test_place_alone_tells_across_places_and_nothing_within_one(capsys):
     found = plan().detect(["place", "length", sentences.SENTENCE], shuffled=[sentences.SENTENCE])
     table = found.table(["place"])
     assert table["place"]["macro-F1"][0] > 0.7 and table["place"]["AUROC within a place"] == (0.5, 0.5, 0.5)
-    assert found.nulls(["place", "length"]) is True
+    assert found.nulls(["place", "length"]) == {"place": True, "length": True}
     said = capsys.readouterr().out
     assert said.count("at chance") == 2 and "NOT" not in said
 
@@ -58,10 +58,10 @@ def test_a_table_says_first_who_is_better_and_a_broken_null_leaves_the_claim_unj
     assert found.first_line(table, "macro-F1").startswith(
         "A baseline beats the paper's method (1 of 5 do): macro-F1, sniffer"
     )
-    found.judge("R3b", measure="AUROC within a place", valid=True)
+    found.judge("R3b", measure="AUROC within a place", nulls={"place": True, "curvature_shuffled_labels": False})
     assert found.study.run.judged["R3b"]["effect"]["mean"] < 0
-    found.judge("R3a", measure="AUROC within a place", valid=False)
-    assert "R3a invalid (control)" in capsys.readouterr().out and "R3a" not in found.study.run.judged
+    found.judge("R3a", measure="AUROC within a place", nulls={"llm_detector_shuffled_labels": False})
+    assert "R3a not judged (invalid control: " in capsys.readouterr().out and "R3a" not in found.study.run.judged
 
 
 def test_documents_right_and_boundaries_are_counted_in_whole_documents():

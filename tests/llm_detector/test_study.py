@@ -51,8 +51,8 @@ def test_a_null_that_is_not_at_chance_leaves_the_claim_unjudged(capsys):
     assert nulls == {"llm_detector_shuffled_labels": False, "embeddings_shuffled_labels": True}
     one.judge("R1", measure="AUROC")
     said = capsys.readouterr().out
-    assert "NOT at chance: outcomes that rest on it are invalid" in said and "R1 invalid (control)" in said
-    assert "on shuffled labels: llm_detector_shuffled_labels, in domain. Not judged" in said and one.run.judged == {}
+    assert "NOT at chance: outcomes that rest on it are invalid" in said and "R1 not judged (invalid control: " in said
+    assert "on shuffled labels: llm_detector_shuffled_labels, in domain)" in said and one.run.judged == {}
 
 
 def test_a_null_that_just_leaves_chance_in_its_plain_interval_is_enough(capsys):
@@ -68,7 +68,7 @@ def test_a_null_that_just_leaves_chance_in_its_plain_interval_is_enough(capsys):
     areas["llm_detector_shuffled_labels"][-1] = 0.52
     assert list(one.nulls(sorted(areas)).values()) == [True, False]
     one.judge("C1", measure="balanced accuracy")
-    assert "C1 invalid (control): not at chance on shuffled labels: llm_detector" in capsys.readouterr().out
+    assert "C1 not judged (invalid control: not at chance on shuffled labels: llm_detector" in capsys.readouterr().out
     assert one.run.judged == {}
 
 

@@ -105,7 +105,7 @@ def test_a_base_that_does_not_know_the_exam_leaves_c6b_unjudged_with_its_reason(
     saved = json.loads(
         (root / "out" / "papers" / "machine_mindset" / "results" / "tab_general_mix.full.json").read_text()
     )
-    assert not saved["claims"] and saved["checks"]["C6b"]["why"].endswith("less than 0.4: no ability to lose")
+    assert not saved["claims"] and saved["declined"]["C6b"].endswith("less than 0.4: no ability to lose")
     assert "C6b not judged" in said and saved["numbers"]
 
 
