@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from shape_only import adapted, step_memory, tensors
+from shape_only import CARD, adapted, step_memory, tensors
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from lib.machine import Machine
 from lib.training.loop import recompute
 from lib.workflow import experiments
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PROFILE = experiments.load("anytasktune").profiles["full"]
 CHAT = PROFILE["real_tasks"]["chat"]
 # Qwen1.5-7B-Chat: its configuration as published
