@@ -2,6 +2,7 @@
 #   make run     installs, runs every notebook that is not up to date, prints the claims table
 #   make real    the same with small real weights on real data, fetched once (420 MB)
 #   make test    installs, runs all tests
+#   make gallery the committed results as pages to look at (runs/gallery/index.html); make run brings it up to date, too
 # P=<paper> N=<notebook> PROFILE=<smoke|mini|real|gpu|full> narrow `make run`; JOBS=<n> notebooks at a time; CLUSTER=slurm.
 # A run writes below runs/ alone; `make publish` (same P, N, PROFILE) copies it into the repository.
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run real publish compare arithmetic test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run real publish compare arithmetic gallery test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
 	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
@@ -26,7 +27,7 @@ publish compare: .venv/.installed
 	@$(W) $@ $(CHOICE)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
 	@echo 'other targets: publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
@@ -51,7 +52,7 @@ format: .venv/.installed
 	$(BIN)/ruff format -q lib papers benchmarks tests
 	$(W) format
 
-tables cache arithmetic: .venv/.installed
+tables cache arithmetic gallery: .venv/.installed
 	$(W) $@
 
 clean-cache: .venv/.installed
