@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     choice(add("publish", "publish_run", "copy a finished run's figures, results and outputs into the repository"))
     choice(add("compare", "compare_run", "the last run beside the committed results"))
     add("gallery", "show_gallery", "the committed results as pages to look at, below runs/gallery")
-    command = add("new-paper", "new_paper", "write the folder of a new paper, to be filled")
+    command = add("new-paper", "new_paper", "write a new paper that runs, to be filled with yours")
     command.add_argument("slug", help="its short name, as in papers/<slug>")
     add("arithmetic", "show_arithmetic", "what this machine computes to the bit, beside the committed results'")
     command = add("lab", "lab", "JupyterLab on copies of the notebooks")

@@ -153,10 +153,15 @@ def compare_run(arguments: argparse.Namespace) -> int:
 
 
 def new_paper(arguments: argparse.Namespace) -> int:
-    """Write the folder of a new paper, and say what comes next."""
+    """Write a new paper that runs, and say what comes next."""
     for path in create(arguments.slug):
         print(f"wrote {paths.relative(path)}")
-    print("Next: fill paper.yml, `make tables`; then lib/README.md, 'A new paper'.")
+    print(
+        f"It runs as it is: make run P={arguments.slug} PROFILE=smoke. Put your paper where it says TODO; then run, and"
+    )
+    print(
+        f"make publish P={arguments.slug}: until then `make lint` asks for outputs. lib/README.md, 'A new paper', goes on."
+    )
     return 0
 
 
