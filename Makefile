@@ -61,8 +61,8 @@ paper: .venv/.installed  ## P=new_slug: a paper that runs at once, to be filled
 clean-cache: .venv/.installed
 	$(W) cache clean
 
-lab: .venv/.installed  ## on copies below runs/lab; OPTIONS="--no-browser --port 8899" are JupyterLab's own
-	@$(W) lab -- $(OPTIONS)
+lab: .venv/.installed  ## on copies below runs/lab; OPTIONS="--no-browser --port 8899" (or ARGS) are JupyterLab's own
+	@$(W) lab -- $(OPTIONS) $(ARGS)
 
 # The lock is what a fresh environment of the declared ranges holds; local build tags (+cpu) are dropped.
 lock: .venv/.installed
