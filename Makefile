@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run real publish compare arithmetic gallery paper explore test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run real publish compare arithmetic gallery paper pages test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
 	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
@@ -57,6 +57,15 @@ tables cache arithmetic gallery: .venv/.installed
 
 paper: .venv/.installed  ## P=new_slug: a paper that runs at once, to be filled
 	@$(W) new-paper "$(P)"
+
+pages: .venv/.installed  ## the explorer's committed pages and, where there is a Chromium, the README's pictures
+	@$(W) run --notebook explore_embeddings
+	@mkdir -p pages && cp runs/explore/brgsa_full.mini.html pages/
+	@$(W) fetch --profile real --paper brgsa
+	@$(BIN)/python -m papers.brgsa.embedded runs/explore
+	@$(BIN)/python -m lib.explorer runs/explore/chest_ct_mapped.parquet runs/explore/chest_ct_spread.parquet --colour height --output pages/chest_ct.real.html
+	@$(W) gallery
+	@$(BIN)/python tests/helpers/screenshots.py
 
 clean-cache: .venv/.installed
 	$(W) cache clean

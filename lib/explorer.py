@@ -112,6 +112,7 @@ def explore(
         raise ExplorerError("panels is empty; give at least one title with its x and y column.")
     shown.check_text(title=title, panels="".join(map(str, panels)))
     places = list(dict.fromkeys(name for pair in panels.values() for name in pair))
+    chosen = list(dict.fromkeys([*hover, colour, *([marker] if marker else [])])) if hover else None
     hover = (
         [name for name in embeddings.COLUMNS if name in points.columns and name not in places]
         if hover is None
@@ -119,6 +120,7 @@ def explore(
     )
     points, thumbnails = shown.own_thumbnails(points, thumbnails)
     frame = shown.checked(points, [colour, *([marker] if marker else []), *hover], places, thumbnails)
+    listed = chosen or [name for name in frame.columns if name not in places]  # in the tables
     numbers = {name: number for number, name in enumerate(frame.columns)}
     columns = [_column(frame[name], must=name == colour) for name in frame.columns]
     if marker:
@@ -137,7 +139,7 @@ def explore(
         ],
         "marker": numbers[marker] if marker else None,
         "hover": [numbers[name] for name in hover],
-        "listed": [numbers[name] for name in frame.columns if name not in places][:MOST_LISTED],
+        "listed": [numbers[name] for name in listed][:MOST_LISTED],
         "palette": list(PALETTE),
         "scale": shown.scale(),
         "shapes": list(MARKERS),

@@ -18,7 +18,7 @@ import pandas as pd
 
 MAX_GROUPS = 8  # colours that can be told apart: those of lib.drawing
 MAX_THUMBNAILS = 2000  # about 2.5 kB each
-MAX_POINTS = 1_000_000  # 100,000 are smooth; a million take a second a frame, and a gigabyte
+MAX_POINTS = 1_000_000  # a tenth of a second a frame; 100,000 take a thirtieth
 
 
 class ExplorerError(ValueError):

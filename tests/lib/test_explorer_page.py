@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import Browser, needs_browser
+from explorer_page import chosen, lasso, places
 
 from lib.explorer import explore, export_html
 
@@ -58,25 +59,6 @@ def shown(browser, page, tmp_path):
     return file
 
 
-def places(browser, panel=0):
-    """Where each row lies in the window."""
-    return browser.value(
-        f"""(() => {{ const p = panels[{panel}], box = p.over.getBoundingClientRect(), k = box.width / p.over.width
-        return [...Array(view.total).keys()].map((i) => p.place(i).map((v, a) => v * k + (a ? box.top : box.left))) }})()"""
-    )
-
-
-def lasso(browser, low, high, panel=0):
-    """A rectangle around the rows whose places lie in it."""
-    (x0, y0), (x1, y1) = low, high
-    corners = [(x0, y0), ((x0 + x1) / 2, y0), (x1, y0), (x1, y1), ((x0 + x1) / 2, y1), (x0, y1), (x0, y0 + 1)]
-    browser.drag(corners)
-
-
-def chosen(browser):
-    return browser.value("state.chosen")
-
-
 def test_points_and_the_legends_marks_are_there_at_first_paint(silent, tmp_path):
     shown(silent, explore(frame(), colour="group", marker="modality", title=EVIL), tmp_path)
     colours = """(() => { const c = panels[0].canvas, d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data
@@ -100,7 +82,7 @@ def test_a_lasso_selects_what_it_encloses_in_every_panel_and_the_table_lists_it(
     panels = {"raw": ("x", "y"), "reconstructed": ("x2", "y2")}
     shown(silent, explore(table, colour="group", panels=panels), tmp_path)
     where = np.array(places(silent))
-    low, high = np.quantile(where, 0.2, axis=0), np.quantile(where, 0.7, axis=0)
+    low, high = np.quantile(where, 0.2, axis=0) - 3, np.quantile(where, 0.7, axis=0) + 3  # between the rows of the grid
     inside = np.flatnonzero(((where > low) & (where < high)).all(axis=1)).tolist()
     assert 3 < len(inside) < 40
     lasso(silent, low, high)
@@ -109,7 +91,7 @@ def test_a_lasso_selects_what_it_encloses_in_every_panel_and_the_table_lists_it(
     listed = silent.value("[...document.querySelectorAll('#selection tbody tr')].map((r) => r.lastChild.textContent)")
     assert listed == [f"report {row} of the chest" for row in inside]
     other = np.array(places(silent, 1))[inside]
-    lasso(silent, other.min(axis=0) - 4, other.max(axis=0) + 4, panel=1)
+    lasso(silent, other.min(axis=0) - 4, other.max(axis=0) + 4)
     assert set(inside) <= set(chosen(silent))
     for kind in ("keyDown", "keyUp"):
         silent.call("Input.dispatchKeyEvent", type=kind, key="Escape", code="Escape", windowsVirtualKeyCode=27)
@@ -207,27 +189,19 @@ def _many(n, text):
 
 
 def test_100000_points_are_drawn_within_three_seconds_and_move_smoothly(silent, tmp_path):
-    vectors = np.random.default_rng(1).normal(size=(100_000, 32))
-    near = explore(_many(2000, True), vectors=vectors[:2000]).view["neighbours"]
     page = explore(_many(100_000, True), marker="modality", panels={"raw": ("x", "y"), "again": ("y", "x")})
-    assert near["k"] == 5
     shown(silent, page, tmp_path)
-    first = silent.value("performance.now()"), silent.value("performance.getEntriesByType('paint').length")
-    drawn = silent.value("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? performance.now()")
+    drawn = silent.value("performance.now()")  # since the page was opened
     silent.value("document.getElementById('move').click()")
     silent.value("state.frames.length = 0")
     box = silent.value(CENTRE.format("panels[0].over"))
     silent.drag([(box[0] + step, box[1] + step / 2) for step in range(0, 60, 3)])
     frames = silent.value("state.frames")
-    print(f"first draw {drawn:.0f} ms, page ready {first[0]:.0f} ms; a frame {np.median(frames):.0f} ms")
+    print(f"first draw {drawn:.0f} ms, a frame {np.median(frames):.0f} ms")
     assert drawn <= 3000 and len(frames) >= 3 and np.median(frames) <= 150
-    where = silent.value("(() => { const b = panels[0].over.getBoundingClientRect(); return [b.x, b.y, b.width] })()")
     silent.value("document.getElementById('lasso').click()")
-    lasso(
-        silent,
-        (where[0] + where[2] * 0.45, where[1] + where[2] * 0.45),
-        (where[0] + where[2] * 0.55, where[1] + where[2] * 0.55),
-    )
+    box = np.array(silent.value(CENTRE.format("panels[0].over")))
+    lasso(silent, box - 20, box + 20)
     assert len(chosen(silent)) > 500
 
 
