@@ -28,7 +28,7 @@ publish compare: .venv/.installed
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
-	@echo 'other targets: paper P=new_slug, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
+	@echo 'other targets: paper P=new_slug, pages, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
 test: .venv/.installed  ## everything CI runs: lint, units, the examples in docstrings, notebooks at smoke, freshness, nbval of a sample

@@ -29,7 +29,7 @@ function value(c, i) {
 function shown(found) {
   if (found === null) return ""
   if (typeof found === "number") return Number.isInteger(found) ? String(found) : String(Number(found.toPrecision(6)))
-  return found.length > LONGEST ? found.slice(0, LONGEST) + "…" : found
+  return found.length > LONGEST ? found.slice(0, LONGEST) + "\u2026" : found
 }
 
 /** One cell of the CSV. A text that a spreadsheet would take for a formula gets an apostrophe. */

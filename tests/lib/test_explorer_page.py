@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from browser import Browser, needs_browser
 from explorer_page import chosen, lasso, places
+from PIL import Image
 
 from lib.explorer import explore, export_html
 
@@ -169,15 +170,22 @@ def test_on_a_phone_nothing_scrolls_sideways(silent, tmp_path):
 
 
 def test_in_a_frame_of_a_notebook_it_runs_closed(silent, tmp_path):
-    outer = tmp_path / "notebook.html"
+    outer = tmp_path / "notebook.html"  # its encoding is not told: the page must not rest on it
     outer.write_text(
         "<!DOCTYPE html><title>Lab</title>" + explore(frame(), colour="group")._repr_html_(), encoding="utf-8"
     )
     silent.open(outer)
-    time.sleep(1)
     assert silent.value(
         "document.querySelector('iframe').contentDocument === null"
     )  # of another origin: it reaches nothing
+    blue = 0
+    for _ in range(100):
+        picture = np.asarray(Image.open(silent.screenshot(tmp_path / "seen.png")).convert("RGB"), dtype=int)
+        blue = (np.abs(picture - [0x00, 0x72, 0xB2]).sum(axis=2) < 120).sum()
+        if blue > 300:
+            break
+        time.sleep(0.1)
+    assert blue > 300  # the points of one group, and its mark
 
 
 def _many(n, text):
