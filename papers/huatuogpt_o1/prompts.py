@@ -34,3 +34,49 @@ Reply True or False."""
 CHOOSE = """{question}
 {options}
 Reply with the letter of the right option."""
+
+ACTIONS = """Think step by step in actions: "Inner Thinking" (title and content, as many as needed), then "Final Conclusion"
+(content), then "Verification" (content: does the conclusion hold?). Reply with JSON alone:
+{"CoT": [{"action": "Inner Thinking", "title": "...", "content": "..."}, {"action": "Final Conclusion", "content": "..."},
+{"action": "Verification", "content": "..."}]}"""
+
+INITIAL = """Question: {question}
+
+{actions}"""
+
+REFINE = """Question: {question}
+
+Reasoning so far: {earlier}
+
+The final conclusion above was reviewed and is false. Begin with a "Verification" that agrees with this, and continue the reasoning.
+Strategy: {strategy}
+
+{actions}"""
+
+LABEL = """Question: {question}
+
+Reasoning so far: {earlier}
+
+The right answer is: {truth}. Do not show that you were told. Begin with a "Verification" and continue to this answer.
+
+{actions}"""
+
+NATURAL = """Question: {question}
+
+Reasoning: {trajectory}
+
+Rewrite the reasoning as a natural inner monologue, one thought a line, without titles. Reply with JSON alone:
+{{"NaturalReasoning": "..."}}"""
+
+RESPOND = """Question: {question}
+
+Inner monologue: {reasoning}
+
+Write the final answer to the user."""
+
+STRATEGIES = {
+    "Exploring New Paths": "try a new approach that differs from the earlier ones.",
+    "Verification": "check the reasoning thoroughly, then draw a new conclusion.",
+    "Correction": "find the flaws and correct them precisely.",
+    "Backtracking": "go back to an earlier point of the reasoning and go on from there.",
+}
