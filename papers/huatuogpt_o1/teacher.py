@@ -98,12 +98,12 @@ class Teacher:
         return ", ".join(said) + "."
 
     def monologue(self, findings: list[str], diseases: list[int]) -> str:
-        """One thought a line: each disease with what it has, up to the first absent finding."""
+        """One thought a line: each disease with what it has, up to the first absent finding. A line break always follows."""
         lines = []
         for place, one in enumerate(diseases):
-            lines += [f"{'Wait, maybe' if place else 'Maybe'} {self.world.diseases[one].name}."]
-            lines += [self._checked(findings, one, whole=False)]
-        return "\n".join(lines)
+            name, checked = self.world.diseases[one].name, self._checked(findings, one, whole=False)
+            lines.append(f"{'Wait, maybe' if place else 'Maybe'} {name}: {checked}")
+        return "\n".join([*lines, "So."])
 
     def _actions(self, rng, before: list[dict], findings: list[str], attribute: str, guess: int, title: str) -> str:
         said = [

@@ -189,18 +189,13 @@ def test_a_monologue_goes_to_the_first_absent_finding_and_ends_at_the_last_thoug
         if not record["solved"]:
             continue
         written = rewrite(record, chat=teacher)
-        lines = written["Complex_CoT"].split("\n")
-        assert (
-            len(lines) % 2 == 0
-            and lines[0].startswith("Maybe ")
-            and all(x.startswith("Wait, maybe ") for x in lines[2::2])
-        )
+        *lines, last = written["Complex_CoT"].split("\n")
+        assert last == "So." and lines[0].startswith("Maybe ") and all(x.startswith("Wait, maybe ") for x in lines[1:])
         by_name = {one.name: one for one in WORLD.diseases}
-        for thought, checked in zip(lines[::2], lines[1::2], strict=True):
-            disease = by_name[thought.rstrip(".").split()[-1]]
-            for part in checked.rstrip(".").split(", "):
+        for thought, checked in (line.rstrip(".").split(": ") for line in lines):
+            for part in checked.split(", "):
                 finding, said = part.split()
-                assert (finding in disease.findings) == (said == "yes")
+                assert (finding in by_name[thought.split()[-1]].findings) == (said == "yes")
         assert AliasTable(WORLD.aliases()).verify([written["Response"]], [row[TRUTH]])[0]
 
 
