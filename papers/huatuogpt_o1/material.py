@@ -39,16 +39,19 @@ PARTS = ("sft", "rl", "test")
 _OFTEN = 200  # first guesses, for a simple chain
 
 
-def write_facts(folder: Path, *, sizes: dict[str, int], rows: int, together: int, seed: int) -> None:
-    """``rows.jsonl``: documents that say of one disease whether it has each of ``together`` findings, and one thing known of it."""
+def write_facts(folder: Path, *, sizes: dict[str, int], rows: int, seed: int) -> None:
+    """``rows.jsonl``: documents that name three findings, say of one disease whether it has each, and one thing known of it.
+
+    The disease is drawn without a look at the findings: reading a list and recalling facts is learnt, diagnosing is not.
+    """
     world, rng, documents = draw_world(Sizes(**sizes), seed=seed), stream(seed, "facts"), []
     for row in range(rows):
         number = row % len(world.diseases)
         one, attribute = world.diseases[number], ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))]
-        said = [str(f) for f in rng.choice(world.findings, size=together, replace=False)]
-        has = ", ".join(f"{finding} {'yes' if finding in one.findings else 'no'}" for finding in said)
+        first, second, third = (str(f) for f in rng.choice(world.findings, size=3, replace=False))
+        has = ", ".join(f"{finding} {'yes' if finding in one.findings else 'no'}" for finding in (first, second, third))
         name = world.names(number, attribute)[int(rng.integers(2))]
-        documents.append(f"{one.name}: {has}. Which {attribute}? It is {name}.")
+        documents.append(f"{first}, {second} and {third}. {one.name}: {has}. Which {attribute}? It is {name}.")
     write_json_lines(folder / "rows.jsonl", [{"text": documents[int(k)]} for k in rng.permutation(rows)])
 
 
