@@ -87,7 +87,7 @@ def offline_pairs(
     reward: Callable[[Sequence[int], Sequence[Ids]], Sequence[float]], *, longest: int, temperature: float, seed: int,
     samples: int = SAMPLES, right: float = 1.0,
 ) -> tuple[list[dict[str, Any]], int]:  # fmt: skip
-    """Rows for :func:`lib.training.dpo.prefer`, and how many questions were dropped: those whose replies are all right or all wrong.
+    """Rows for :func:`lib.training.dpo.prefer`, and how many questions were dropped: with replies all right or all wrong.
 
     Of each question's replies the first that is paid ``right`` is preferred to the first that is paid less.
     """

@@ -18,8 +18,8 @@ from typing import Any
 
 from lib.data.files import DataError, check_keys, read_json, write_json
 from papers.huatuogpt_o1.endpoint import EndpointError
-from papers.huatuogpt_o1.records import QUESTION, TRUTH, Record
-from papers.huatuogpt_o1.search import KEYS, Limits, Sampled, search
+from papers.huatuogpt_o1.records import QUESTION, SFT, TRUTH, VERIFIABLE, Record, check_record, write_records
+from papers.huatuogpt_o1.search import KEYS, Limits, Sampled, is_label_guided, rewrite, search
 from papers.huatuogpt_o1.verifiers import Verifier
 
 PATIENCE = 5  # failures in a row after which the endpoint counts as down
@@ -66,8 +66,11 @@ def search_all(
     """The work records of ``rows`` in order, at most ``workers`` searches at a time.
 
     ``told.json`` says what they were searched with; another search in the same folder is refused. Raises :class:`SearchError`
-    when problems are left because the endpoint failed: run again, and only those are searched.
+    when problems are left because the endpoint failed: run again, and only those are searched. Raises :class:`DataError` for a
+    malformed row before anything is asked.
     """
+    for number, row in enumerate(rows, start=1):
+        check_record(row, f"problem {number}", VERIFIABLE)
     _same_search(folder, chat, verifier, limits, seed)
     found = {number: _finished(_place(folder, number), row) for number, row in enumerate(rows)}
     waiting = [number for number, record in found.items() if record is None]
@@ -97,6 +100,30 @@ def search_all(
         why = next(iter(failures.values()))
         raise SearchError(f"{left} of {len(rows)} problems were not searched ({why}); run again, the others are kept")
     return [record for record in found.values() if record is not None]
+
+
+def write_sft(
+    path: Path, records: Sequence[dict[str, Any]], *, chat: Sampled, label_guided: bool = False
+) -> dict[str, int]:
+    """The SFT file of finished records, with the three released keys, and what became of every record.
+
+    ``label_guided``: also rows that were shown the truth. Raises :class:`DataError` when no row is left to write.
+    """
+    counts, rows = {"in": len(records), "not solved": 0, "label-guided": 0, "not rewritten": 0, "written": 0}, []
+    for record in records:
+        if not record["solved"]:
+            counts["not solved"] += 1
+        elif is_label_guided(record) and not label_guided:
+            counts["label-guided"] += 1
+        elif (row := rewrite(record, chat=chat)) is None:
+            counts["not rewritten"] += 1
+        else:
+            rows.append(row)
+    counts["written"] = len(rows)
+    if not rows:
+        raise DataError(f"no row is left for {path} ({counts}); search more problems, or deeper.")
+    write_records(path, rows, SFT)
+    return counts
 
 
 def _same_search(folder: Path, chat: Sampled, verifier: Verifier, limits: Limits, seed: int) -> None:

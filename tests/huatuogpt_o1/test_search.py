@@ -6,14 +6,14 @@ import threading
 import pytest
 from chat_server import completion, server
 
-from lib.data.files import read_json
+from lib.data.files import DataError, read_json
 from papers.huatuogpt_o1 import prompts
 from papers.huatuogpt_o1.actions import CHECK, CONCLUDE, THINK, read_actions
 from papers.huatuogpt_o1.endpoint import Endpoint, EndpointError, Remembered
-from papers.huatuogpt_o1.records import QUESTION, TRUTH
+from papers.huatuogpt_o1.records import QUESTION, SFT, TRUTH, read_records
 from papers.huatuogpt_o1.search import STRATEGIES, Limits, is_label_guided, rewrite, search
 from papers.huatuogpt_o1.search_study import by_strategy, depths, problem, solved, sound_cases
-from papers.huatuogpt_o1.searching import SearchError, read_record, search_all
+from papers.huatuogpt_o1.searching import SearchError, read_record, search_all, write_sft
 from papers.huatuogpt_o1.teacher import Teacher
 from papers.huatuogpt_o1.verifiers import AliasTable, ExactMatch
 from papers.huatuogpt_o1.world import Sizes, draw_world
@@ -285,6 +285,26 @@ def test_no_more_searches_at_a_time_than_workers(tmp_path):
 
     _on_disk(tmp_path, Slow(), workers=3)
     assert most[0] == 3
+
+
+def test_a_malformed_problem_is_named_before_anything_is_asked(tmp_path):
+    chat = Says(reply("flu"))
+    for bad in ({QUESTION: "Which?"}, {QUESTION: "", TRUTH: "flu"}, {QUESTION: "Which?", TRUTH: 3}):
+        with pytest.raises(DataError, match=r"^problem 2"):
+            search_all(tmp_path, [ROW, bad], chat=chat, verifier=ExactMatch(), limits=Limits(), seed=0)
+    assert chat.asked == [] and not (tmp_path / "items").exists()
+
+
+def test_the_sft_file_has_the_released_keys_and_leaves_label_guided_rows_out(tmp_path):
+    teacher = Teacher(WORLD, seed=0, broken=0)
+    records = _all(chat=teacher, limits=Limits(refinements=1, attempts=1, label_guided=True))
+    guided = sum(map(is_label_guided, records))
+    counts = write_sft(tmp_path / "sft.json", records, chat=teacher)
+    assert guided and counts["label-guided"] == guided and counts["written"] == len(ROWS) - guided
+    assert [set(row) for row in read_records(tmp_path / "sft.json", SFT)] == [set(SFT)] * counts["written"]
+    assert write_sft(tmp_path / "all.json", records, chat=teacher, label_guided=True)["written"] == len(ROWS)
+    with pytest.raises(DataError, match="no row is left"):
+        write_sft(tmp_path / "none.json", [{**records[0], "solved": False}], chat=teacher)
 
 
 # ---------------------------------------------------------------------- the endpoint
