@@ -5,9 +5,9 @@ frame = table(run.paper, "tab2_ablation"); means = frame.mean(axis=1)
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import Any
 
-from lib.workflow.papers import Paper
+import pandas as pd
 
 GAINS = {  # claim -> (table, better row, worse row), as the prose puts them
     "C1": ("tab1_main", "HuatuoGPT-o1-8B", "LLaMA-3.1-8B-Instruct"),
@@ -21,8 +21,8 @@ GAINS = {  # claim -> (table, better row, worse row), as the prose puts them
 }
 
 
-def table(paper: Paper, name: str) -> pd.DataFrame:
-    """A printed table as a frame: rows x columns."""
+def table(paper: Any, name: str) -> pd.DataFrame:
+    """A printed table of ``run.paper`` as a frame: rows x columns."""
     printed = paper.published[name]
     return pd.DataFrame.from_dict(printed.rows, orient="index", columns=printed.columns)
 
@@ -33,7 +33,7 @@ def recomputed_means(main: pd.DataFrame, *, printed: str = "Avg") -> pd.DataFram
     return pd.DataFrame({"printed": main[printed], "recomputed": ours, "difference": main[printed] - ours})
 
 
-def gain(paper: Paper, claim: str) -> pd.Series:
+def gain(paper: Any, claim: str) -> pd.Series:
     """Printed gain of a claim's better row over its worse one, in points, column by column (a printed mean left out)."""
     name, better, worse = GAINS[claim]
     frame = table(paper, name).drop(columns="Avg", errors="ignore")
