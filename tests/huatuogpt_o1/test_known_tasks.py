@@ -12,6 +12,7 @@ def test_the_best_reply_pays_one():
     assert ("right", "left") not in TASKS["chain"]  # one right alone pays nothing
 
 
+@pytest.mark.slow
 def test_a_trained_policy_is_worth_more_than_one_that_is_paid_at_random(tmp_path):
     trained, null = tmp_path / "trained", tmp_path / "null"
     for folder, random in [(trained, False), (null, True)]:

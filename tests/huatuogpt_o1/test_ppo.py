@@ -128,6 +128,7 @@ def _play(tmp_path, words, prompt, longest, pay, **more):
     return history, model, tokenizer, shares
 
 
+@pytest.mark.slow
 def test_a_bandit_is_played_within_one_percent_of_its_optimum(tmp_path):
     pay = {("a",): 0.2, ("b",): 0.9, ("c",): 1.0}
     history, _, tokenizer, shares = _play(tmp_path, "pull a b c", "pull", 1, pay)
@@ -136,6 +137,7 @@ def test_a_bandit_is_played_within_one_percent_of_its_optimum(tmp_path):
     assert all(line["first_ratio_away"] < 1e-5 for line in history) and history[-1]["kl"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_bandit_with_a_price_on_kl_ends_at_the_known_distribution(tmp_path):
     """max E[r] - beta KL(pi || pi_0) is beta log sum pi_0 exp(r / beta)."""
     beta, pay = 0.5, {("a",): 0.2, ("b",): 0.9, ("c",): 1.0}
@@ -152,6 +154,7 @@ def test_a_bandit_with_a_price_on_kl_ends_at_the_known_distribution(tmp_path):
     assert reached > 0.99 * best
 
 
+@pytest.mark.slow
 def test_a_chain_of_two_states_is_walked_to_its_far_end(tmp_path):
     """Left pays at once and little; right pays nothing, or all after a second right."""
     pay = {("left", "left"): 0.5, ("left", "right"): 0.5, ("right", "right"): 1.0}

@@ -32,6 +32,7 @@ def _shares(model, tokenizer, text="pull"):
     return {arm: float(shares[tokenizer.convert_tokens_to_ids(arm)]) for arm in PAY}
 
 
+@pytest.mark.slow
 def test_rloo_plays_the_bandit_near_its_optimum(bandit):
     model, tokenizer = causal_lm.load(bandit)
     before = _shares(model, tokenizer)
@@ -46,6 +47,7 @@ def test_rloo_plays_the_bandit_near_its_optimum(bandit):
     )
 
 
+@pytest.mark.slow
 def test_pairs_are_right_against_wrong_and_dpo_learns_them(bandit, tmp_path):
     model, tokenizer = causal_lm.load(bandit)
     prompt = tokenizer(tokenizer.bos_token + "pull", add_special_tokens=False)["input_ids"]
