@@ -22,63 +22,48 @@ from lib.streams import stream
 
 SLOTS = ("problem", "thing", "time", "level")
 PRESENT = 0.75  # how often a slot other than the problem is told
-HELD_VALUES = 2  # of the eight problems and of the eight things of a domain
+EVERYDAY = 0.5  # how often a problem is told in its everyday word
+HELD_VALUES = 2  # of the six problems and of the six things of a domain
 
-# canonical problem/everyday word, eight a domain; eight things
+# canonical problem/everyday word, six a domain; six things
 _VALUES = {
     "health": (
-        "cough/hacking fever/burning nausea/queasiness migraine/headache "
-        "rash/spots insomnia/sleeplessness fatigue/tiredness edema/swelling",
-        "aspirin inhaler bandage syrup antibiotic insulin ointment vaccine",
+        "cough/hacking fever/burning nausea/queasiness migraine/headache rash/spots insomnia/sleeplessness",
+        "aspirin inhaler bandage syrup antibiotic insulin",
     ),
     "law": (
-        "theft/stealing fraud/cheating eviction/ousting divorce/separation "
-        "defamation/slander trespass/intrusion default/nonpayment injury/hurt",
-        "contract deed will invoice permit lease testimony warrant",
+        "theft/stealing fraud/cheating eviction/ousting divorce/separation defamation/slander trespass/intrusion",
+        "contract deed will invoice permit lease",
     ),
     "finance": (
-        "debt/owing inflation/dearness loss/shortfall volatility/swings "
-        "bankruptcy/ruin overdraft/minus leakage/draining dilution/thinning",
-        "bond fund mortgage share pension loan annuity option",
+        "debt/owing inflation/dearness loss/shortfall volatility/swings bankruptcy/ruin overdraft/minus",
+        "bond fund mortgage share pension loan",
     ),
     "staffing": (
-        "programming/coding negotiation/bargaining accounting/bookkeeping leadership/leading "
-        "translation/interpreting design/drawing logistics/shipping teaching/coaching",
-        "diploma certificate licence portfolio award patent reference transcript",
+        "programming/coding negotiation/bargaining accounting/bookkeeping "
+        "leadership/leading translation/interpreting design/drawing",
+        "diploma certificate licence portfolio award patent",
     ),
     "service": (
-        "delay/lateness queue/waiting damage/scratches noise/racket "
-        "overcharge/overpricing dirt/filth rudeness/insults defect/fault",
-        "refund parcel ward meal charger jacket voucher bed",
+        "delay/lateness queue/waiting damage/scratches noise/racket overcharge/overpricing dirt/filth",
+        "refund parcel ward meal charger jacket",
     ),
     "mind": (
-        "anxiety/worry grief/sorrow panic/fright loneliness/solitude "
-        "anger/rage burnout/exhaustion shame/embarrassment apathy/indifference",
-        "diary therapist pills meditation hotline exercise retreat circle",
+        "anxiety/worry grief/sorrow panic/fright loneliness/solitude anger/rage burnout/exhaustion",
+        "diary therapist pills meditation hotline exercise",
     ),
     "travel": (
-        "cancellation/scrapping detour/roundabout robbery/mugging storm/gale "
-        "strike/walkout jetlag/grogginess breakdown/stalling closure/shutting",
-        "visa ticket suitcase map hotel ferry passport rental",
+        "cancellation/scrapping detour/roundabout robbery/mugging storm/gale strike/walkout jetlag/grogginess",
+        "visa ticket suitcase map hotel ferry",
     ),
     "school": (
-        "absence/skipping plagiarism/copying bullying/teasing truancy/wandering "
-        "failure/flunking distraction/daydreaming tardiness/dawdling conflict/quarrel",
-        "essay laptop textbook exam locker uniform project scholarship",
-    ),
-    "sport": (
-        "sprain/twist defeat/losing doping/drugging foul/tripping "
-        "cramp/stiffness offside/straying suspension/benching relegation/dropping",
-        "helmet shuttlecock whistle jersey trophy bicycle skates stadium",
-    ),
-    "kitchen": (
-        "charring/scorching spoilage/rotting leak/dripping shortage/scarcity "
-        "allergy/itching smoke/fumes spill/splashing mould/fuzz",
-        "oven knife kettle recipe freezer pan blender apron",
+        "absence/skipping plagiarism/copying bullying/teasing "
+        "truancy/wandering failure/flunking distraction/daydreaming",
+        "essay laptop textbook exam locker uniform",
     ),
 }
 DOMAINS = ("health", "law", "finance", "staffing", "service", "mind")  # the paper's six
-GENERAL = ("travel", "school", "sport", "kitchen")  # of the general instruction pool
+GENERAL = ("travel", "school")  # of the general instruction pool
 TIMES = ("days", "weeks", "months", "years")
 LONG = ("months", "years")
 GRADES = {  # canonical level, from least to most -> everyday words, the last one held
@@ -147,7 +132,7 @@ def _of(choices: Sequence[str], held: bool | None, draw: np.random.Generator) ->
 def say(case: Case, slot: str, draw: np.random.Generator, *, held: bool | None, canonical: bool = False) -> str:
     """A slot in a frame, its value as people say it, or as the canonical word."""
     value = case.values[slot]
-    if not canonical and slot == "problem":
+    if not canonical and slot == "problem" and draw.random() < EVERYDAY:
         value = problems(case.domain)[value]
     elif not canonical and slot == "level":
         value = _of(GRADES[value], held, draw)

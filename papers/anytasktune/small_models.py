@@ -41,14 +41,13 @@ def write_rows(
     tasks: Sequence[str],
     each: int,
     shuffled: bool = False,
-    prompt: bool = True,
     dealt: Sequence[int] | None = None,
     seed: int,
 ) -> None:
     """``rows.jsonl``: ``each`` training pairs of every one of the tasks, which of them by the seed.
 
-    ``shuffled``: the outputs dealt anew among a task's pairs. ``prompt``: whether the task's prompt stands before an input.
-    ``dealt``: (k, n): of all rows, in random order, only every n-th from the k-th on.
+    ``shuffled``: the outputs dealt anew among a task's pairs. ``dealt``: (k, n): of all rows, in random order, only every n-th
+    from the k-th on.
     """
     rows = []
     for name in tasks:
@@ -57,17 +56,16 @@ def write_rows(
         if shuffled:
             outputs = [outputs[i] for i in stream(seed, "shuffled outputs", name).permutation(len(outputs))]
         rows += [
-            dialogue([(asked(find(name), pair.input, prompt=prompt), output)])
-            for pair, output in zip(chosen, outputs, strict=True)
+            dialogue([(asked(find(name), pair.input), output)]) for pair, output in zip(chosen, outputs, strict=True)
         ]
     if dealt is not None:
         rows = [rows[i] for i in stream(seed, "dealt").permutation(len(rows))[dealt[0] :: dealt[1]]]
     write_json_lines(folder / "rows.jsonl", rows)
 
 
-def _messages(task: Task, pair: Pair, examples: Sequence[Pair], *, prompt: bool) -> list[dict[str, str]]:
+def _messages(task: Task, pair: Pair, examples: Sequence[Pair]) -> list[dict[str, str]]:
     before = [part for one in examples for part in (user(asked(task, one.input)), assistant(one.output))]
-    return [*before, user(asked(task, pair.input, prompt=prompt))]
+    return [*before, user(asked(task, pair.input))]
 
 
 def answer_tasks(
@@ -81,7 +79,6 @@ def answer_tasks(
     longest: int,
     batch: int,
     shots: int = 0,
-    prompt: bool = True,
     seed: int = 0,
     machine: Machine = CPU,
 ) -> None:
@@ -98,7 +95,7 @@ def answer_tasks(
             for number, pair in enumerate(pairs):
                 draw = stream(seed, "shots", name, number)
                 examples = [known[i] for i in draw.choice(len(known), shots, replace=False)] if shots else []
-                prompts.append(chat_ids(tokenizer, _messages(task, pair, examples, prompt=prompt)))
+                prompts.append(chat_ids(tokenizer, _messages(task, pair, examples)))
             said = generate(model, prompts, end=causal_lm.end_of_turn(tokenizer), longest=longest, batch=batch)
             found[name] = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said]
     write_json(folder / "answers.json", found)

@@ -20,8 +20,6 @@ from papers.anytasktune.subtasks import Pair, read_subtask, write_subtask
 from papers.anytasktune.task_metrics import spaced
 from papers.anytasktune.world_tasks import POOL, TASKS, Task, draw_pair, find, is_valid
 
-TURNS = 4  # of a dialogue of the pool: the last one has three examples before it
-TOLD = 3  # cases of a row of readings, so that it is about as long as a dialogue of the pool
 AGAIN = "again :"
 
 
@@ -65,30 +63,32 @@ def draw_pairs(world: Path, name: str, each: int, *, seed: int) -> list[Pair]:
     return [pairs[i] for i in stream(seed, "pairs", name).permutation(len(pairs))[:each]]
 
 
-def asked(task: Task, text: str, *, prompt: bool = True) -> str:
-    """An input as a model reads it: the prompt before it, or without one."""
-    return f"{task.prompt} {text}" if prompt else text
+def asked(task: Task, text: str) -> str:
+    """An input as a model reads it: the task's prompt before it, as the dataset cards ask."""
+    return f"{task.prompt} {text}"
 
 
-def write_readings(folder: Path, *, world: Path, seed: int, readings: int, pool: int) -> None:
-    """``rows.jsonl``: what a base is trained on, shuffled together: ``readings`` documents of :data:`TOLD` cases of a domain, each
-    told twice in different words, and ``pool`` dialogues of :data:`TURNS` pairs of one general task.
+def write_readings(folder: Path, *, world: Path, seed: int, readings: int, pool: int, turns: int) -> None:
+    """``rows.jsonl``: what a base is trained on, shuffled together: ``readings`` documents of ``turns`` cases of a domain, each
+    told twice, and ``pool`` dialogues of ``turns`` pairs of one general task, so that the last has examples before it.
 
-    The readings are of all domains, in all frames and with all values; the second telling uses canonical words as often as not, so
-    that everyday and canonical words are known. They hold no instruction of a sub-task and no answer to one.
+    The readings are of all domains, in all frames and with all values, the second telling in canonical words, so that everyday and
+    canonical words are known. They hold no instruction of a sub-task and no answer to one.
     """
-    draw, rows = stream(seed, "readings"), []
+    draw, rows = stream(seed, "readings", turns), []
     domains = (*DOMAINS, *GENERAL)
     for number in range(readings):
         domain, lines = domains[number % len(domains)], []
-        for _ in range(TOLD):
+        for _ in range(turns):
             case = draw_case(domain, draw, held=None, world=seed)
-            lines += [f"{domain} : {tell(case, draw, held=None)}"]
-            lines += [f"{AGAIN} {tell(case, draw, held=None, canonical=draw.random() < 0.5)}"]
+            lines += [
+                f"{domain} : {tell(case, draw, held=None)}",
+                f"{AGAIN} {tell(case, draw, held=None, canonical=True)}",
+            ]
         rows.append({"text": "\n".join(lines)})
     pairs = {name: read_pairs(world, "pool", name) for name in POOL}
     for number in range(pool):
         name = list(POOL)[number % len(POOL)]
-        chosen = [pairs[name][i] for i in draw.choice(len(pairs[name]), TURNS, replace=False)]
+        chosen = [pairs[name][i] for i in draw.choice(len(pairs[name]), turns, replace=False)]
         rows.append(dialogue([(asked(POOL[name], pair.input), pair.output) for pair in chosen]))
     write_json_lines(folder / "rows.jsonl", [rows[i] for i in draw.permutation(len(rows))])

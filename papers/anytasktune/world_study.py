@@ -35,16 +35,14 @@ SHOTS = 3
 
 @dataclass(frozen=True)
 class Tuning:
-    """What one model is tuned on: the training pairs of ``tasks``, ``pairs`` of each (``None``: as many as the profile has).
+    """What one model is tuned on: the training pairs of ``tasks``, as many of each as the profile says.
 
-    ``shuffled``: outputs dealt anew within a task. ``prompt``: whether the task's prompt stands before each input. ``dealt``: of
-    all rows, shuffled together, only every ``dealt[1]``-th from ``dealt[0]`` on, with as many updates fewer.
+    ``shuffled``: outputs dealt anew within a task. ``dealt``: of all rows, shuffled together, only every ``dealt[1]``-th from
+    ``dealt[0]`` on, with as many times fewer updates.
     """
 
     tasks: tuple[str, ...]
     shuffled: bool = False
-    prompt: bool = True
-    pairs: int | None = None
     dealt: tuple[int, int] | None = None
 
 
@@ -73,18 +71,17 @@ class Study:
 
     # ------------------------------------------------------------------ models
     def _pretrained(self, size: str) -> dict[int, Path]:
-        recipe = dict(self.settings["models"][size])
-        architecture, reading = recipe.pop("architecture"), recipe.pop("reading")
-        seeds = list(self.worlds)
-        initial = self.run.build_all(
-            small_models.write_initial, [{"architecture": architecture, "seed": seed} for seed in seeds]
+        told, seeds = self.settings["models"][size], list(self.worlds)
+        models = self.run.build_all(
+            small_models.write_initial, [{"architecture": told["architecture"], "seed": seed} for seed in seeds]
         )
-        rows = self.run.build_all(
-            world.write_readings, [{"world": self.worlds[seed], "seed": seed, **reading} for seed in seeds]
-        )
-        files = [one / "rows.jsonl" for one in rows]
-        folder = self.run.build(finetune_stacked, checkpoint=initial, rows=files, seeds=seeds, **recipe)
-        return {seed: member(folder, k) for k, seed in enumerate(seeds)}
+        for phase in told["phases"]:
+            fit = {name: value for name, value in phase.items() if name != "reading"}
+            many = [{"world": self.worlds[seed], "seed": seed, **phase["reading"]} for seed in seeds]
+            files = [folder / "rows.jsonl" for folder in self.run.build_all(world.write_readings, many)]
+            folder = self.run.build(finetune_stacked, checkpoint=models, rows=files, seeds=seeds, **fit)
+            models = [member(folder, k) for k in range(len(seeds))]
+        return dict(zip(seeds, models, strict=True))
 
     @cached_property
     def small(self) -> dict[int, Path]:
@@ -104,16 +101,12 @@ class Study:
     def tuned(self, jobs: Sequence[tuple[int, Tuning]]) -> list[Path]:
         """The small model after each (seed, tuning), in order; those that take as many updates are trained in one pass."""
         recipe = dict(self.settings["tune"])
-        pairs, steps = recipe.pop("pairs"), recipe.pop("steps")
-        told = []
-        for seed, one in jobs:
-            asked = {
-                "tasks": list(one.tasks),
-                "each": one.pairs or pairs,
-                "shuffled": one.shuffled,
-                "prompt": one.prompt,
-            }
-            told.append({"world": self.world(seed), **asked, "dealt": one.dealt and list(one.dealt), "seed": seed})
+        each, steps = recipe.pop("pairs"), recipe.pop("steps")
+        told = [
+            {"world": self.world(seed), "tasks": list(one.tasks), "each": each, "shuffled": one.shuffled,
+             "dealt": one.dealt and list(one.dealt), "seed": seed}
+            for seed, one in jobs
+        ]  # fmt: skip
         files = [folder / "rows.jsonl" for folder in self.run.build_all(small_models.write_rows, told)]
         updates = [steps * len(one.tasks) // (one.dealt[1] if one.dealt else 1) for _, one in jobs]
         found: list[Path] = [Path()] * len(jobs)
@@ -185,12 +178,6 @@ class Study:
         if arm == "random_step_model":
             dealt = [(Tuning(tuple(tasks), dealt=(k, len(tasks))), [name]) for k, name in enumerate(tasks)]
             return self._by_group([dealt] * len(seeds))
-        if arm == "step_model_without_prompt":
-            return self._by_group(
-                [[(Tuning(one.tasks, prompt=False), own) for one, own in each]] * len(seeds), prompt=False
-            )
-        if arm == "mixed_model_without_prompt":
-            return self._by_group([[(Tuning(tuple(tasks), prompt=False), tasks)]] * len(seeds), prompt=False)
         raise SessionError(f"there is no arm '{arm}' among those that answer the generated tasks")
 
     def _random_actions(self, seed: int) -> list[tuple[str, ...]]:

@@ -32,7 +32,7 @@ def test_every_task_has_its_files_in_the_hubs_form(written):
 def test_held_frames_and_values_are_in_no_training_input(written):
     for name, task in TASKS.items():
         held = known(task.domain, held=True, world=4)
-        values = {problems(task.domain)[one] for one in held["problem"]} | set(held["thing"])
+        values = {*held["problem"], *(problems(task.domain)[one] for one in held["problem"]), *held["thing"]}
         frames = {frames[-1].format("").strip() for frames in FRAMES.values()}
         train, asked = (
             [f" {pair.input} " for pair in world.read_pairs(written, part, name)] for part in ("train", "held")
@@ -51,12 +51,13 @@ def test_a_world_is_its_seed(written, tmp_path):
         assert (texts[0] == texts[1]) is same
 
 
-def test_a_base_reads_cases_and_the_general_pool_and_nothing_of_a_sub_task(written, tmp_path):
-    world.write_readings(tmp_path, world=written, seed=0, readings=20, pool=16)
+@pytest.mark.parametrize("turns", [1, 4])
+def test_a_base_reads_cases_and_the_general_pool_and_nothing_of_a_sub_task(written, tmp_path, turns):
+    world.write_readings(tmp_path, world=written, seed=0, readings=20, pool=16, turns=turns)
     rows = [row for _, row in read_json_lines(tmp_path / "rows.jsonl")]
     told, asked = [row["text"] for row in rows if "text" in row], [row["messages"] for row in rows if "messages" in row]
-    assert (len(told), len(asked)) == (20, 16) and all(len(row) == 2 * world.TURNS for row in asked)
-    assert all(len(text.split("\n")) == 2 * world.TOLD == 2 * text.count(world.AGAIN) for text in told)
+    assert (len(told), len(asked)) == (20, 16) and all(len(row) == 2 * turns for row in asked)
+    assert all(len(text.split("\n")) == 2 * turns == 2 * text.count(world.AGAIN) for text in told)
     texts = [*told, *(message["content"] for row in asked for message in row)]
     assert not any(task.prompt in text for text in texts for task in TASKS.values())
     held = {pair.input for name in POOL for pair in world.read_pairs(written, "suite", name)}

@@ -80,7 +80,7 @@ def test_every_answer_has_its_form_and_known_words_and_few_are_copied(name, held
     pairs = [draw_pair(task, draw, held=held, world=2) for _ in range(60)]
     assert all(is_valid(task, pair.output) for pair in pairs)
     assert {word for pair in pairs for text in (task.prompt, pair.input, pair.output) for word in text.split()} <= known
-    assert not any(f" {pair.output} " in f" {pair.input} " for pair in pairs)  # nothing to copy verbatim
+    assert np.mean([f" {pair.output} " in f" {pair.input} " for pair in pairs]) < 0.25  # a lone canonical problem
     assert len({pair.output for pair in pairs}) > 1
 
 
