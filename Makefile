@@ -2,6 +2,7 @@
 #   make run     installs, runs every notebook that is not up to date, prints the claims table
 #   make real    the same with small real weights on real data, fetched once (420 MB)
 #   make test    installs, runs all tests
+#   make gallery the committed results as pages to look at (runs/gallery/index.html); make run brings it up to date, too
 # P=<paper> N=<notebook> PROFILE=<smoke|mini|real|gpu|full> narrow `make run`; JOBS=<n> notebooks at a time; CLUSTER=slurm.
 # A run writes below runs/ alone; `make publish` (same P, N, PROFILE) copies it into the repository.
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run real publish compare arithmetic test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run real publish compare arithmetic gallery paper pages test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
 	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
@@ -26,8 +27,8 @@ publish compare: .venv/.installed
 	@$(W) $@ $(CHOICE)
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
-	@echo 'other targets: publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
+	@echo 'other targets: paper P=new_slug, pages, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
 test: .venv/.installed  ## everything CI runs: lint, units, the examples in docstrings, notebooks at smoke, freshness, nbval of a sample
@@ -51,14 +52,26 @@ format: .venv/.installed
 	$(BIN)/ruff format -q lib papers benchmarks tests
 	$(W) format
 
-tables cache arithmetic: .venv/.installed
+tables cache arithmetic gallery: .venv/.installed
 	$(W) $@
+
+paper: .venv/.installed  ## P=new_slug: a paper that runs at once, to be filled
+	@$(W) new-paper "$(P)"
+
+pages: .venv/.installed  ## the explorer's committed pages and, where there is a Chromium, the README's pictures
+	@$(W) run --notebook explore_embeddings
+	@mkdir -p pages && cp runs/explore/brgsa_full.mini.html pages/
+	@$(W) fetch --profile real --paper brgsa
+	@$(BIN)/python -m papers.brgsa.embedded runs/explore
+	@$(BIN)/python -m lib.explorer runs/explore/chest_ct_mapped.parquet runs/explore/chest_ct_spread.parquet --colour height --output pages/chest_ct.real.html
+	@$(W) gallery
+	@$(BIN)/python tests/helpers/screenshots.py
 
 clean-cache: .venv/.installed
 	$(W) cache clean
 
-lab: .venv/.installed  ## on copies below runs/lab; OPTIONS="--no-browser --port 8899" are JupyterLab's own
-	@$(W) lab -- $(OPTIONS)
+lab: .venv/.installed  ## on copies below runs/lab; OPTIONS="--no-browser --port 8899" (or ARGS) are JupyterLab's own
+	@$(W) lab -- $(OPTIONS) $(ARGS)
 
 # The lock is what a fresh environment of the declared ranges holds; local build tags (+cpu) are dropped.
 lock: .venv/.installed

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.drawing import PALETTE
-
+MAX_GROUPS = 8  # colours that can be told apart: those of lib.drawing
 MAX_THUMBNAILS = 2000  # about 2.5 kB each
-MAX_POINTS = 20_000  # with the browser's own canvas; beyond, lasso and hover stall
+MAX_POINTS = 1_000_000  # a tenth of a second a frame; 100,000 take a thirtieth
 
 
 class ExplorerError(ValueError):
@@ -68,6 +67,33 @@ def data_uri(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
+def png(image: np.ndarray) -> bytes:
+    """An image as :func:`data_uri` takes it, as the bytes of a PNG: what the column "thumbnail" of embeddings holds."""
+    return base64.b64decode(data_uri(image).partition(",")[2])
+
+
+def own_thumbnails(points: pd.DataFrame, given: Sequence | None) -> tuple[pd.DataFrame, Sequence | None]:
+    """The points without their column "thumbnail", and its PNGs as images where no others are given."""
+    from PIL import Image
+
+    if "thumbnail" not in points.columns:
+        return points, given
+    column, rest = points["thumbnail"], points.drop(columns="thumbnail")
+    if given is not None or column.isna().any():
+        return rest, given
+    images = {}
+    for row, held in enumerate(column):
+        try:
+            if held not in images:
+                with Image.open(io.BytesIO(held), formats=["PNG"]) as opened:
+                    images[held] = np.asarray(opened.convert("L" if opened.mode in ("L", "1", "I") else "RGB"))
+        except (OSError, TypeError, ValueError, Image.DecompressionBombError):
+            raise ExplorerError(
+                f"row {row} of column 'thumbnail' is no PNG; repair it or leave the column out."
+            ) from None
+    return rest, [images[held] for held in column]
+
+
 # ---------------------------------------------------------------------- points
 def checked(
     points: pd.DataFrame, columns: Sequence[str], places: Sequence[str], thumbnails: Sequence | None
@@ -105,7 +131,7 @@ def is_measure(column: pd.Series) -> bool:
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return False
     values = column.dropna().to_numpy(dtype=np.float64)
-    return len(np.unique(values)) > len(PALETTE) or not (values == values.round()).all()
+    return len(np.unique(values)) > MAX_GROUPS or not (values == values.round()).all()
 
 
 def groups(column: pd.Series, *, most: int) -> pd.Series:
@@ -121,18 +147,56 @@ def groups(column: pd.Series, *, most: int) -> pd.Series:
     return groups
 
 
-def width(column: pd.Series) -> int:
-    """Width in pixels that shows a column's name and most of its values."""
-    return int(min(40 + 7 * max(len(str(column.name)), column.astype(str).str.len().median()), 480))
-
-
-def values(column: pd.Series) -> list[Any]:
-    """A column as JSON can hold it: numbers (NaN where missing), and all else as text (nothing where missing)."""
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return (column.astype(float) if column.isna().any() else column).tolist()
-    texts = [None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+def coded(column: pd.Series, *, most: int) -> dict[str, Any]:
+    """A column of few values as :func:`groups` names them, and one small number a row."""
+    texts = groups(column, most=most)
     check_text(**{f"row {row} of column '{column.name}'": text for row, text in enumerate(texts)})
-    return texts
+    names, codes = np.unique(texts.to_numpy(dtype=object), return_inverse=True)
+    return {"names": names.tolist(), "codes": packed(codes.astype(np.uint8))}
+
+
+def packed(numbers: np.ndarray) -> dict[str, str]:
+    """An array as the page unpacks it: its kind (u1, i4, f4, f8) and its bytes, little-endian."""
+    flat = np.ascontiguousarray(numbers, dtype=numbers.dtype.newbyteorder("<")).ravel()
+    return {"kind": f"{flat.dtype.kind}{flat.dtype.itemsize}", "data": base64.b64encode(flat.tobytes()).decode()}
+
+
+def unpacked(held: dict[str, str]) -> np.ndarray:
+    """What :func:`packed` was given, flat."""
+    return np.frombuffer(base64.b64decode(held["data"]), dtype=f"<{held['kind']}")
+
+
+def values(column: pd.Series) -> dict[str, Any]:
+    """A column as the page holds it: numbers (NaN where missing), or its different texts and which each row has (-1: none)."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        numbers = column.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+        exact = column.dtype != np.float32
+        return {"values": packed(numbers if exact else numbers.astype(np.float32))}
+    texts = [None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+    check_text(**{f"row {row} of column '{column.name}'": text for row, text in enumerate(texts) if text})
+    codes, levels = pd.factorize(np.array(texts, dtype=object))
+    return {"values": packed(codes.astype(np.int32)), "levels": list(levels)}
+
+
+def uris(thumbnails: Sequence[np.ndarray] | np.ndarray) -> dict[str, Any]:
+    """The different images as ``data:`` addresses, and which each point has."""
+    made: dict[bytes, int] = {}
+    images, codes = [], []
+    for image in thumbnails:
+        key = np.asarray(image).tobytes() + str(np.shape(image)).encode()
+        if key not in made:
+            made[key] = len(images)
+            images.append(data_uri(image))
+        codes.append(made[key])
+    return {"images": images, "codes": packed(np.array(codes, dtype=np.int32))}
+
+
+def scale() -> list[str]:
+    """Colours from low to high: cividis, which people with any colour vision read alike."""
+    from matplotlib import colormaps
+
+    colours = colormaps["cividis"](np.linspace(0, 1, 128), bytes=True)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue, _ in colours.tolist()]
 
 
 def check_text(**texts: Any) -> None:

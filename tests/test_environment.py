@@ -91,7 +91,8 @@ def test_every_import_of_the_project_is_a_direct_dependency():
     from importlib.metadata import packages_distributions
 
     distributions = packages_distributions()
-    # comes with what it serves: nbformat with papermill, jinja2 with the chat templates of transformers ...
+    # comes with what it serves: nbformat with papermill, jinja2 with the chat templates of transformers, websocket-client with
+    # JupyterLab's server ...
     carried = {
         "nbformat",
         "jupyter-client",
@@ -102,6 +103,7 @@ def test_every_import_of_the_project_is_a_direct_dependency():
         "psutil",
         "pillow",
         "huggingface-hub",
+        "websocket-client",
     }
     own = {*closure.PACKAGES, *(file.stem for file in (paths.ROOT / "tests").rglob("*.py"))}
     for file in (file for folder in (*closure.PACKAGES, "tests") for file in (paths.ROOT / folder).rglob("*.py")):

@@ -18,7 +18,6 @@ HEAVY = {
     "numba",
     "matplotlib",
     "SimpleITK",
-    "bokeh",
     "papermill",
 }
 MODULES = sorted(

@@ -35,6 +35,7 @@ from lib.evaluation import EvaluationError, classification, exam_prompts
 from lib.evaluation import exams as scoring
 from lib.evaluation.modality_gap import pca_embedding, umap_embedding
 from lib.explorer import ExplorerError, export_html
+from lib.explorer_points import unpacked
 from lib.models import ModelError, causal_lm
 from lib.training import chat_encoding, sft
 from lib.workflow import commands, jobs, paths
@@ -266,9 +267,9 @@ def test_what_a_report_holds_stays_text_on_the_page_of_embeddings(tmp_path):
     told, page = {"title holds half": [HALF]}, faults.explorer("y", 2)
     refuses(ExplorerError, lambda title: export_html(page, tmp_path / "b.html", title=title), told)
     for given in (("report", "word " * 400_000), ("report", ["a", "list"]), ("score", np.inf, 3, "score")):
-        columns = [one.data.values() for one in faults.explorer(*given).references() if hasattr(one, "data")]
+        columns = faults.explorer(*given).view["columns"]
         shown = given[1] if given[0] == "score" else str(given[1])
-        assert any(shown in list(column) for source in columns for column in source)
+        assert any(shown in (one["levels"] if "levels" in one else unpacked(one["values"])) for one in columns)
 
 
 def test_a_repeated_key_or_half_a_character_is_refused_and_never_written(tmp_path):

@@ -1,14 +1,29 @@
 """The command line: ``python -m lib.workflow --help``. The Makefile's targets call it.
 
-Only the words are understood here; what a command does, and all it needs, is imported when it is called.
+Only the words are understood here; what a command does, and all it needs, is imported when it is called. Ctrl-C ends every
+command in one sentence, also while it is still importing.
 """
 
 from __future__ import annotations
 
-import argparse
-import errno
 import os
+import signal
 import sys
+
+STOPPED = "Interrupted; what is finished is kept, the same command goes on from there."
+
+
+def _stop(*_: object) -> None:
+    """End at once: where nothing is written yet, or any more, and a traceback would tell of imports only."""
+    os.write(2, f"{STOPPED}\n".encode())
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _stop)
+
+import argparse  # noqa: E402
+import errno  # noqa: E402
 
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -40,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--paper", default=None, help="only this paper: a folder of papers/")
     choice(add("publish", "publish_run", "copy a finished run's figures, results and outputs into the repository"))
     choice(add("compare", "compare_run", "the last run beside the committed results"))
-    command = add("new-paper", "new_paper", "write the folder of a new paper, to be filled")
+    add("gallery", "show_gallery", "the committed results as pages to look at, below runs/gallery")
+    command = add("new-paper", "new_paper", "write a new paper that runs, to be filled with yours")
     command.add_argument("slug", help="its short name, as in papers/<slug>")
     add("arithmetic", "show_arithmetic", "what this machine computes to the bit, beside the committed results'")
     command = add("lab", "lab", "JupyterLab on copies of the notebooks")
@@ -71,9 +87,15 @@ def main(words: list[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     from lib.workflow import commands, paths
 
+    before = signal.getsignal(signal.SIGINT)
+    if before is _stop:  # from here on there is something to put away
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     paths.caches_without_home()
     try:
         return getattr(commands, arguments.function)(arguments)
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
     except commands.ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -85,6 +107,9 @@ def main(words: list[str] | None = None) -> int:
         remedy = "make room or make it writable" if error.errno in _FULL_OR_CLOSED else "put that right"
         print(f"error: {where}: {reason}; {remedy}, and run again", file=sys.stderr)
         return 2
+    finally:
+        if before is _stop:
+            signal.signal(signal.SIGINT, _stop)
 
 
 if __name__ == "__main__":

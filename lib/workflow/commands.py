@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report
+from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report, summary
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
     _check_run(arguments)
+    _show_gallery()
     late = [job for job in chosen if not job.is_finished()]
     expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
     print(
@@ -95,19 +96,37 @@ def run(arguments: argparse.Namespace) -> int:
     except Timeout:
         print("Another run is going on here (it holds runs/.run.lock); wait for it or stop it.", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("Interrupted; what is finished is kept, the same command goes on from there.", file=sys.stderr)
-        return 130
     missing = [job.label for job in chosen if not job.output.is_file()]
     print(
         f"\n{len(chosen) - len(missing)} of {len(chosen)} notebooks are up to date, {time.monotonic() - started:.0f} s.\n"
     )
+    ran = chosen if arguments.paper or arguments.notebook or arguments.again else late
+    if told := summary.claims(ran, arguments.profile):
+        print(f"{told}\n")
     print(report.terminal(chosen, arguments.profile))
     if arguments.publish and not code:
         return publish_run(arguments)
     if code:
         print(f"\nNot finished: {', '.join(missing) or 'see above'}.", file=sys.stderr)
     return 1 if code else 0
+
+
+def _show_gallery() -> None:
+    """Bring the gallery of the committed results up to date and say where it is; a damaged result hinders no run."""
+    from lib.workflow import gallery
+
+    try:
+        print(f"To look at meanwhile: {paths.relative(gallery.current())}", flush=True)
+    except report.ReportError as error:
+        print(f"No gallery: {error}", flush=True)
+
+
+def show_gallery(_: argparse.Namespace) -> int:
+    """Write the gallery of the committed results below runs/."""
+    from lib.workflow import gallery
+
+    print(f"open in a browser: {paths.relative(gallery.build())}")
+    return 0
 
 
 def publish_run(arguments: argparse.Namespace) -> int:
@@ -134,10 +153,15 @@ def compare_run(arguments: argparse.Namespace) -> int:
 
 
 def new_paper(arguments: argparse.Namespace) -> int:
-    """Write the folder of a new paper, and say what comes next."""
+    """Write a new paper that runs, and say what comes next."""
     for path in create(arguments.slug):
         print(f"wrote {paths.relative(path)}")
-    print("Next: fill paper.yml, `make tables`; then lib/README.md, 'A new paper'.")
+    print(
+        f"It runs as it is: make run P={arguments.slug} PROFILE=smoke. Put your paper where it says TODO; then run, and"
+    )
+    print(
+        f"make publish P={arguments.slug}: until then `make lint` asks for outputs. lib/README.md, 'A new paper', goes on."
+    )
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,26 +163,69 @@ def shown() -> list[Job]:
     return [job for one in carried for job in every(one) if notebooks.shown_profile(job.notebook) == one]
 
 
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def meant(word: str, known: Mapping[str, Sequence[str]]) -> list[str]:
+    """The keys of ``known`` that a typed word means, each of which has names of its own: the one written so, else those with a
+    name that is the same without case and signs, begins so, or holds it; none when nothing does.
+
+    >>> meant("BrgSA", {"brgsa": ["BrgSA"], "aurora": []}), meant("tab3", {"tab3_exams": [], "tab_base_row": []})
+    (['brgsa'], ['tab3_exams'])
+    """
+    if word in known:
+        return [word]
+    bare, found = _bare(word), {key: [_bare(name) for name in (key, *names)] for key, names in known.items()}
+    tests = (str.__eq__, str.startswith, str.__contains__)
+    hits = ([key for key, names in found.items() if any(fits(name, bare) for name in names)] for fits in tests)
+    return next((hit for hit in hits if hit and bare), [])
+
+
+def _the_paper(word: str, profile: str, chosen: Sequence[Job]) -> str:
+    known = {slug: [papers.load_paper(slug).short] for slug in papers.slugs()}
+    known |= {job.slug: known.get(job.slug, []) for job in chosen}
+    found = meant(word, known)
+    if len(found) > 1:
+        raise SelectionError(f"'{word}' may be {' or '.join(found)}; say which")
+    if not found:
+        raise SelectionError(f"no paper '{word}'; {nearest(word, sorted(known))}")
+    if found[0] not in {job.slug for job in chosen}:
+        raise SelectionError(
+            f"the paper '{found[0]}' has no notebook yet at the profile '{profile}'; "
+            f"its claims are in papers/{found[0]}/README.md"
+        )
+    return found[0]
+
+
+def _the_notebook(word: str, profile: str, chosen: Sequence[Job], slugs: Sequence[str]) -> list[Job]:
+    """The jobs of the notebook that is meant: of one name, which several papers may have."""
+    names: dict[str, list[str]] = {job.exhibit: [] for job in chosen}
+    found = meant(word, names)
+    if len(found) == 1:
+        return [job for job in chosen if job.exhibit == found[0]]
+    if found:
+        listed = [job.label for job in chosen if job.exhibit in found]
+        raise SelectionError(f"'{word}' may be {', '.join(listed[:6])}{' ...' if len(listed) > 6 else ''}; say which")
+    for slug in filter(experiments.has, slugs):
+        plan = experiments.load(slug)
+        for name in meant(word, {name: [] for name in plan.experiments}):
+            if reason := plan.why_absent(name, profile):
+                raise SelectionError(f"{slug}/{name} is absent at the profile '{profile}': {reason}")
+    near = difflib.get_close_matches(word, list(names), n=3, cutoff=0.4)
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"there are: {', '.join(list(names)[:8]) or 'none'} ..."
+    )
+    raise SelectionError(f"no notebook '{word}'; {hint}")
+
+
 def select(profile: str, *, paper: str | None = None, notebook: str | None = None) -> list[Job]:
-    """The jobs of one profile, narrowed to a paper and to a notebook; :class:`SelectionError` on an unknown name."""
-    chosen = every(profile)
+    """The jobs of one profile, narrowed to a paper and to a notebook as somebody types them (:func:`meant`);
+    :class:`SelectionError`, with the nearest, for a name that means none or several."""
+    chosen, slugs = every(profile), papers.slugs()
     if paper:
-        if paper not in {job.slug for job in chosen}:
-            if paper in papers.slugs():
-                raise SelectionError(
-                    f"the paper '{paper}' has no notebook yet at the profile '{profile}'; "
-                    f"its claims are in papers/{paper}/README.md"
-                )
-            raise SelectionError(
-                f"no paper '{paper}'; {nearest(paper, sorted({job.slug for job in chosen} | set(papers.slugs())))}"
-            )
-        chosen = [job for job in chosen if job.slug == paper]
-    if notebook:
-        names = [job.exhibit for job in chosen]
-        if notebook not in names:
-            for slug in filter(experiments.has, [paper] if paper else papers.slugs()):
-                if reason := experiments.load(slug).why_absent(notebook, profile):
-                    raise SelectionError(f"{slug}/{notebook} is absent at the profile '{profile}': {reason}")
-            raise SelectionError(f"no notebook '{notebook}'; {nearest(notebook, names)}")
-        chosen = [job for job in chosen if job.exhibit == notebook]
-    return chosen
+        slugs = [_the_paper(paper, profile, chosen)]
+        chosen = [job for job in chosen if job.slug == slugs[0]]
+    return _the_notebook(notebook, profile, chosen, slugs) if notebook else chosen

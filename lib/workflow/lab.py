@@ -1,8 +1,8 @@
 """JupyterLab on copies: whoever changes a parameter there changes nothing in the repository.
 
-``make lab`` opens ``runs/lab``, which holds a copy of every notebook, with ``figures`` and ``papers`` beside them. A copy
-in which somebody changed a cell is kept; the others follow the project. Figures and results of a notebook that is run
-there go to ``runs/own``.
+``make lab`` opens ``runs/lab``, which looks as the repository does: ``notebooks`` with a copy of every notebook, beside them
+``figures``, ``papers``, the gallery and the explorer's pages. A copy in which somebody changed a cell is kept; the others follow
+the project. Figures and results of a notebook that is run there go to ``runs/own``.
 
     prepare()                # the folder, copies brought up to date
 """
@@ -19,7 +19,8 @@ from lib.workflow import notebooks, paths
 from lib.workflow.execute import QUIET
 
 COPIED = ".copied.json"  # copy -> hash of its cells when it was made
-LINKED = ("figures", "papers")
+LINKED = ("figures", "papers", "README.md")  # of the repository
+MADE = ("gallery", "explore", "own")  # below runs
 
 
 def _cells(path: Path) -> str:
@@ -40,7 +41,7 @@ def prepare() -> Path:
         if ".ipynb_checkpoints" in source.parts:
             continue
         name = str(source.relative_to(paths.NOTEBOOKS))
-        copy, current = folder / name, _cells(source)
+        copy, current = folder / "notebooks" / name, _cells(source)
         changed = copy.is_file() and _cells(copy) != known.get(name)
         if changed and current != known.get(name):
             print(f"kept your {paths.relative(copy)}; the project's has changed since: delete yours to get it")
@@ -48,20 +49,22 @@ def prepare() -> Path:
             paths.write(copy, source.read_text(encoding="utf-8"))
             known[name] = current
     paths.write(record, json.dumps(known, indent=1))
-    for name in LINKED:
-        link = folder / name
+    for name in MADE:
+        (paths.RUNS / name).mkdir(parents=True, exist_ok=True)
+    for place in (*(paths.ROOT / name for name in LINKED), *(paths.RUNS / name for name in MADE)):
+        link = folder / place.name
         if not link.exists():
-            link.symlink_to(paths.ROOT / name, target_is_directory=True)
+            link.symlink_to(place, target_is_directory=place.is_dir())
     return folder
 
 
 def open_lab(words: list[str], *, in_place: bool = False) -> None:
     """Become JupyterLab, on the copies or (``in_place``) on the repository's notebooks; ``words`` are its own options."""
-    folder = paths.NOTEBOOKS if in_place else prepare()
+    folder = paths.ROOT if in_place else prepare()
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # usual in a container
     os.environ.update(QUIET)
     command = [sys.executable, "-m", "jupyterlab", *root, f"--ServerApp.root_dir={folder}", *words]
     if not any(word.startswith("--LabApp.default_url") for word in words):
-        command.append("--LabApp.default_url=/lab/tree/00_start_here.ipynb")
+        command.append("--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb")
     sys.stdout.flush()
     os.execv(sys.executable, command)

@@ -25,7 +25,7 @@ class ReportError(ValueError):
     """A page without its markers, or a result file that cannot be read."""
 
 
-def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
+def measured(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
     """The committed results of a paper, or those of a run below ``root``."""
     found = []
     for path in sorted(paths.results(slug, root=root).glob("*.json")):
@@ -34,7 +34,7 @@ def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
             content["exhibit"], content["profile"], content["evidence"], content["seeds"]
             for judged in content["claims"].values():
                 judged["outcome"], judged["p"], judged["bases"], judged["same"], judged["effect"]["n"]
-                _interval(judged["effect"]), _interval(judged["control"]), _interval(judged["excess"])
+                interval(judged["effect"]), interval(judged["control"]), interval(judged["excess"])
             for checked in content["checks"].values():
                 checked["outcome"], checked["why"]
             content["declined"].items()
@@ -47,7 +47,7 @@ def _results(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
     return sorted(found, key=lambda r: order.get(r["profile"], len(order)))
 
 
-def _interval(difference: dict[str, float | None] | None) -> str:
+def interval(difference: dict[str, float | None] | None) -> str:
     if difference is None:
         return "–"
     if difference["low"] is None or difference["high"] is None:
@@ -61,7 +61,7 @@ def _published(paper: Paper, claim: Claim) -> str:
     return "; ".join(numbers[:4]) + (" ..." if len(numbers) > 4 else "") if numbers else "not found"
 
 
-def _compared(claim: Claim) -> str:
+def compared(claim: Claim) -> str:
     kind = "positive control" if claim.direction == "equal" else "control"
     one, other = claim.arms, claim.counterpart.arms
     margin = f" by more than {claim.margin:g}" if claim.margin and claim.direction != "equal" else ""
@@ -86,7 +86,7 @@ def _profile(slug: str, exhibit: str, judged: Sequence[tuple[dict[str, Any], Any
 
 def rows(slug: str) -> list[dict[str, str]]:
     """One row a claim: who says it, what was compared, effect, effect minus control, bases, outcome, command."""
-    paper, results, table = papers.load_paper(slug), _results(slug), []
+    paper, results, table = papers.load_paper(slug), measured(slug), []
     for claim in paper.claims:
         mine = [r for r in results if r["exhibit"] == claim.exhibit]
         judged = [(r, r["claims"][claim.id]) for r in mine if claim.id in r["claims"]]
@@ -103,11 +103,10 @@ def rows(slug: str) -> list[dict[str, str]]:
                 "paper": paper.short,
                 "claim": f"{claim.id} ({claim.source})",
                 "statement": claim.statement,
-                "compared": _compared(claim),
+                "compared": compared(claim),
                 "published": _published(paper, claim),
-                "effect": "<br>".join(f"{_interval(one['effect'])}, n={one['effect']['n']}" for _, one in judged)
-                or "–",
-                "excess": "<br>".join(_interval(one["excess"]) for _, one in judged) or "–",
+                "effect": "<br>".join(f"{interval(one['effect'])}, n={one['effect']['n']}" for _, one in judged) or "–",
+                "excess": "<br>".join(interval(one["excess"]) for _, one in judged) or "–",
                 "bases": "<br>".join(f"{one['same']} of {one['bases']}" for _, one in judged) or "–",
                 "outcome": "<br>".join(outcomes) or untested,
                 "command": f"`make run P={slug} N={claim.exhibit}{_profile(slug, claim.exhibit, judged)}`"
@@ -123,7 +122,7 @@ def counts(evidence: str) -> list[dict[str, Any]]:
     table = []
     for slug in papers.slugs():
         paper = papers.load_paper(slug)
-        results = _results(slug)
+        results = measured(slug)
         found = [(key, one) for r in results if r["evidence"] == evidence for key, one in r["claims"].items()]
         row = {"paper": f"[{paper.short}](papers/{slug}/README.md)", "claims": len(paper.claims), "tests": len(found)}
         for word in verdicts.WORDS[evidence].values():
@@ -159,7 +158,7 @@ def _table_of(evidence: str) -> str:
     tested = {
         (slug, key)
         for slug in papers.slugs()
-        for r in _results(slug)
+        for r in measured(slug)
         if r["evidence"] == evidence
         for key in r["claims"]
     }
@@ -255,7 +254,7 @@ def update() -> list[Path]:
 
 def _outcome(result: dict[str, Any] | None, claim_id: str) -> str:
     judged = (result or {}).get("claims", {}).get(claim_id)
-    return f"{judged['outcome']} {_interval(judged['effect'])}" if judged else "–"
+    return f"{judged['outcome']} {interval(judged['effect'])}" if judged else "–"
 
 
 def beside(chosen: Sequence[Job], profile: str) -> list[dict[str, str]]:
@@ -263,8 +262,8 @@ def beside(chosen: Sequence[Job], profile: str) -> list[dict[str, str]]:
     below ``runs/<profile>``, and how the exhibits compare (:mod:`lib.workflow.compare`)."""
     table = []
     for slug in dict.fromkeys(job.slug for job in chosen if job.slug in papers.slugs()):
-        ours = {r["exhibit"]: r for r in _results(slug) if r["profile"] == profile}
-        here = {r["exhibit"]: r for r in _results(slug, paths.run_root(profile)) if r["profile"] == profile}
+        ours = {r["exhibit"]: r for r in measured(slug) if r["profile"] == profile}
+        here = {r["exhibit"]: r for r in measured(slug, paths.run_root(profile)) if r["profile"] == profile}
         for job in (job for job in chosen if job.slug == slug):
             found = compare.exhibit(slug, job.exhibit, profile, paths.run_root(profile))
             word = found.word if found else ("not run here" if job.exhibit not in here else "nothing to compare with")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from handed import handed
-from shape_only import adapted, step_memory, tensors
+from shape_only import CARD, adapted, step_memory, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
 from lib.machine import Machine
@@ -17,7 +17,6 @@ from lib.workflow import experiments, papers, session
 from papers.anytasktune import small_models, world_study
 from papers.anytasktune.world_tasks import TASKS, draw_pair, words
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PROFILE = experiments.load("anytasktune").profiles["full"]
 CHAT = PROFILE["real_tasks"]["chat"]
 GPU = experiments.load("anytasktune").profiles["gpu"]

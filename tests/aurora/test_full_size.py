@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from handed import handed
-from shape_only import GIB, Need, adapted, step_memory, stray, tensors
+from shape_only import CARD, GIB, Need, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, MixtralConfig
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
@@ -24,7 +24,6 @@ from papers.aurora import study as aurora
 from papers.aurora import world_files as files
 from papers.aurora.world import make_world
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("aurora")
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight: four bits, and a scale of eight bits a block of 64, itself scaled
 

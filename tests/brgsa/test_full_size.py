@@ -1,6 +1,5 @@
 """What BrgSA's profiles with a card need there, without one: the fits' own steps as shapes, at the sizes of experiments.yml."""
 
-import copy
 import json
 from dataclasses import replace
 from itertools import product
@@ -8,24 +7,16 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from shape_only import Caught, need_of_fit, stray, tensors
+from shape_only import CARD, Caught, need_of_fit, settings_of, stray, tensors
 
-from lib.machine import Machine
 from lib.models.text_encoder import POSITIONS, VOCABULARY, TextEncoder, write_tiny_checkpoint
 from lib.models.vision_transformer_3d import VisionTransformer3D
 from lib.workflow import experiments
 from papers.brgsa import pretraining, training
 from papers.brgsa.study import FULL, WHOLE
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("brgsa")
 PROFILES = ["gpu", "full"]
-
-
-def settings(profile):
-    """The profile's section, and its machine; tensors of shapes are on the CPU."""
-    told = copy.deepcopy(PLAN.profiles[profile])
-    return told, replace(Machine(**told["machine"]), device="cpu")
 
 
 @pytest.fixture
@@ -97,7 +88,7 @@ def arm(told, machine, files):
 
 @pytest.mark.parametrize("profile", [PROFILES[0], pytest.param(PROFILES[1], marks=pytest.mark.slow)])
 def test_pretraining_fits_one_card(files, profile):
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     with tensors():
         found = need_of_fit(*pretrained(told, machine, files), machine)
     print(f"pretraining, {profile}: {found.gib:.1f} GiB")
@@ -107,7 +98,7 @@ def test_pretraining_fits_one_card(files, profile):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_an_arm_fits_one_card(files, monkeypatch, profile):
     """On raw reports: five statements are no longer."""
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     words_as(monkeypatch, told["text"])
     with tensors():
         found = need_of_fit(*arm(told, machine, files), machine)
@@ -117,7 +108,7 @@ def test_an_arm_fits_one_card(files, monkeypatch, profile):
 
 def test_what_the_machine_of_full_is_for(files):
     """The batch of pretraining at once, every activation kept, is more than a card of 80 GiB holds."""
-    told, machine = settings("full")
+    told, machine = settings_of(PLAN, "full")
     with tensors():
         plain = replace(machine, micro_batch=None, recompute=False)
         assert need_of_fit(*pretrained(told, plain, files), plain).gib > 80
@@ -125,7 +116,7 @@ def test_what_the_machine_of_full_is_for(files):
 
 @pytest.mark.parametrize("profile", [PROFILES[0], pytest.param(PROFILES[1], marks=pytest.mark.slow)])
 def test_nothing_is_left_on_another_device(files, monkeypatch, profile):
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     elsewhere = replace(machine, device="meta")
     told["model"]["vit"]["depth"] = 2  # the others are alike
     words_as(monkeypatch, told["text"])

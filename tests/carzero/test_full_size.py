@@ -1,31 +1,22 @@
 """What CARZero's profiles with a card need there, without one: a step of its own fit as shapes, at the sizes of experiments.yml."""
 
-import copy
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from shape_only import Caught, need_of_fit, stray, tensors
+from shape_only import CARD, Caught, need_of_fit, settings_of, stray, tensors
 
-from lib.machine import Machine
 from lib.models.text_encoder import VOCABULARY, write_tiny_checkpoint
 from lib.models.word_features import WordEncoder
 from lib.workflow import experiments
 from papers.carzero import pretraining, training
 from papers.carzero.study import SIMR
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("carzero")
 PROFILES = ["gpu", pytest.param("full", marks=pytest.mark.slow)]
 STUDIES = 300
-
-
-def settings(profile):
-    """The profile's section, and its machine; tensors of shapes are on the CPU."""
-    told = copy.deepcopy(PLAN.profiles[profile])
-    return told, replace(Machine(**told["machine"]), device="cpu")
 
 
 class Longest:
@@ -107,7 +98,7 @@ def arm(told, machine, files):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_an_arm_fits_one_card(files, monkeypatch, profile):
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     words_as(monkeypatch, told["text"])
     with tensors():
         found = need_of_fit(*arm(told, machine, files), machine)
@@ -117,7 +108,7 @@ def test_an_arm_fits_one_card(files, monkeypatch, profile):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_nothing_is_left_on_another_device(files, monkeypatch, profile):
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     told["model"]["image"]["depth"] = 2  # the others are alike
     words_as(monkeypatch, told["text"])
     # which looks whether a mask is all ones

@@ -1,6 +1,5 @@
 """What E3D-GPT's profiles with a card need there, without one: steps of its own fits as shapes, at the sizes of experiments.yml."""
 
-import copy
 import json
 from dataclasses import replace
 from unittest import mock
@@ -8,25 +7,17 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from shape_only import Caught, need_of_fit, stray, tensors
+from shape_only import CARD, Caught, need_of_fit, settings_of, stray, tensors
 
-from lib.machine import Machine
 from lib.models import causal_lm
 from lib.models.text_encoder import TextEncoder, write_tiny_checkpoint
 from lib.workflow import experiments
 from papers.e3d_gpt import encoders, tuning, world
 from papers.e3d_gpt.findings import SHOWN
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("e3d_gpt")
 PROFILES = ["gpu", pytest.param("full", marks=pytest.mark.slow)]
 VOLUMES = 300
-
-
-def settings(profile):
-    """The profile's section, and its machine; tensors of shapes are on the CPU."""
-    told = copy.deepcopy(PLAN.profiles[profile])
-    return told, replace(Machine(**told["machine"]), device="cpu")
 
 
 class Shapes:
@@ -172,7 +163,7 @@ def tuned(told, machine, files, monkeypatch):
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("fit", [masked, labelled])
 def test_an_encoder_fits_one_card(files, profile, fit):
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     with tensors():
         found = need_of_fit(*fit(told, machine, files), machine)
     print(f"{fit.__name__}, {profile}: {found.gib:.1f} GiB")
@@ -181,7 +172,7 @@ def test_an_encoder_fits_one_card(files, profile, fit):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_tuned_model_fits_one_card(files, monkeypatch, profile):
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     with tensors():
         found = need_of_fit(*tuned(told, machine, files, monkeypatch), machine)
     print(f"tuned, {profile}: {found.gib:.1f} GiB")
@@ -191,7 +182,7 @@ def test_a_tuned_model_fits_one_card(files, monkeypatch, profile):
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("fit", [masked, labelled])
 def test_nothing_is_left_on_another_device(files, profile, fit):
-    told, machine = settings(profile)
+    told, machine = settings_of(PLAN, profile)
     told["vit"]["depth"] = 2  # the others are alike
     net, loss_of_step = fit(told, replace(machine, device="meta"), files)
     assert stray(net, lambda device: next(iter(loss_of_step(net, 0)))) is None

@@ -12,10 +12,11 @@ the model's is an error here as it is there.
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 from unittest import mock
@@ -28,8 +29,16 @@ from torch.utils._pytree import tree_iter
 from lib.machine import Machine
 from lib.training import sft
 from lib.training.loop import recompute
+from lib.workflow.experiments import Experiments
 
 GIB = 2**30
+CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
+
+
+def settings_of(plan: Experiments, profile: str) -> tuple[dict[str, Any], Machine]:
+    """A copy of the profile's section, and its machine; tensors of shapes are on the CPU."""
+    told = copy.deepcopy(plan.profiles[profile])
+    return told, replace(Machine(**told["machine"]), device="cpu")
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The embedding explorer: untrusted text stays text, nothing is loaded from elsewhere, pixels and points arrive."""
+"""The embedding explorer: untrusted text stays text, nothing is loaded from elsewhere, pixels and points arrive.
+
+What a person does on the page (hover, lasso, search, saving) is tested in a browser: test_explorer_page.py.
+"""
 
 import base64
 import html
@@ -11,8 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib.explorer import explore, export_html
-from lib.explorer_points import MAX_THUMBNAILS, ExplorerError, data_uri, slices
+from lib import embeddings
+from lib.explorer import explore, export_html, main
+from lib.explorer_points import MAX_THUMBNAILS, ExplorerError, data_uri, slices, unpacked
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $$x$$ @{c0}"
 
@@ -27,101 +31,147 @@ def points():
     return frame.set_index(pd.Index([f"valid_{i}_a_1" for i in range(12)], name="volume"))
 
 
-def models(layout, kind):
-    return [model for model in layout.references() if type(model).__name__ == kind]
+def column_of(page, name):
+    """Values of a column of the points, as the page has them."""
+    column = next(one for one in page.view["columns"] if one["name"] == name)
+    held = unpacked(column["values"])
+    return [None if code < 0 else column["levels"][code] for code in held] if "levels" in column else held
 
 
-def column_of(layout, name):
-    """Values of a column of the points, found as the CSV and the table find it."""
-    save = next(code for code in models(layout, "CustomJS") if "names" in code.args)
-    return save.args["source"].data[save.args["keys"][save.args["names"].index(name)]]
+def group_of(page, name):
+    groups = next(one for one in page.view["columns"] if one["name"] == name)["groups"]
+    return [groups["names"][code] for code in unpacked(groups["codes"])]
 
 
-def page(layout, tmp_path, **settings):
-    return export_html(layout, tmp_path / "page.html", **settings).read_text(encoding="utf-8")
+def written(page, tmp_path, **settings):
+    return export_html(page, tmp_path / "page.html", **settings).read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------------- untrusted text
 def test_a_report_stays_text(points, tmp_path):
-    frame = points.rename(columns={"modality": "<b onclick=x>$name @{c1}</b>"})
-    layout = explore(frame, colour="<b onclick=x>$name @{c1}</b>", hover=list(frame.columns)[4:], title="<i>t</i>")
-    text = page(layout, tmp_path, title="</title><script>alert(3)</script>")
-    assert not re.search(r"<script>alert|<img src=x|onerror=alert\(2\)>|<i>t</i>|<b onclick", text)
-    carried = html.unescape(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL)[1])
-    assert EVIL in json.dumps(json.loads(carried)).replace('\\"', '"')
-    tip = models(layout, "HoverTool")[0].tooltips
-    assert "safe" not in tip and "&lt;b onclick=x&gt;&#36;name &#64;{c1}&lt;/b&gt;" in tip
-    assert re.findall(r"@\{(\w+)\}", tip.replace("&#64;{c1}", "")) == ["c5", "c6", "c7"]
-    titles = [one.title for one in models(layout, "TableColumn")]
-    assert "&lt;b onclick=x&gt;&#36;name &#64;{c1}&lt;/b&gt;" in titles and not any("<" in one for one in titles)
-    assert {type(one.formatter).__name__ for one in models(layout, "TableColumn")} == {"StringFormatter"}
+    frame = points.rename(columns={"modality": "<b onclick=x>"})
+    page = explore(frame, colour="<b onclick=x>", hover=list(frame.columns)[4:], title="<i>t</i>")
+    text = written(page, tmp_path, title="</title><script>alert(3)</script>")
+    assert not re.search(r"<script>alert|<img src=x|<i>t</i>|<b onclick", text)
+    carried = re.search(r'<script type="application/json" id="view">(.*?)</script>', text, re.DOTALL)[1]
+    assert "<" not in carried and json.loads(carried) == page.view
+    assert column_of(page, "report") == list(points["report"])
+    assert html.escape("</title><script>alert(3)</script>") in text
 
 
-def test_tex_in_labels_is_not_typeset(points):
-    points["group"] = ["$$\\alpha$$", "\\[x\\]"] * 6
-    layout = explore(points, colour="group", panels={"$$raw$$": ("x", "y")}, title="$$t$$")
-    labels = [item.label.value for item in models(layout, "LegendItem")]
-    shown = [*labels, models(layout, "Title")[0].text]
-    assert len(labels) == 2 and not any("$$" in text or "\\[" in text for text in shown)
-    assert models(layout, "Div")[0].disable_math
+def test_no_script_writes_markup():
+    """Text reaches the page by textContent alone."""
+    from lib.explorer import PARTS
+
+    for file in PARTS.glob("*.js"):
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function", file.read_text()
+        )
 
 
 def test_nothing_is_loaded_from_elsewhere(points, tmp_path):
     images = np.zeros((12, 4, 4), dtype=np.uint8)
-    text = page(explore(points, colour="Cardiomegaly", hover=["report"], thumbnails=images), tmp_path)
+    text = written(explore(points, colour="Cardiomegaly", hover=["report"], thumbnails=images), tmp_path)
     tags = re.sub(r"(<script[^>]*>).*?</script>", r"\1", text, flags=re.DOTALL)  # code is not a tag
     assert not re.search(r"<(link|iframe|object|embed|base)\b|\ssrc\s*=|url\(|@import|https?://", tags)
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', tags)[1]
     assert policy.startswith("default-src 'none'") and "http" not in policy and "*" not in policy
-    assert tags.index("Content-Security-Policy") < tags.index("<script")
+    assert "unsafe" not in policy and tags.index("Content-Security-Policy") < tags.index("<script")
+
+
+def test_a_percent_sign_in_a_text_is_no_place_to_fill(points, tmp_path):
+    text = written(explore(points.assign(report="100 %VIEW% %TITLE%"), colour="modality", title="50 %STYLE%"), tmp_path)
+    assert "<title>50 %STYLE%</title>" in text and "100 %VIEW% %TITLE%" in text
 
 
 # ---------------------------------------------------------------------- points
-def test_every_point_is_drawn_once_in_each_panel(points):
+def test_every_point_is_there_with_its_groups_and_in_each_panel(points):
     panels = {"raw": ("x", "y"), "reconstructed": ("x_hat", "y_hat")}
-    layout = explore(points, colour="Cardiomegaly", marker="modality", panels=panels)
-    drawn = models(layout, "GlyphRenderer")
-    source = drawn[0].data_source
-    for x, name in (("x", "raw"), ("x_hat", "reconstructed")):
-        mine = [one for one in drawn if column_of(layout, x) == source.data[one.glyph.x]]
-        masks = np.array([one.view.filter.booleans for one in mine])
-        assert masks.sum(axis=0).tolist() == [1] * 12, name
-        for one, mask in zip(mine, masks, strict=True):
-            group, kind = one.name.split(", ")
-            assert {str(v) for v in points["Cardiomegaly"][mask]} == {group}
-            assert set(points["modality"][mask]) == {kind}
-            assert one.glyph.marker == {"image": "circle", "report": "triangle"}[kind]
-    assert all(one.data_source is source for one in drawn) and len(drawn) == 8
-    np.testing.assert_array_equal(column_of(layout, "y_hat"), points["y_hat"])
-    assert column_of(layout, "volume") == list(points.index)
-    assert {item.label.value for item in models(layout, "LegendItem")} == {one.name for one in drawn}
-    assert models(layout, "Legend")[0].click_policy == "mute"
-    links = [call for one in drawn for call in one.js_property_callbacks.get("change:muted", [])]
-    assert len(links) == 4  # each group of the panel with the legend fades its twin
+    page = explore(points, colour="Cardiomegaly", marker="modality", panels=panels)
+    view = page.view
+    for name in ("x", "y", "x_hat", "y_hat"):
+        np.testing.assert_array_equal(column_of(page, name), points[name])
+    names = [column["name"] for column in view["columns"]]
+    assert [(one["title"], names[one["x"]], names[one["y"]]) for one in view["panels"]] == [
+        ("raw", "x", "y"), ("reconstructed", "x_hat", "y_hat")
+    ]  # fmt: skip
+    assert group_of(page, "Cardiomegaly") == [str(one) for one in points["Cardiomegaly"]]
+    assert group_of(page, "modality") == list(points["modality"])
+    assert column_of(page, "volume") == list(points.index)
+    assert [names[n] for n in view["listed"]] == [
+        "volume",
+        "modality",
+        "Cardiomegaly",
+        "report",
+    ]  # all but the coordinates
+    assert [names[n] for n in view["colours"]] == ["modality", "Cardiomegaly"]  # what can be coloured
+    assert (names[view["colour"]], names[view["marker"]], view["total"]) == ("Cardiomegaly", "modality", 12)
 
 
-def test_numbers_are_coloured_by_a_scale_and_missing_ones_are_kept(points, tmp_path):
+def test_numbers_are_coloured_by_a_scale_and_missing_ones_are_kept(points):
     points["age"] = np.linspace(20, 90, 12)
     points.iloc[3, points.columns.get_loc("age")] = np.nan
     points["sex"] = pd.array([True, False, None, True] * 3, dtype="boolean")
-    layout = explore(points, colour="age", marker="sex")
-    mapper = models(layout, "LinearColorMapper")[0]
-    assert (mapper.low, mapper.high) == (20, 90) and len(models(layout, "ColorBar")) == 1
-    assert np.isnan(column_of(layout, "age")[3]) and column_of(layout, "sex")[:3] == ["True", "False", None]
-    assert {item.label.value for item in models(layout, "LegendItem")} == {"True", "False", "missing"}
-    page(layout, tmp_path)
+    page = explore(points, colour="age", marker="sex")
+    assert page.view["columns"][page.view["colour"]]["measure"] == {"low": 20.0, "high": 90.0}
+    assert np.isnan(column_of(page, "age")[3]) and column_of(page, "sex")[:3] == ["True", "False", None]
+    assert set(group_of(page, "sex")) == {"True", "False", "missing"}
 
 
-def test_the_selection_reaches_table_and_csv(points):
-    layout = explore(points, colour="Cardiomegaly", hover=["report"])
-    save = next(code for code in models(layout, "CustomJS") if "names" in code.args)
-    assert save.args["names"] == ["volume", *points.columns] and save.args["total"] == 12
-    table = models(layout, "DataTable")[0]
-    assert set(table.source.data) == set(save.args["keys"])
-    listed = [save.args["names"][save.args["keys"].index(one.field)] for one in table.columns]
-    assert listed == ["volume", "x_hat", "y_hat", "modality", "Cardiomegaly", "report"]  # all but the coordinates
-    tools = {type(tool).__name__ for tool in models(layout, "figure")[0].tools}
-    assert {"LassoSelectTool", "BoxSelectTool", "HoverTool"} <= tools
+def test_the_same_texts_and_images_are_carried_once(points):
+    images = np.stack([np.full((4, 4), row // 2, np.uint8) for row in range(12)])
+    page = explore(points.assign(report="the same"), colour="modality", thumbnails=images)
+    assert len(page.view["thumbnails"]["images"]) == 6
+    assert unpacked(page.view["thumbnails"]["codes"]).tolist() == [row // 2 for row in range(12)]
+    assert next(one for one in page.view["columns"] if one["name"] == "report")["levels"] == ["the same"]
+
+
+# ---------------------------------------------------------------------- vectors
+def test_an_array_with_its_table_is_placed_and_has_neighbours():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"modality": ["image"] * 10 + ["text"] * 10, "report": [f"r{i}" for i in range(20)]})
+    vectors = rng.normal(size=(20, 6))
+    page = explore(vectors, table, hover=["report"])
+    near = unpacked(page.view["neighbours"]["rows"]).reshape(20, -1)
+    assert (near[:10] >= 10).all() and (near[10:] < 10).all()
+    directions = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert near[3, 0] == 10 + np.argmax(directions[10:] @ directions[3])
+    assert np.isfinite(column_of(page, "x")).all()
+    with pytest.raises(ExplorerError, match="vectors come without metadata"):
+        explore(vectors)
+    with pytest.raises(ExplorerError, match="vectors has 19 rows and the metadata 20; give one a vector"):
+        explore(vectors[:19], table)
+
+
+def test_findings_of_saved_embeddings_are_columns_to_colour_by(tmp_path):
+    table = pd.DataFrame({"modality": ["image", "text"] * 6, "labels": [["Nodule", "Emphysema"], []] * 6})
+    found = embeddings.read(
+        embeddings.write(tmp_path / "a.parquet", np.random.default_rng(0).normal(size=(12, 3)), table)
+    )
+    page = explore(found, colour="Nodule")
+    assert group_of(page, "Nodule") == ["yes", "no"] * 6 and column_of(page, "labels")[0] == "Nodule, Emphysema"
+    assert "arm" not in [column["name"] for column in page.view["columns"]]  # nothing is known of it
+
+
+def test_the_command_shows_saved_runs_beside_each_other(tmp_path, capsys):
+    table = pd.DataFrame({"modality": ["image", "text"] * 6, "path": [f"v{i // 2}" for i in range(12)]})
+    for name in ("nce", "full"):
+        embeddings.write(tmp_path / f"{name}.parquet", np.random.default_rng(len(name)).normal(size=(12, 3)), table)
+    files = [str(tmp_path / f"{name}.parquet") for name in ("nce", "full")]
+    assert main([*files, "--output", str(tmp_path / "page.html")]) == 0
+    carried = re.search(r'id="view">(.*?)</script>', (tmp_path / "page.html").read_text(), re.DOTALL)[1]
+    assert [one["title"] for one in json.loads(carried)["panels"]] == ["nce", "full"]
+    assert "open in a browser" in capsys.readouterr().out
+    assert main([str(tmp_path / "none.parquet")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "none.parquet does not exist" in said and said.count("\n") == 1
+
+
+def test_in_a_notebook_the_page_shows_itself_in_a_closed_frame(points):
+    shown = explore(points.assign(report=EVIL), colour="modality")._repr_html_()
+    assert shown.startswith('<iframe sandbox="allow-scripts allow-downloads" srcdoc="') and shown.count("<") == 2
+    inner = html.unescape(re.search(r'srcdoc="([^"]*)"', shown)[1])
+    assert inner == explore(points.assign(report=EVIL), colour="modality").html()
 
 
 # ---------------------------------------------------------------------- thumbnails
@@ -134,10 +184,8 @@ def decode(uri):
 @pytest.mark.parametrize("shape", [(7, 5), (7, 5, 3)])
 def test_thumbnails_carry_their_pixels(points, shape):
     images = np.random.default_rng(1).integers(0, 256, size=(12, *shape), dtype=np.uint8)
-    layout = explore(points, colour="Cardiomegaly", thumbnails=images)
-    source = models(layout, "GlyphRenderer")[0].data_source
-    np.testing.assert_array_equal([decode(uri) for uri in source.data["thumbnail"]], images)
-    assert '<img src="@{thumbnail}"' in models(layout, "HoverTool")[0].tooltips
+    held = explore(points, colour="Cardiomegaly", thumbnails=images).view["thumbnails"]
+    np.testing.assert_array_equal([decode(held["images"][code]) for code in unpacked(held["codes"])], images)
 
 
 def test_slices_show_front_up_and_head_up():
@@ -228,4 +276,4 @@ def test_a_title_of_the_page_with_half_a_pair_leaves_nothing_and_a_whole_pair_is
     with pytest.raises(ExplorerError, match=r"^title holds half"):
         export_html(layout, tmp_path / "page.html", title=HALF)
     assert not list(tmp_path.iterdir())
-    assert "\U0001f600" in page(layout, tmp_path, title="\U0001f600")
+    assert "\U0001f600" in written(layout, tmp_path, title="\U0001f600")

@@ -3,7 +3,7 @@
 from lib.workflow import closure, notebooks, papers, paths
 
 # The runner, the figures and the explorer serve every notebook alike; they are not what a paper is made of.
-SHARED = ("lib.workflow", "lib.figures", "lib.drawing", "lib.explorer")
+SHARED = ("lib.workflow", "lib.figures", "lib.drawing", "lib.explorer", "lib.embeddings")
 
 # One paper uses these today; the one named here has no code yet and is to be built on them.
 NEXT: dict[str, set[str]] = {}

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from shape_only import adapted, step_memory, stray, tensors
+from shape_only import CARD, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
 from lib.machine import Machine
@@ -14,7 +14,6 @@ from lib.workflow import experiments
 from papers.llm_detector import encoder, scoring
 from papers.llm_detector.world_files import words_of
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("llm_detector")
 # Qwen1.5-7B as its hub says: https://huggingface.co/Qwen/Qwen1.5-7B-Chat, config.json
 QWEN = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from handed import handed
-from shape_only import GIB, Need, adapted, step_memory, stray, tensors
+from shape_only import CARD, GIB, Need, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
 from lib.machine import Machine
@@ -20,7 +20,6 @@ from papers.long_context import study as long_context
 from papers.long_context import world as herb_world
 from papers.long_context.study import Arm
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("long_context")
 # config.json of Qwen/Qwen1.5-14B on the hub; its card says 14.2 billion weights
 QWEN_14B = Qwen2Config(

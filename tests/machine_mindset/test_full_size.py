@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from handed import handed
-from shape_only import adapted, step_memory, stray, tensors
+from shape_only import CARD, adapted, step_memory, stray, tensors
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from lib.machine import Machine
@@ -22,7 +22,6 @@ from papers.machine_mindset import study as mindset
 from papers.machine_mindset.arms import pole_arms
 from papers.machine_mindset.stacked_dpo import prefer_stacked, preference_loss
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("machine_mindset")
 
 

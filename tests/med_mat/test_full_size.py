@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from shape_only import step_memory, stray, tensors
+from shape_only import CARD, step_memory, stray, tensors
 from tiny_llava import write_tiny_llava
 from transformers import LlavaConfig, LlavaForConditionalGeneration, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.llava import modeling_llava
@@ -24,7 +24,6 @@ from papers.med_mat.released import PIXELS, WEIGHTS
 from papers.med_mat.world import world as mat_world
 from papers.med_mat.world.general import write_general
 
-CARD = 80 / 1.2  # GiB of a card, less the fifth by which a count from shapes may be off
 PLAN = experiments.load("med_mat")
 TOKENS = {"picture": 576, "text": 120}  # of a row at full: LLaVA-1.5's 24 x 24 patches; the longest released questions
 # config.json of Qwen/Qwen2-VL-7B-Instruct on the hub; its card says 8.3 billion weights
