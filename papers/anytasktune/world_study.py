@@ -31,6 +31,7 @@ SMALL, LARGE = "small", "large"
 BASE, TUNED, SHUFFLED = "untuned_base", "task_tuned", "task_tuned_shuffled_outputs"
 ZERO_SHOT, FEW_SHOT, LARGER = "larger_zero_shot", "larger_few_shot", "larger_general_model"
 SHOTS = 3
+LEAD = 0.1  # on the general suite, by which a model must lead on every base to be the more capable one
 
 
 @dataclass(frozen=True)
@@ -243,13 +244,13 @@ class Study:
         ]
 
     def require_more_capable(self) -> tuple[list[float], list[float]]:
-        """The general suite's scores of S and L, by base. Raises :class:`SessionError` unless L is above S on every base, because
-        a comparison with a larger model that is not more capable says nothing (a profile without verdicts goes on)."""
+        """The general suite's scores of S and L, by base. Raises :class:`SessionError` unless L leads by :data:`LEAD` on every base,
+        because a comparison with a larger model that is hardly more capable says nothing (a profile without verdicts goes on)."""
         small, large = self.suite(SMALL), self.suite(LARGE)
-        worse = [seed for seed, s, b in zip(self.worlds, small, large, strict=True) if not b > s]
+        worse = [seed for seed, s, b in zip(self.worlds, small, large, strict=True) if b < s + LEAD]
         if worse and self.settings["verdicts"]:
             raise SessionError(
-                f"the larger model is not above the small one on the general suite (base {worse[0]}), so it is no model of higher "
+                f"the larger model does not lead by {LEAD} on the general suite (base {worse[0]}), so it is no model of higher "
                 "general capability; train it longer (models: large in experiments.yml)"
             )
         return small, large
