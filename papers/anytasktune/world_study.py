@@ -244,8 +244,8 @@ class Study:
         ]
 
     def require_more_capable(self) -> tuple[list[float], list[float]]:
-        """The general suite's scores of S and L, by base. Raises :class:`SessionError` unless L leads by :data:`LEAD` on every base,
-        because a comparison with a larger model that is hardly more capable says nothing (a profile without verdicts goes on)."""
+        """The general suite's scores of S and L, by base. Raises :class:`SessionError` unless L leads by :data:`LEAD` on every
+        base: a comparison with a larger model that is hardly more capable says nothing (a profile without verdicts goes on)."""
         small, large = self.suite(SMALL), self.suite(LARGE)
         worse = [seed for seed, s, b in zip(self.worlds, small, large, strict=True) if b < s + LEAD]
         if worse and self.settings["verdicts"]:
