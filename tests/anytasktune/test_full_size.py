@@ -1,16 +1,25 @@
-"""What AnyTaskTune's profile `full` needs, without a card: a step of tuning as shapes, and the longest prompt in positions."""
+"""What AnyTaskTune's profiles `gpu` and `full` need, without a card: steps of training as shapes, and prompts in positions."""
 
+import copy
+import json
+
+import numpy as np
 import pytest
 import torch
+from handed import handed
 from shape_only import CARD, adapted, step_memory, tensors
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 
 from lib.machine import Machine
 from lib.training.loop import recompute
-from lib.workflow import experiments
+from lib.training.stacked import finetune_stacked
+from lib.workflow import experiments, papers, session
+from papers.anytasktune import small_models, world_study
+from papers.anytasktune.world_tasks import TASKS, draw_pair, words
 
 PROFILE = experiments.load("anytasktune").profiles["full"]
 CHAT = PROFILE["real_tasks"]["chat"]
+GPU = experiments.load("anytasktune").profiles["gpu"]
 # Qwen1.5-7B-Chat: its configuration as published
 QWEN = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
         "num_key_value_heads": 32, "vocab_size": 151936, "max_position_embeddings": 32768}  # fmt: skip
@@ -38,3 +47,77 @@ def test_a_step_of_tuning_qwen_fits_one_card():
 def test_the_longest_prompt_and_its_reply_have_positions():
     instruction, a_character = 300, 2  # tokens at most of an instruction and of a character
     assert instruction + a_character * CHAT["longest"] + CHAT["reply"] < QWEN["max_position_embeddings"]
+
+
+def small(told):
+    """A base of the profile `gpu`, with the words of the world."""
+    width, heads = told["width"], told["heads"]
+    config = AutoConfig.for_model(
+        told["architecture"], hidden_size=width, num_hidden_layers=told["depth"], num_attention_heads=heads,
+        num_key_value_heads=heads, head_dim=width // heads, intermediate_size=2 * width, vocab_size=len(words()) + 4,
+        max_position_embeddings=told["max_position_embeddings"], tie_word_embeddings=told["tie_word_embeddings"],
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+
+
+def stack(told, recipe, members):
+    """Memory of a step of so many members side by side."""
+    with tensors():
+        models = torch.nn.ModuleList([small(told) for _ in range(members)]).train()
+        ids = torch.zeros((recipe["batch"], recipe["max_length"]), dtype=torch.long) + 1
+        return step_memory(models, lambda: sum(m(input_ids=ids, labels=ids, use_cache=False).loss for m in models))
+
+
+@pytest.mark.slow
+def test_the_stacks_of_gpu_fit_one_card_and_the_larger_model_is_larger():
+    bases = {size: GPU["models"][size] for size in ("small", "large")}
+    need = {
+        f"{size}, phase {number}": stack(told["architecture"], phase, GPU["bases"])
+        for size, told in bases.items()
+        for number, phase in enumerate(told["phases"])
+    }
+    tuning = stack(bases["small"]["architecture"], GPU["tune"], 3)
+    assert 5 * len(TASKS) / 3 * tuning.gib < CARD  # the step models of five seeds
+    assert max(one.gib for one in need.values()) < CARD, {name: one.gib for name, one in need.items()}
+    assert need["large, phase 0"].weights > 10 * need["small, phase 0"].weights
+
+
+def test_what_gpu_says_of_its_machine_reaches_what_computes(tmp_path, monkeypatch):
+    asked = handed(monkeypatch, tmp_path)
+    (tmp_path / "answers.json").write_text(json.dumps({}), encoding="utf-8")
+    run = session.Run(
+        paper=papers.load_paper("anytasktune"), exhibit="tab_granularity", profile="gpu", seeds=[0, 1],
+        settings=copy.deepcopy(GPU), claims=[],
+    )  # fmt: skip
+    study = world_study.prepare(run)
+    study._replies_of("action_model")
+    study._replies_of(world_study.FEW_SHOT)
+    told = {function: one["machine"] for function, one in asked if "machine" in one}
+    assert set(told) == {finetune_stacked, small_models.answer_tasks}
+    assert all(one == Machine(**GPU["machine"]) and one.device == "cuda" for one in told.values())
+
+
+def test_three_examples_and_a_reply_have_positions_at_every_profile():
+    draw, longest = np.random.default_rng(0), 48  # words of a prompt, an input and an answer, with the template's own
+    for task in TASKS.values():
+        pairs = [draw_pair(task, draw, held=False, world=0) for _ in range(100)]
+        assert all(len(f"{task.prompt} {one.input} {one.output}".split()) + 2 <= longest for one in pairs)
+    for profile in ("smoke", "mini", "gpu"):
+        one = experiments.load("anytasktune").profiles[profile]
+        for size in ("small", "large"):
+            room = one["models"][size]["architecture"]["max_position_embeddings"]
+            assert (world_study.SHOTS + 1) * longest + one["asked"]["longest"] < room
+        assert one["tune"]["pairs"] <= one["world"]["train"]
+
+
+@pytest.mark.parametrize("profile", ["mini", "gpu"])
+def test_the_larger_model_is_wider_and_reads_more_of_the_pool_with_examples(profile):
+    small_one, large = (
+        experiments.load("anytasktune").profiles[profile]["models"][size] for size in ("small", "large")
+    )
+    seen = [
+        sum(one["steps"] * one["batch"] * one["reading"]["turns"] for one in told["phases"])
+        for told in (small_one, large)
+    ]
+    assert seen[1] > seen[0] and large["architecture"]["width"] > small_one["architecture"]["width"]
+    assert large["phases"][-1]["reading"]["turns"] == world_study.SHOTS + 1
