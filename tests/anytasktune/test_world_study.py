@@ -5,12 +5,13 @@ import json
 from collections import Counter
 from itertools import count
 
+import numpy as np
 import pytest
 
 from lib.training.stacked import finetune_stacked
 from lib.workflow import experiments, papers
 from lib.workflow.session import Run, SessionError
-from papers.anytasktune import small_models, world
+from papers.anytasktune import small_models, transfer, world
 from papers.anytasktune.without_model import WAYS
 from papers.anytasktune.world_study import BASE, FEW_SHOT, LARGER, SHOTS, SHUFFLED, TUNED, ZERO_SHOT, Study, Tuning
 from papers.anytasktune.world_tasks import TASKS
@@ -165,3 +166,28 @@ def test_a_tuning_says_which_rows_it_is_dealt(plan):
     study.tuned([(0, Tuning(("llm_resume_scoring", "finance_risk_assessor"), dealt=(1, 2)))])
     (told,) = [told for function, told in asked if function is small_models.write_rows]
     assert told["dealt"] == [1, 2] and _fits(asked)[-1]["steps"] == study.settings["tune"]["steps"]
+
+
+def test_transfer_is_told_from_forgetting_and_from_chance(plan):
+    study, asked = plan
+    study._measured[BASE] = ({name: [0.1 * k] * 5 for k, name in enumerate(study.tasks)}, {})
+    gains = transfer.transfer(study)
+    said = [told for function, told in asked if function is small_models.answer_tasks]
+    assert len(said) == 12 * 5 and all(told["tasks"] == study.tasks for told in said)
+    right = [
+        study.worth(0, {name: [p.output for p in world.read_pairs(study.world(0), "held", name)]})
+        for name in study.tasks
+    ]
+    own = np.array(
+        [worth[name][0] for worth, name in zip(right, study.tasks, strict=True)]
+    )  # every model answers rightly here
+    assert gains.shape == (12, 12, 5) and np.allclose(gains[:, :, 0], own - 0.1 * np.arange(12))
+
+    skill = np.array(transfer.skills(study))
+    made = np.where(np.equal.outer(skill, skill), 0.5, -0.2)[..., None] * np.ones(5)
+    made[np.arange(12), np.arange(12)] = 9.0  # a task's own gain is neither
+    arms = transfer.arms(study, made)
+    assert arms["same_skill_elsewhere"] == pytest.approx([0.5] * 5) and arms["other_skill"] == pytest.approx([-0.2] * 5)
+    assert np.mean(arms["same_random_group"]) < 0.2
+    for seed in SEEDS:
+        assert Counter(transfer.dealt_groups(list(skill), seed=seed)) == Counter(skill)
