@@ -78,7 +78,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
     _check_run(arguments)
-    _show_gallery()
     late = [job for job in chosen if not job.is_finished()]
     expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
     print(
@@ -86,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         flush=True,
     )
     paths.RUNS.mkdir(parents=True, exist_ok=True)
+    _show_gallery()
     started, code = time.monotonic(), 0
     try:
         with FileLock(paths.RUNS / ".run.lock", timeout=0):
