@@ -1,4 +1,4 @@
-# Two commands do everything on a machine with Python >= 3.11 and make:
+# Two commands do everything on a machine with Python >= 3.11.5 and make:
 #   make run     installs, runs every notebook that is not up to date, prints the claims table
 #   make real    the same with small real weights on real data, fetched once (420 MB)
 #   make test    installs, runs all tests
@@ -80,7 +80,7 @@ lock: .venv/.installed
 
 # torch first and by itself: asked for by another package, pip may take a larger build than the pinned one.
 .venv/.installed: requirements.lock pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Reprise needs Python >= 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11, 5))' || { echo "Reprise needs Python >= 3.11.5 (a locked package does); set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Installing the locked environment into .venv (2 to 3 minutes, once) ..."
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
