@@ -16,8 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lib.workflow import gallery_facts, papers, paths
-from lib.workflow.report import ReportError
+from lib.workflow import gallery_facts, papers, paths, report
 
 PAGES = Path(__file__).parent / "gallery_pages"
 
@@ -47,7 +46,7 @@ def _write(folder: Path, name: str, text: str) -> None:
         content = text.encode("utf-8")
     except UnicodeEncodeError as error:
         near = text[max(0, error.start - 30) : error.start + 20]
-        raise ReportError(f"the page {name} holds half a surrogate pair: {near!a}; repair that text") from None
+        raise report.ReportError(f"the page {name} holds half a surrogate pair: {near!a}; repair that text") from None
     paths.write(folder / name, content)
 
 
@@ -62,7 +61,7 @@ def _pictures(folder: Path, exhibits: list[dict[str, Any]]) -> None:
 def build(folder: Path | None = None) -> Path:
     """Write the gallery of everything committed into ``folder`` (``runs/gallery``), whole or not at all; returns its front page.
 
-    Raises :class:`ReportError` for a damaged result or a text that no page can hold.
+    Raises :class:`~lib.workflow.report.ReportError` for a damaged result or a text that no page can hold.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -70,7 +69,7 @@ def build(folder: Path | None = None) -> Path:
     style, script = ((PAGES / name).read_text(encoding="utf-8") for name in ("style.css", "search.js"))
     pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     pages.globals |= {"style": style, "script": script, "policy": _policy(style, script)}
-    pages.filters |= {"picture": gallery_facts.picture_name, "interval": gallery_facts.spoken}
+    pages.filters |= {"picture": gallery_facts.picture_name, "interval": report.interval}
     every = [gallery_facts.paper(slug) for slug in papers.slugs()]
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)

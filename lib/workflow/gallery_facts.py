@@ -1,8 +1,4 @@
-"""What the gallery says of a paper, its claims and its exhibits, as plain values: from committed files alone.
-
->>> spoken({"mean": 0.5, "low": 0.25, "high": 0.75})
-'+0.500 [+0.250, +0.750]'
-"""
+"""What the gallery says of a paper, its claims and its exhibits, as plain values: from committed files alone."""
 
 from __future__ import annotations
 
@@ -24,11 +20,6 @@ MANNERS = {  # how an outcome is coloured; its word always stands beside
     "inconsistent": "opposite",
     "invalid (control)": "control",
 }
-
-
-def spoken(difference: dict[str, float | None] | None) -> str:
-    """A mean with its interval."""
-    return report.interval(difference)
 
 
 def picture_name(path: Path) -> str:

@@ -48,6 +48,11 @@ def measured(slug: str, root: Path | None = None) -> list[dict[str, Any]]:
 
 
 def interval(difference: dict[str, float | None] | None) -> str:
+    """A mean with its 95 % interval, in the claim's own unit; one replicate has none.
+
+    >>> interval({"mean": 0.5, "low": 0.25, "high": 0.75}), interval({"mean": 0.5, "low": None, "high": None}), interval(None)
+    ('+0.500 [+0.250, +0.750]', '+0.500 [no interval]', '–')
+    """
     if difference is None:
         return "–"
     if difference["low"] is None or difference["high"] is None:
@@ -62,6 +67,7 @@ def _published(paper: Paper, claim: Claim) -> str:
 
 
 def compared(claim: Claim) -> str:
+    """What a claim compares, and its control, in a line: quantity, arms, direction, margin."""
     kind = "positive control" if claim.direction == "equal" else "control"
     one, other = claim.arms, claim.counterpart.arms
     margin = f" by more than {claim.margin:g}" if claim.margin and claim.direction != "equal" else ""
@@ -70,12 +76,6 @@ def compared(claim: Claim) -> str:
         f"{claim.quantity}: {one.treatment} − {one.baseline} {claim.direction}{margin}{within}; "
         f"{kind}: {other.treatment} − {other.baseline}"
     )
-
-
-def _checked(one: dict[str, str]) -> str:
-    """What printed numbers say of a claim, or why what was measured says nothing of it."""
-    printed = " (printed)" if one["outcome"] in ("consistent", "inconsistent") else ""
-    return f"{one['outcome']}{printed}: {one['why']}"
 
 
 def _profile(slug: str, exhibit: str, judged: Sequence[tuple[dict[str, Any], Any]]) -> str:
@@ -94,7 +94,7 @@ def rows(slug: str) -> list[dict[str, str]]:
         exists = paths.notebook(slug, claim.exhibit).is_file()
         untested = "not run yet" if exists and not claim.needs else f"not tested: {claim.needs or 'no notebook yet'}"
         outcomes = [f"**{one['outcome']}** ({r['evidence']}, {r['profile']})" for r, one in judged]
-        outcomes += [_checked(one) for one in checked]
+        outcomes += [f"{one['outcome']} (printed): {one['why']}" for one in checked]
         outcomes += [
             f"not judged ({r['profile']}): {r['declined'][claim.id]}" for r in mine if claim.id in r["declined"]
         ]

@@ -1,12 +1,10 @@
-"""lib stays thin: each of its modules is used by two papers, or stands below with the paper that takes it next."""
+"""lib stays thin: each of its modules is used by two papers, or stands below with why it stays."""
 
 from lib.workflow import closure, notebooks, papers, paths
 
 # The runner, the figures and the explorer serve every notebook alike; they are not what a paper is made of.
 SHARED = ("lib.workflow", "lib.figures", "lib.drawing", "lib.explorer", "lib.embeddings")
 
-# One paper uses these today; the one named here has no code yet and is to be built on them.
-NEXT: dict[str, set[str]] = {}
 # No other paper is known to take these; they stay because people look for them in a library of this field.
 LOOKED_FOR = {
     "lib.models.cross_attention": "cross-attention alignment (SimR), with the released names",
@@ -44,17 +42,11 @@ def _users() -> dict[str, set[str]]:
 USERS = _users()
 
 
-def test_a_module_of_lib_serves_two_papers_or_says_which_comes_next():
-    known = set(LOOKED_FOR).union(*NEXT.values())
-    alone = {module: sorted(by) for module, by in USERS.items() if len(by) < 2 and module not in known}
-    assert not alone, f"used by fewer than two papers: {alone}; move each into its paper, or say here who takes it next"
+def test_a_module_of_lib_serves_two_papers_or_says_why_it_stays():
+    alone = {module: sorted(by) for module, by in USERS.items() if len(by) < 2 and module not in LOOKED_FOR}
+    assert not alone, f"used by fewer than two papers: {alone}; move each into its paper, or say here why it stays"
 
 
-def test_the_lists_hold_nothing_that_two_papers_use_and_nobody_twice():
-    listed = [*LOOKED_FOR, *(module for modules in NEXT.values() for module in modules)]
-    assert len(listed) == len(set(listed))
-    done = {module: by for module in listed if len(by := sorted(USERS.get(module, ()))) > 1}
+def test_the_list_holds_nothing_that_two_papers_use():
+    done = {module: by for module in LOOKED_FOR if len(by := sorted(USERS.get(module, ()))) > 1}
     assert not done, f"take these off the list, two papers use them: {done}"
-    for slug, modules in NEXT.items():
-        for module in modules:
-            assert slug in papers.slugs() and slug not in USERS[module], f"{slug} already uses {module}"
