@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lib.models.product_attention  # noqa: F401 - makes it known by its name
 from lib.machine import CPU, Machine
 from lib.models.product import use_products
 from lib.models.text_encoder import TextEncoder
@@ -177,7 +178,8 @@ def pretrain_contrastive(
     seed: int,
     machine: Machine = CPU,
 ) -> None:
-    """Write the encoder and ``losses.json``. ``reports``: texts by row of the prepared volumes; ``text``: a BERT checkpoint.
+    """Write the encoder and ``losses.json``. ``reports``: texts by row of the prepared volumes; ``text``: a BERT checkpoint,
+    with the ``attention`` of ``how``.
 
     A batch goes through whole: its rows are each other's negatives.
     """
@@ -185,6 +187,7 @@ def pretrain_contrastive(
     width = vit["width"]
     torch.manual_seed(stream_seed(seed, "text encoder"))
     encoder = TextEncoder.from_pretrained(text, width=width)
+    encoder.bert.set_attn_implementation(how["attention"])
     net = _Pairs(build_vision(vit, seed=seed, volumes=_some(crops)), encoder, width)
     use_products(net)
 

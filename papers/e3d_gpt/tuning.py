@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import lib.models.product_attention  # noqa: F401 - makes it known by its name
 from lib.data.files import DataError
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
@@ -73,7 +74,7 @@ def make_language_model(
 ) -> None:
     """A tiny causal LM whose tokenizer knows the words of ``texts``, trained on them without any volume; a Hugging Face folder.
 
-    ``how``: steps, batch, learning_rate, warmup. It stands for the pretrained language model of the paper.
+    ``how``: steps, batch, learning_rate, warmup, longest, attention. It stands for the pretrained language model of the paper.
     """
     read, start = read_texts(texts), folder / "start"
     items = [item for _, item in (*read.reports, *read.questions)]
@@ -81,7 +82,7 @@ def make_language_model(
     causal_lm.write_checkpoint(
         start, texts=said, chat_template="plain", seed=stream_seed(seed, "language") % 2**31, **architecture
     )
-    language, tokenizer = causal_lm.load(start)
+    language, tokenizer = causal_lm.load(start, attention=how["attention"])
     net = VisualCausalLM(language, None, slot=tokenizer_with_slot(language, tokenizer))
     _train(
         net,

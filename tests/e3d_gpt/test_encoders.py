@@ -29,7 +29,7 @@ MASKED = {
     "decoder": {"width": 12, "depth": 1, "heads": 2}, "ratio": 0.5, "steps": 4, "batch": 8, "learning_rate": 1e-2, "warmup": 1,
 }  # fmt: skip
 STAGES = {
-    "dtype": "float32", "attention": "eager", "longest": 90, "lora": None, "batch": 4, "question_batch": 6,
+    "dtype": "float32", "attention": "products", "longest": 90, "lora": None, "batch": 4, "question_batch": 6,
     "align": {"steps": 2, "learning_rate": 1e-2, "warmup": 1}, "tune": {"steps": 4, "learning_rate": 1e-2, "warmup": 1},
 }  # fmt: skip
 ANSWERS = {"new": 60, "batch": 5, "longest": 90, "dtype": "float32"}
@@ -56,7 +56,7 @@ def made(tmp_path_factory):
     np.save(root / "texts/labels.npy", np.array([[name in one for name in SHOWN] for one in shown]))
     encoders.initialise(root / "encoder", prepared=[root / "volumes"], vit=VIT, crop=CROP, seed=0)
     encoders.encode(root / "tokens", prepared=[root / "volumes"], vit=VIT, crop=CROP, encoder=root / "encoder")
-    how = {"steps": 2, "batch": 4, "question_batch": 6, "learning_rate": 1e-3, "warmup": 1, "longest": 90}
+    how = {"steps": 2, "batch": 4, "question_batch": 6, "learning_rate": 1e-3, "warmup": 1, "longest": 90, "attention": "products"}
     architecture = {"architecture": "llama", "width": 16, "depth": 2, "heads": 2}
     tuning.make_language_model(root / "language", texts=root / "texts", architecture=architecture, how=how, seed=0)
     return root
