@@ -14,14 +14,26 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report, summary
+from lib.workflow import (
+    arithmetic,
+    cache,
+    compare,
+    experiments,
+    inputs,
+    jobs,
+    notebooks,
+    papers,
+    paths,
+    report,
+    summary,
+)
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
 from lib.workflow.new_paper import NewPaperError, create
 from lib.workflow.publish import PublishError, publish
 from lib.workflow.session import SessionError
-from lib.workflow.sources import SourceUnfit, fetch_all
+from lib.workflow.sources import SourceUnfit
 
 ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
 ERRORS += (ExecutionError, CacheError, SessionError, SourceError, SourceUnfit, PublishError, NewPaperError)
@@ -188,13 +200,25 @@ def lab(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def fetch(arguments: argparse.Namespace) -> int:
-    """Bring here what the notebooks of a profile read; what is here already is checked."""
-    chosen = jobs.select(arguments.profile, paper=arguments.paper)
-    slugs = [slug for slug in dict.fromkeys(job.slug for job in chosen) if experiments.has(slug)]
-    if not fetch_all(slugs, arguments.profile):
-        print(f"the profile '{arguments.profile}' reads nothing from outside")
-    return 0
+def data(arguments: argparse.Namespace) -> int:
+    """What the papers read from outside, as it is here; with ``--fetch`` what may be fetched is brought first.
+
+    Ends with 0 when all of it is here, 1 when something is missing, 2 when something is damaged or could not be fetched.
+    """
+    slugs = [slug for slug in papers.slugs() if experiments.has(slug)]
+    if arguments.paper or arguments.profile:
+        chosen = jobs.select(arguments.profile or paths.SHOWN_PROFILE, paper=arguments.paper)
+        slugs = [slug for slug in dict.fromkeys(job.slug for job in chosen) if slug in slugs]
+    found = inputs.look(slugs, arguments.profile)
+    if arguments.fetch:
+        found = inputs.bring(found)
+    elif arguments.sizes:
+        found = [inputs.sized(one) for one in found]
+    print(inputs.table(found) if found else f"the profile '{arguments.profile}' reads nothing from outside")
+    for problem in inputs.problems(found):
+        print(problem, file=sys.stderr)
+    states = {one.state for one in found}
+    return 2 if states & {"damaged", "not fetched"} else int("missing" in states)
 
 
 def execute_one(arguments: argparse.Namespace) -> int:
