@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run real data publish compare arithmetic gallery paper pages test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run real data doctor publish compare arithmetic gallery paper pages test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
 	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
@@ -27,12 +27,15 @@ real: .venv/.installed
 data: .venv/.installed
 	@$(W) data $(if $(P),--paper "$(P)") $(if $(filter file,$(origin PROFILE)),,--profile "$(PROFILE)") $(if $(FETCH),--fetch) $(if $(SIZES),--sizes)
 
+doctor: .venv/.installed  ## before anything long: inputs, disk, memory, cards, hours, and what a step of each arm needs
+	@$(W) doctor $(CHOICE) --jobs "$(JOBS)" $(if $(CELLS),--cells)
+
 publish compare: .venv/.installed
 	@$(W) $@ $(CHOICE)
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
-	@echo 'other targets: data P=<paper> [FETCH=1], paper P=new_slug, pages, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
+	@echo 'other targets: data P=<paper> [FETCH=1], doctor P=<paper> PROFILE=full, paper P=new_slug, pages, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
 test: .venv/.installed  ## everything CI runs: lint, units, the examples in docstrings, notebooks at smoke, freshness, nbval of a sample

@@ -57,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
         "--fetch", action="store_true", help="bring here what may be fetched; then no network is needed"
     )
     command.add_argument("--sizes", action="store_true", help="ask the origins how large what is missing is")
+    command = choice(
+        add("doctor", "examine", "before anything long: what a profile needs, beside what this machine has")
+    )
+    command.add_argument("--jobs", type=int, default=2, help="notebooks at a time, where no card is needed (default 2)")
+    command.add_argument(
+        "--quick", action="store_true", help="without the steps of the arms, which take a minute or more"
+    )
+    command.add_argument("--cells", action="store_true", help="also every exhibit's cells on small files: minutes")
     choice(add("publish", "publish_run", "copy a finished run's figures, results and outputs into the repository"))
     choice(add("compare", "compare_run", "the last run beside the committed results"))
     add("gallery", "show_gallery", "the committed results as pages to look at, below runs/gallery")

@@ -14,19 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import (
-    arithmetic,
-    cache,
-    compare,
-    experiments,
-    inputs,
-    jobs,
-    notebooks,
-    papers,
-    paths,
-    report,
-    summary,
-)
+from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report, summary
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
@@ -205,6 +193,8 @@ def data(arguments: argparse.Namespace) -> int:
 
     Ends with 0 when all of it is here, 1 when something is missing, 2 when something is damaged or could not be fetched.
     """
+    from lib.workflow import inputs
+
     slugs = [slug for slug in papers.slugs() if experiments.has(slug)]
     if arguments.paper or arguments.profile:
         chosen = jobs.select(arguments.profile or paths.SHOWN_PROFILE, paper=arguments.paper)
@@ -215,10 +205,21 @@ def data(arguments: argparse.Namespace) -> int:
     elif arguments.sizes:
         found = [inputs.sized(one) for one in found]
     print(inputs.table(found) if found else f"the profile '{arguments.profile}' reads nothing from outside")
-    for problem in inputs.problems(found):
-        print(problem, file=sys.stderr)
+    lacking = inputs.problems(found)
+    print("\n".join(lacking), file=sys.stderr, end="\n" if lacking else "")
     states = {one.state for one in found}
     return 2 if states & {"damaged", "not fetched"} else int("missing" in states)
+
+
+def examine(arguments: argparse.Namespace) -> int:
+    """Before anything long: what the chosen notebooks need, beside what this machine has; 1 when something lacks."""
+    from lib.workflow import doctor
+
+    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    told = {"at_a_time": arguments.jobs, "arms": not arguments.quick, "cells": arguments.cells}
+    lacking = doctor.examine(chosen, arguments.profile, **told)
+    print("\n".join(lacking), file=sys.stderr, end="\n" if lacking else "")
+    return int(bool(lacking))
 
 
 def execute_one(arguments: argparse.Namespace) -> int:
