@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report, summary
+from lib.workflow.aliases import check as check_aliases
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
@@ -59,6 +60,12 @@ def _snakemake(pending: list[jobs.Job], arguments: argparse.Namespace) -> int:
     return code
 
 
+def _select(arguments: argparse.Namespace) -> list[jobs.Job]:
+    """The notebooks that the command line chooses."""
+    check_aliases(*papers.slugs())
+    return jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+
+
 def _check_run(arguments: argparse.Namespace) -> None:
     """Refuse what Snakemake would fail at, or misread."""
     if arguments.jobs < 1:
@@ -76,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run what is not up to date, two notebooks at a time, then print its outcomes beside the committed ones."""
     from filelock import FileLock, Timeout
 
-    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    chosen = _select(arguments)
     _check_run(arguments)
     late = [job for job in chosen if not job.is_finished()]
     expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
@@ -131,7 +138,7 @@ def show_gallery(_: argparse.Namespace) -> int:
 
 def publish_run(arguments: argparse.Namespace) -> int:
     """Copy figures, results and notebook outputs of the finished run into the repository; rewrite the tables."""
-    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    chosen = _select(arguments)
     changed = publish(chosen, arguments.profile)
     print(
         "\n".join(f"published {paths.relative(path)}" for path in changed) or "nothing to publish: all is as committed"
@@ -141,7 +148,7 @@ def publish_run(arguments: argparse.Namespace) -> int:
 
 def compare_run(arguments: argparse.Namespace) -> int:
     """Compare the last run with the committed results: the table, then every difference that is not allowed."""
-    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    chosen = _select(arguments)
     print(report.terminal(chosen, arguments.profile) or "no paper's notebook among them")
     wrong = 0
     for job in chosen:
@@ -189,16 +196,12 @@ def lab(arguments: argparse.Namespace) -> int:
 
 
 def data(arguments: argparse.Namespace) -> int:
-    """What the papers read from outside, as it is here; with ``--fetch`` what may be fetched is brought first.
-
-    Ends with 0 when all of it is here, 1 when something is missing, 2 when something is damaged or could not be fetched.
-    """
+    """What the papers read from outside, as it is here; with ``--fetch`` what may be fetched is brought first. Ends with 0
+    when all of it is here, 1 when something is missing, 2 when something is damaged or could not be fetched."""
     from lib.workflow import inputs
 
-    slugs = [slug for slug in papers.slugs() if experiments.has(slug)]
-    if arguments.paper or arguments.profile:
-        chosen = jobs.select(arguments.profile or paths.SHOWN_PROFILE, paper=arguments.paper)
-        slugs = [slug for slug in dict.fromkeys(job.slug for job in chosen) if slug in slugs]
+    chosen = jobs.select(arguments.profile or paths.SHOWN_PROFILE, paper=arguments.paper)
+    slugs = [slug for slug in dict.fromkeys(job.slug for job in chosen) if experiments.has(slug)]
     found = inputs.look(slugs, arguments.profile)
     if arguments.fetch:
         found = inputs.bring(found)
@@ -206,19 +209,19 @@ def data(arguments: argparse.Namespace) -> int:
         found = [inputs.sized(one) for one in found]
     print(inputs.table(found) if found else f"the profile '{arguments.profile}' reads nothing from outside")
     lacking = inputs.problems(found)
-    print("\n".join(lacking), file=sys.stderr, end="\n" if lacking else "")
+    print(*lacking, sep="\n", file=sys.stderr, end="\n" * bool(lacking))
     states = {one.state for one in found}
     return 2 if states & {"damaged", "not fetched"} else int("missing" in states)
 
 
 def examine(arguments: argparse.Namespace) -> int:
-    """Before anything long: what the chosen notebooks need, beside what this machine has; 1 when something lacks."""
+    """What the chosen notebooks need, beside what this machine has; 1 when something lacks."""
     from lib.workflow import doctor
 
-    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    chosen = _select(arguments)
     told = {"at_a_time": arguments.jobs, "arms": not arguments.quick, "cells": arguments.cells}
     lacking = doctor.examine(chosen, arguments.profile, **told)
-    print("\n".join(lacking), file=sys.stderr, end="\n" if lacking else "")
+    print(*lacking, sep="\n", file=sys.stderr, end="\n" * bool(lacking))
     return int(bool(lacking))
 
 
@@ -236,6 +239,7 @@ def execute_one(arguments: argparse.Namespace) -> int:
         if name in given:
             raise notebooks.NotebookError(f"-p sets '{name}' twice; leave one out")
         given[name] = _literal(value)
+    check_aliases(path.parent.name)
     _die_with_the_run()
     started = time.monotonic()
     label = f"{path.parent.name}/{path.stem}"
@@ -259,6 +263,7 @@ def format_notebooks(_: argparse.Namespace) -> int:
 def lint(_: argparse.Namespace) -> int:
     """Check every notebook against the rules and every paper against its schema."""
     problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) for problem in notebooks.lint(path)]
+    check_aliases(*papers.slugs())
     for slug in papers.slugs():
         experiments.load(slug) if experiments.has(slug) else papers.load_paper(slug)
     print("\n".join(problems) or "notebooks and papers: no problem")

@@ -149,6 +149,14 @@ def _is_the_hubs(blob: Path) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == blob.name
 
 
+def without_network(slug: str, profile: str) -> dict[str, str]:
+    """What tells the hub's libraries to ask for nothing, where a profile reads no model of the hub: they look there for what
+    they want to know of a local folder, too."""
+    plan = experiments.load(slug) if experiments.has(slug) else None
+    reads = [plan.sources[name] for name in sources.needed(slug, profile)] if plan else []
+    return {} if any(source.hub for source in reads) else {"HF_HUB_OFFLINE": "1"}
+
+
 # ---------------------------------------------------------------------- with a network
 def sized(one: Input) -> Input:
     """``one`` with the size that its origin tells, where it is missing and the origin answers; pip tells none before."""

@@ -431,6 +431,15 @@ def test_the_command_fetches_what_a_profile_reads_and_says_the_licence(site, pro
     assert SourceUnfit in commands.ERRORS
 
 
+def test_a_kernel_asks_the_hub_for_nothing_unless_its_profile_reads_a_model_of_the_hub(project):
+    declare(scores=repository(good=GOOD))
+    assert inputs.without_network("toy", "mini") == inputs.without_network("nobody", "mini") == {"HF_HUB_OFFLINE": "1"}
+    declare(base={"hub": "group/model", "revision": REVISION, "licence": "MIT"})
+    assert inputs.without_network("toy", "mini") == {} and inputs.without_network("toy", "smoke") == {
+        "HF_HUB_OFFLINE": "1"
+    }
+
+
 def test_a_cut_fetch_goes_on_with_what_it_lacks(site, project):
     declare(scores=repository(good=GOOD, other=OTHER))
     target = project / "data/toy/results/good.csv"
