@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report, summary
+from lib.workflow import arithmetic, cache, cards, compare, experiments, jobs, notebooks, papers, paths, report, summary
 from lib.workflow.aliases import check as check_aliases
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
@@ -46,6 +46,7 @@ def _snakemake(pending: list[jobs.Job], arguments: argparse.Namespace) -> int:
     command += ["--rerun-triggers", "code"]  # what is stale is known from the copies' own content hashes
     command += ["--profile", f"profiles/{arguments.cluster}"] if arguments.cluster else []
     command += ["--forceall"] if arguments.again else []
+    command += [] if arguments.cluster else cards.bound(pending)
     told = {"profile": arguments.profile, "paper": arguments.paper or "", "notebook": arguments.notebook or ""}
     written = json.dumps(str(jobs.write_plan(pending)))  # quoted: Snakemake reads it as YAML
     command += ["--config", *(f"{key}={value}" for key, value in told.items()), f"plan={written}"]
@@ -140,9 +141,8 @@ def publish_run(arguments: argparse.Namespace) -> int:
     """Copy figures, results and notebook outputs of the finished run into the repository; rewrite the tables."""
     chosen = _select(arguments)
     changed = publish(chosen, arguments.profile)
-    print(
-        "\n".join(f"published {paths.relative(path)}" for path in changed) or "nothing to publish: all is as committed"
-    )
+    told = [f"published {paths.relative(path)}" for path in changed]
+    print("\n".join(told) or "nothing to publish: all is as committed")
     return 0
 
 
@@ -163,12 +163,9 @@ def new_paper(arguments: argparse.Namespace) -> int:
     """Write a new paper that runs, and say what comes next."""
     for path in create(arguments.slug):
         print(f"wrote {paths.relative(path)}")
-    print(
-        f"It runs as it is: make run P={arguments.slug} PROFILE=smoke. Put your paper where it says TODO; then run, and"
-    )
-    print(
-        f"make publish P={arguments.slug}: until then `make lint` asks for outputs. lib/README.md, 'A new paper', goes on."
-    )
+    slug = arguments.slug
+    print(f"It runs as it is: make run P={slug} PROFILE=smoke. Put your paper where it says TODO; then run, and")
+    print(f"make publish P={slug}: until then `make lint` asks for outputs. lib/README.md, 'A new paper', goes on.")
     return 0
 
 
@@ -245,7 +242,8 @@ def execute_one(arguments: argparse.Namespace) -> int:
     label = f"{path.parent.name}/{path.stem}"
     print(f"[{label}] started", flush=True)
     output = Path(arguments.output).resolve() if arguments.output else None
-    done = execute(path, profile=arguments.profile, given=given, output=output)
+    with cards.one_for(jobs.Job(path.parent.name, path.stem, arguments.profile, None)):
+        done = execute(path, profile=arguments.profile, given=given, output=output)
     print(f"[{label}] {time.monotonic() - started:.0f} s -> {paths.relative(done)}", flush=True)
     return 0
 
