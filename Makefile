@@ -14,21 +14,28 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run real publish compare arithmetic gallery paper pages test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run real data doctor publish compare arithmetic gallery paper pages test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
 	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
 
 real: .venv/.installed
-	@$(W) fetch --profile real $(if $(P),--paper "$(P)")
+	@$(W) data --fetch --profile real $(if $(P),--paper "$(P)")
 	@$(MAKE) --no-print-directory run PROFILE=real
+
+# What papers read from outside; of every profile, unless one is named. FETCH=1 brings what may be fetched, SIZES=1 asks how large it is.
+data: .venv/.installed
+	@$(W) data $(if $(P),--paper "$(P)") $(if $(filter file,$(origin PROFILE)),,--profile "$(PROFILE)") $(if $(FETCH),--fetch) $(if $(SIZES),--sizes)
+
+doctor: .venv/.installed  ## before anything long: inputs, disk, memory, cards, hours, and what a step of each arm needs
+	@$(W) doctor $(CHOICE) --jobs "$(JOBS)" $(if $(CELLS),--cells)
 
 publish compare: .venv/.installed
 	@$(W) $@ $(CHOICE)
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
-	@echo 'other targets: paper P=new_slug, pages, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
+	@echo 'other targets: data P=<paper> [FETCH=1], doctor P=<paper> PROFILE=full, paper P=new_slug, pages, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
 test: .venv/.installed  ## everything CI runs: lint, units, the examples in docstrings, notebooks at smoke, freshness, nbval of a sample
@@ -61,7 +68,7 @@ paper: .venv/.installed  ## P=new_slug: a paper that runs at once, to be filled
 pages: .venv/.installed  ## the explorer's committed pages and, where there is a Chromium, the README's pictures
 	@$(W) run --notebook explore_embeddings
 	@mkdir -p pages && cp runs/explore/brgsa_full.mini.html pages/
-	@$(W) fetch --profile real --paper brgsa
+	@$(W) data --fetch --profile real --paper brgsa
 	@$(BIN)/python -m papers.brgsa.embedded runs/explore
 	@$(BIN)/python -m lib.explorer runs/explore/chest_ct_mapped.parquet runs/explore/chest_ct_spread.parquet --colour height --output pages/chest_ct.real.html
 	@$(W) gallery

@@ -20,11 +20,12 @@ import sys
 from pathlib import Path
 
 import nbformat
+import offline
 import pytest
 import toy_project as toy
 from foreign import affordable, commit, trained
 
-from lib.workflow import arithmetic, compare, experiments, jobs, notebooks, paths
+from lib.workflow import arithmetic, compare, experiments, inputs, jobs, notebooks, paths
 from lib.workflow.execute import QUIET
 
 QUICK, DEAREST = 0.4, 2.5  # minutes at mini
@@ -76,6 +77,7 @@ def nbval(path: Path, out: Path, *, foreign: bool = False) -> subprocess.Complet
     ``foreign``: the outputs come from another arithmetic, so outcome words are left to ``compare``.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    environment |= offline.variables(out / "asked") | inputs.without_network(path.parent.name, "mini")
     environment |= QUIET | {"REPRISE_OUT": str(out), "REPRISE_CACHE": str(paths.CACHE)}
     environment["REPRISE_RECORD"] = str(out / "arithmetic")
     options = [
@@ -124,7 +126,10 @@ def test_a_committed_notebook_gives_the_same_again(job, tmp_path):
     foreign = notebooks.recorded_arithmetic(job.notebook) != arithmetic.fingerprint()
     if not foreign and other_make(job):  # where the arithmetic is foreign too, only what the numbers mean is compared
         pytest.skip(f"{job.label}: trained on another make of processor, where digits have been seen to differ")
+    if experiments.has(job.slug):  # what it reads is fetched here: its kernel is without a network
+        inputs.bring(inputs.look([job.slug], job.profile), tell=lambda _: None)
     done = nbval(job.notebook, tmp_path, foreign=foreign)
+    assert not (tmp_path / "asked").exists(), (tmp_path / "asked").read_text()
     assert _committed_files(job) == before, "nbval wrote over committed files: REPRISE_OUT was not heeded"
     if done.returncode and "SourceUnavailable" in done.stdout:
         pytest.skip(f"{job.label}: released files are neither here nor reachable")

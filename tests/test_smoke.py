@@ -1,18 +1,25 @@
-"""Every notebook of every paper at the profile smoke, through the strict runner; artefacts are shared, outputs go away."""
+"""Every notebook of every paper at the profile smoke, through the strict runner; artefacts are shared, outputs go away.
+
+What the papers read from outside is fetched first, where it is not here; after that no kernel may open a socket.
+"""
 
 import json
 
 import pytest
+from offline import offline
 from warm_kernels import warm_kernels
 
-from lib.workflow import jobs, notebooks, paths
+from lib.workflow import experiments, inputs, jobs, notebooks, papers, paths
 from lib.workflow.execute import ExecutionError, execute
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    with warm_kernels():
-        yield tmp_path_factory.mktemp("runs")
+    folder = tmp_path_factory.mktemp("runs")
+    inputs.bring(inputs.look([slug for slug in papers.slugs() if experiments.has(slug)], "smoke"), tell=lambda _: None)
+    with offline(folder / "asked") as asked, warm_kernels():
+        yield folder
+    assert not (told := asked()), f"a notebook went for the network: {told}"
 
 
 @pytest.mark.notebooks
@@ -23,7 +30,7 @@ def test_a_notebook_runs_at_smoke(job, runs, monkeypatch):
     try:
         copy = execute(job.notebook, profile="smoke", output=runs / "smoke" / job.slug / f"{job.exhibit}.ipynb")
     except (ExecutionError, ValueError) as error:
-        if "FileUnavailable" in str(error):
+        if "SourceUnavailable" in str(error):
             pytest.skip(str(error))  # released files that are neither here nor reachable
         pytest.fail(str(error), pytrace=False)
     for number, cell in enumerate(notebooks.code_cells(notebooks.read(copy)), start=1):

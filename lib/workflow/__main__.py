@@ -50,9 +50,21 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--cluster", default=None, help="a folder of profiles/, e.g. slurm")
     command.add_argument("--again", action="store_true", help="also what is up to date")
     command.add_argument("--publish", action="store_true", help="then copy what was made into the repository")
-    command = add("fetch", "fetch", "bring here the data and weights that a profile reads; then no network is needed")
-    command.add_argument("--profile", default="real", help="real (default), or another")
+    command = add("data", "data", "what the papers read from outside: what is here, what is missing, where it goes")
+    command.add_argument("--profile", default=None, help="only what this profile reads (default: every source)")
     command.add_argument("--paper", default=None, help="only this paper: a folder of papers/")
+    command.add_argument(
+        "--fetch", action="store_true", help="bring here what may be fetched; then no network is needed"
+    )
+    command.add_argument("--sizes", action="store_true", help="ask the origins how large what is missing is")
+    command = choice(
+        add("doctor", "examine", "before anything long: what a profile needs, beside what this machine has")
+    )
+    command.add_argument("--jobs", type=int, default=2, help="notebooks at a time, where no card is needed (default 2)")
+    command.add_argument(
+        "--quick", action="store_true", help="without the steps of the arms, which take a minute or more"
+    )
+    command.add_argument("--cells", action="store_true", help="also every exhibit's cells on small files: minutes")
     choice(add("publish", "publish_run", "copy a finished run's figures, results and outputs into the repository"))
     choice(add("compare", "compare_run", "the last run beside the committed results"))
     add("gallery", "show_gallery", "the committed results as pages to look at, below runs/gallery")

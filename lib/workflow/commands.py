@@ -14,14 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report, summary
+from lib.workflow import arithmetic, cache, cards, compare, experiments, jobs, notebooks, papers, paths, report, summary
+from lib.workflow.aliases import check as check_aliases
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
 from lib.workflow.execute import ExecutionError, execute
 from lib.workflow.new_paper import NewPaperError, create
 from lib.workflow.publish import PublishError, publish
 from lib.workflow.session import SessionError
-from lib.workflow.sources import SourceUnfit, fetch_all
+from lib.workflow.sources import SourceUnfit
 
 ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
 ERRORS += (ExecutionError, CacheError, SessionError, SourceError, SourceUnfit, PublishError, NewPaperError)
@@ -45,6 +46,7 @@ def _snakemake(pending: list[jobs.Job], arguments: argparse.Namespace) -> int:
     command += ["--rerun-triggers", "code"]  # what is stale is known from the copies' own content hashes
     command += ["--profile", f"profiles/{arguments.cluster}"] if arguments.cluster else []
     command += ["--forceall"] if arguments.again else []
+    command += [] if arguments.cluster else cards.bound(pending)
     told = {"profile": arguments.profile, "paper": arguments.paper or "", "notebook": arguments.notebook or ""}
     written = json.dumps(str(jobs.write_plan(pending)))  # quoted: Snakemake reads it as YAML
     command += ["--config", *(f"{key}={value}" for key, value in told.items()), f"plan={written}"]
@@ -57,6 +59,12 @@ def _snakemake(pending: list[jobs.Job], arguments: argparse.Namespace) -> int:
     if code and (not ends or ends - {"1", "2"}):  # a notebook that fails ends with one of these, and has said why
         print("Snakemake's last lines:", *lines[-12:], sep="\n", file=sys.stderr)
     return code
+
+
+def _select(arguments: argparse.Namespace) -> list[jobs.Job]:
+    """The notebooks that the command line chooses."""
+    check_aliases(*papers.slugs())
+    return jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
 
 
 def _check_run(arguments: argparse.Namespace) -> None:
@@ -76,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run what is not up to date, two notebooks at a time, then print its outcomes beside the committed ones."""
     from filelock import FileLock, Timeout
 
-    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    chosen = _select(arguments)
     _check_run(arguments)
     late = [job for job in chosen if not job.is_finished()]
     expected = sum(job.minutes or 0.5 for job in chosen) / max(1, arguments.jobs)
@@ -131,17 +139,16 @@ def show_gallery(_: argparse.Namespace) -> int:
 
 def publish_run(arguments: argparse.Namespace) -> int:
     """Copy figures, results and notebook outputs of the finished run into the repository; rewrite the tables."""
-    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    chosen = _select(arguments)
     changed = publish(chosen, arguments.profile)
-    print(
-        "\n".join(f"published {paths.relative(path)}" for path in changed) or "nothing to publish: all is as committed"
-    )
+    told = [f"published {paths.relative(path)}" for path in changed]
+    print("\n".join(told) or "nothing to publish: all is as committed")
     return 0
 
 
 def compare_run(arguments: argparse.Namespace) -> int:
     """Compare the last run with the committed results: the table, then every difference that is not allowed."""
-    chosen = jobs.select(arguments.profile, paper=arguments.paper, notebook=arguments.notebook)
+    chosen = _select(arguments)
     print(report.terminal(chosen, arguments.profile) or "no paper's notebook among them")
     wrong = 0
     for job in chosen:
@@ -156,12 +163,9 @@ def new_paper(arguments: argparse.Namespace) -> int:
     """Write a new paper that runs, and say what comes next."""
     for path in create(arguments.slug):
         print(f"wrote {paths.relative(path)}")
-    print(
-        f"It runs as it is: make run P={arguments.slug} PROFILE=smoke. Put your paper where it says TODO; then run, and"
-    )
-    print(
-        f"make publish P={arguments.slug}: until then `make lint` asks for outputs. lib/README.md, 'A new paper', goes on."
-    )
+    slug = arguments.slug
+    print(f"It runs as it is: make run P={slug} PROFILE=smoke. Put your paper where it says TODO; then run, and")
+    print(f"make publish P={slug}: until then `make lint` asks for outputs. lib/README.md, 'A new paper', goes on.")
     return 0
 
 
@@ -188,13 +192,34 @@ def lab(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def fetch(arguments: argparse.Namespace) -> int:
-    """Bring here what the notebooks of a profile read; what is here already is checked."""
-    chosen = jobs.select(arguments.profile, paper=arguments.paper)
+def data(arguments: argparse.Namespace) -> int:
+    """What the papers read from outside, as it is here; with ``--fetch`` what may be fetched is brought first. Ends with 0
+    when all of it is here, 1 when something is missing, 2 when something is damaged or could not be fetched."""
+    from lib.workflow import inputs
+
+    chosen = jobs.select(arguments.profile or paths.SHOWN_PROFILE, paper=arguments.paper)
     slugs = [slug for slug in dict.fromkeys(job.slug for job in chosen) if experiments.has(slug)]
-    if not fetch_all(slugs, arguments.profile):
-        print(f"the profile '{arguments.profile}' reads nothing from outside")
-    return 0
+    found = inputs.look(slugs, arguments.profile)
+    if arguments.fetch:
+        found = inputs.bring(found)
+    elif arguments.sizes:
+        found = [inputs.sized(one) for one in found]
+    print(inputs.table(found) if found else f"the profile '{arguments.profile}' reads nothing from outside")
+    lacking = inputs.problems(found)
+    print(*lacking, sep="\n", file=sys.stderr, end="\n" * bool(lacking))
+    states = {one.state for one in found}
+    return 2 if states & {"damaged", "not fetched"} else int("missing" in states)
+
+
+def examine(arguments: argparse.Namespace) -> int:
+    """What the chosen notebooks need, beside what this machine has; 1 when something lacks."""
+    from lib.workflow import doctor
+
+    chosen = _select(arguments)
+    told = {"at_a_time": arguments.jobs, "arms": not arguments.quick, "cells": arguments.cells}
+    lacking = doctor.examine(chosen, arguments.profile, **told)
+    print(*lacking, sep="\n", file=sys.stderr, end="\n" * bool(lacking))
+    return int(bool(lacking))
 
 
 def execute_one(arguments: argparse.Namespace) -> int:
@@ -211,12 +236,14 @@ def execute_one(arguments: argparse.Namespace) -> int:
         if name in given:
             raise notebooks.NotebookError(f"-p sets '{name}' twice; leave one out")
         given[name] = _literal(value)
+    check_aliases(path.parent.name)
     _die_with_the_run()
     started = time.monotonic()
     label = f"{path.parent.name}/{path.stem}"
     print(f"[{label}] started", flush=True)
     output = Path(arguments.output).resolve() if arguments.output else None
-    done = execute(path, profile=arguments.profile, given=given, output=output)
+    with cards.one_for(jobs.Job(path.parent.name, path.stem, arguments.profile, None)):
+        done = execute(path, profile=arguments.profile, given=given, output=output)
     print(f"[{label}] {time.monotonic() - started:.0f} s -> {paths.relative(done)}", flush=True)
     return 0
 
@@ -234,6 +261,7 @@ def format_notebooks(_: argparse.Namespace) -> int:
 def lint(_: argparse.Namespace) -> int:
     """Check every notebook against the rules and every paper against its schema."""
     problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) for problem in notebooks.lint(path)]
+    check_aliases(*papers.slugs())
     for slug in papers.slugs():
         experiments.load(slug) if experiments.has(slug) else papers.load_paper(slug)
     print("\n".join(problems) or "notebooks and papers: no problem")

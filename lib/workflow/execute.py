@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import math
 import os
+import re
 import socket
 import threading
 import time
@@ -18,16 +19,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from lib.workflow import arithmetic, experiments, notebooks, paths
+from lib.workflow import arithmetic, experiments, inputs, notebooks, paths
 from lib.workflow.jobs import nearest
 from lib.workflow.notebooks import NotebookError
 
-QUIET = {
-    "TQDM_DISABLE": "1",
-    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    "JUPYTER_PREFER_ENV_PATH": "1",
-    "PYTHONWARNINGS": "ignore",
-}
+QUIET = {"TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+QUIET |= {"PYTHONWARNINGS": "ignore"}
+_FULL = r"\d+ requested and \d+ written|PytorchStreamWriter failed writing|unexpected pos \d+ vs"  # as numpy and torch say it
+_MAKE_ROOM = ": the disk is full; free space, or set REPRISE_RUNS and REPRISE_CACHE to another disk, and run again"
 
 
 class ExecutionError(RuntimeError):
@@ -233,7 +232,7 @@ def _sentence(error: Exception) -> str:
     name, value = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
     where = f"cell {error.exec_count}: " if getattr(error, "exec_count", None) else ""
     text = " ".join(str(value).split())
-    return f"{where}{name}: {text}"[:600]
+    return f"{where}{name}: {text}"[:600] + (_MAKE_ROOM if re.search(_FULL, text) else "")
 
 
 def execute(
@@ -257,7 +256,8 @@ def execute(
     log, record = (running.with_suffix("").with_suffix(f".{kind}") for kind in ("progress", "arithmetic"))
     digest = notebooks.content_hash(path, profile)
     out = os.environ.get("REPRISE_OUT") or str(paths.run_root(f"{profile}.custom" if custom else profile))
-    variables = QUIET | {"REPRISE_PROGRESS": str(log), "REPRISE_RECORD": str(record), "REPRISE_OUT": out}
+    variables = QUIET | inputs.without_network(path.parent.name, profile)
+    variables |= {"REPRISE_PROGRESS": str(log), "REPRISE_RECORD": str(record), "REPRISE_OUT": out}
     label = f"{path.parent.name}/{path.stem}"
 
     def run_once() -> None:

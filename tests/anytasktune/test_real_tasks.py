@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from pairs import run_cells
+from pairs import at, run_cells
 from released_files import released
 
 from lib.data.files import DataError
@@ -131,7 +131,8 @@ def test_every_task_with_answers_has_its_claim_about_it():
 
 # ------------------------------------------------------------------------------------------- the chat model's arms
 @pytest.mark.slow
-def test_the_notebook_runs_at_full_with_a_toy_chat_model(tmp_path, data):
+@at("full", ["tab_real_task_tuning"])
+def test_the_notebook_runs_at_full_with_a_toy_chat_model(exhibit, tmp_path, data):
     """One task, two splits, a tiny checkpoint: every arm answers, and the paper's claims are judged over the items."""
     items = read_task(data, "2-4")
     words = [real_tasks.shortened(items, i, 20) for i in range(len(items.items))] + list(items.labels)
@@ -147,7 +148,7 @@ def test_the_notebook_runs_at_full_with_a_toy_chat_model(tmp_path, data):
     real["chat"]["fit"] = {"steps": 2, "batch": 4, "learning_rate": 1e-3, "max_length": 400}
     places = {name: released("anytasktune", name) for name in ("lawbench", "lawbench_answers")}
     said = run_cells(
-        "anytasktune", "tab_real_task_tuning", "full", settings=told, root=tmp_path, seeds=2,
+        "anytasktune", exhibit, "full", settings=told, root=tmp_path, seeds=2,
         sources={**places, "qwen": tmp_path / "qwen"},
     )  # fmt: skip
     saved = json.loads((tmp_path / "out/papers/anytasktune/results/tab_real_task_tuning.full.json").read_text())

@@ -5,7 +5,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 
 from lib.data.exams import FOLDERS
 from lib.data.instructions import dialogue, write_alpaca
@@ -84,7 +84,7 @@ AT_FULL = [name for name in exhibits("aurora", "full") if name != "tab3_exams"] 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exhibit", AT_FULL)
+@at("full", AT_FULL)
 def test_a_notebook_says_at_full_what_it_says_of_real_rows(exhibit, places, small, root):
     given = {} if exhibit == "tab_instruction_data" else {"seeds": 2}
     said = run_cells("aurora", exhibit, "full", settings=copy.deepcopy(small), root=root, sources=places, **given)

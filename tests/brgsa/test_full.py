@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from brgsa_release import write_release
 from chat_server import completion, server
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 
 from lib.data import ct_rate
 from lib.data.chest_ct import world as chest_ct_world
@@ -76,7 +76,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exhibit", exhibits("brgsa", "full"))
+@at("full", exhibits("brgsa", "full"))
 def test_an_exhibit_runs_at_full(exhibit, settings, sources, root, tmp_path):
     given = dict(GIVEN.get(exhibit, {}))
     if exhibit == "tab_released_scores":

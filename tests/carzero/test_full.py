@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 
 from lib.models.text_encoder import write_tiny_checkpoint
 from lib.models.vision_transformer_2d import VisionTransformer2D
@@ -61,7 +61,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exhibit", exhibits("carzero", "full"))
+@at("full", exhibits("carzero", "full"))
 def test_an_exhibit_runs_at_full(exhibit, settings, sources, root):
     given = {"seeds": 2 if PLAN.experiments[exhibit].claims else 1, **GIVEN.get(exhibit, {})}
     run_cells("carzero", exhibit, "full", settings=settings, root=root, sources=sources, **given)

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 
 from lib.models import causal_lm
 from lib.models.text_encoder import write_tiny_checkpoint
@@ -68,7 +68,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exhibit", exhibits("e3d_gpt", "full"))
+@at("full", exhibits("e3d_gpt", "full"))
 def test_an_exhibit_runs_at_full(exhibit, settings, sources, root):
     given = {"seeds": 2, **GIVEN.get(exhibit, {})}
     run_cells("e3d_gpt", exhibit, "full", settings=settings, root=root, sources=sources, **given)

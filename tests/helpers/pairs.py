@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 
 from lib.workflow import experiments, notebooks, paths
@@ -22,6 +23,14 @@ def exhibits(slug: str, profile: str) -> list[str]:
     """The notebooks of a paper that stand on something at a profile."""
     plan = experiments.load(slug)
     return [name for name in plan.experiments if plan.stands(name, profile)]
+
+
+def at(profile: str, exhibits: Iterable[str]) -> pytest.MarkDecorator:
+    """Parametrise a test by the exhibits whose cells it runs at a profile: ``[tab_retrieval-full]``. The mark lets ``doctor`` run
+    them, and ``tests/test_pairs.py`` count them."""
+    return pytest.mark.parametrize(
+        "exhibit", [pytest.param(name, id=f"{name}-{profile}", marks=pytest.mark.pair) for name in exhibits]
+    )
 
 
 def run_cells(

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 
 from lib.data.instructions import dialogue, write_alpaca
 from lib.models import causal_lm
@@ -59,7 +59,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exhibit", AT_FULL)
+@at("full", AT_FULL)
 def test_a_notebook_reads_the_files_of_its_sources_at_full(exhibit, places, root):
     told = copy.deepcopy(PLAN.profiles["full"])
     told["machine"] = {"device": "cpu", "micro_batch": 2}

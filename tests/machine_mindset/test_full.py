@@ -5,7 +5,7 @@ import json
 
 import pytest
 from mindset_files import write_release
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 
 from lib.models import causal_lm
 from lib.workflow import experiments, paths
@@ -78,7 +78,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exhibit", AT_FULL)
+@at("full", AT_FULL)
 def test_a_notebook_runs_at_full_on_files_in_the_real_layout(exhibit, places, small, root):
     said = run_cells(
         "machine_mindset", exhibit, "full", settings=copy.deepcopy(small), root=root, sources=places, resamples=20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from med_mat_release import write_release
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 from tiny_llava import write_tiny_llava
 from transformers import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -57,7 +57,7 @@ def test_every_exhibit_that_stands_at_full_is_here():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exhibit", GIVEN)
+@at("full", GIVEN)
 def test_an_exhibit_runs_at_full(root, exhibit):
     seeds = {} if exhibit == "tab_published_audit" else {"seeds": 2 if exhibit == "tab3_combinations" else 1}
     places = {name: root / place for name, place in SOURCES.items()}

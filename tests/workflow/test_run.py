@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import toy_project as toy
@@ -168,8 +169,10 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(project):
     """The outcome of an uninterrupted run: what it printed and what it measured."""
+    began = time.monotonic()
     code, out, err = project.run()
     assert code == 0, out + err
+    project.took = time.monotonic() - began
     return out, project.results()
 
 
@@ -293,6 +296,20 @@ def test_kill_9_of_the_command_alone_ends_what_it_started(project, finished):
     assert alive == [], [" ".join(p.cmdline()[:6]) for p in alive]
     (project.root / "hold").unlink()
     assert project.run()[0] == 0 and project.results() == finished[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_stopped_at_a_random_moment_the_same_command_gives_the_same_numbers(project, finished, number):
+    """Ctrl-C reaches all that the terminal started, a scheduler's SIGTERM the command alone. (test_killed.py does it 24 times.)"""
+    project.forget()
+    process = project.start()
+    time.sleep(np.random.default_rng(number).uniform(0.1, 0.9) * project.took)
+    os.killpg(process.pid, number) if number == signal.SIGINT else os.kill(process.pid, number)
+    _, err = process.communicate()
+    assert project.wait_until_quiet(120) == [] and "Traceback" not in err, err
+    assert all(found == finished[1][name] for name, found in project.results().items())
+    code, out, err = project.run()
+    assert code == 0 and project.results() == finished[1], out + err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import toy_project as toy
 
-from lib.workflow import commands, experiments, papers, paths, sources
+from lib.workflow import commands, experiments, inputs, papers, paths, sources
 from lib.workflow.__main__ import main
 from lib.workflow.papers import PaperError
 from lib.workflow.sources import SourceUnavailable, SourceUnfit, fetch
@@ -27,7 +27,10 @@ def sha256(content: bytes) -> str:
 
 
 class Server(BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_HEAD(self):
+        self.do_GET(head=True)
+
+    def do_GET(self, head=False):
         self.server.asked.append(self.path)
         bodies = {
             "good": GOOD,
@@ -44,7 +47,7 @@ class Server(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(
-            body[: len(body) // 2] if self.path.endswith("cut.csv") else body
+            b"" if head else body[: len(body) // 2] if self.path.endswith("cut.csv") else body
         )  # then the connection closes
 
     def log_message(self, *args):
@@ -344,17 +347,117 @@ def test_a_profile_that_needs_what_is_not_declared_is_refused(project):
         experiments.load("toy")
 
 
+# ---------------------------------------------------------------------- the command that looks, and fetches
+def look(profile=None):
+    """State and size of each source, without a network."""
+    return {one.name: (one.state, one.size) for one in inputs.look(["toy"], profile)}
+
+
+def test_what_is_here_is_told_without_a_network(site, project, wheel, hub, capsys):
+    scores, folder = (
+        repository(good=GOOD, other=OTHER),
+        {"folder": "data/images", "licence": None, "note": "ask for them"},
+    )
+    base = {"hub": "group/model", "revision": REVISION, "licence": "MIT"}
+    declare(scores=scores, weights=wheel, images=folder, base=base)
+    assert look() == dict.fromkeys(("scores", "weights", "images", "base"), ("missing", None))
+    assert main(["data", "--paper", "toy"]) == 1
+    out, err = capsys.readouterr()
+    assert "licence not found" in out and "ask for them" in out and len(err.splitlines()) == 4
+    assert (
+        "toy/images: data/images does not exist; ask for them" in err and "toy/scores: 2 of 2 files are not here" in err
+    )
+    assert site.asked == [] and not [one for one in hub.asked if not one[2]]
+    for name in ("scores", "weights"):
+        fetch("toy", name)
+    (project / "data/images").mkdir()
+    (project / "data/images/a.png").write_bytes(b"12345")
+    hub.cached = True
+    size = len(GOOD) + len(OTHER)
+    assert look() == {"scores": ("checked", size), "weights": ("checked", len(GOOD)), "images": ("unchecked", 5),
+                      "base": ("unchecked", 9)}  # fmt: skip
+    assert main(["data", "--paper", "toy"]) == 0 and capsys.readouterr().err == ""
+
+
+def test_a_damaged_file_is_named(site, project, capsys):
+    declare(scores=repository(good=GOOD))
+    path = fetch("toy", "scores") / "results/good.csv"
+    path.write_bytes(GOOD[:-3])
+    assert look() == {"scores": ("damaged", len(GOOD) - 3)} and main(["data"]) == 2
+    assert f"{path} is cut off or edited" in capsys.readouterr().err
+    assert main(["data", "--profile", "mini", "--fetch"]) == 2 and path.read_bytes() == GOOD[:-3]
+
+
+def test_another_weight_file_under_the_same_name_is_noticed(hub, project):
+    declare(base={"hub": "group/model", "revision": REVISION, "licence": "MIT"})
+    hub.cached, blobs = True, project / "blobs"
+    blobs.mkdir()
+    hub.folder.mkdir()
+    small = hashlib.sha1(b"blob 2\0{}").hexdigest()  # as git names it
+    for name, blob, content in (("config.json", small, b"{}"), ("model.safetensors", sha256(GOOD), GOOD)):
+        (blobs / blob).write_bytes(content)
+        (hub.folder / name).symlink_to(blobs / blob)
+    hub.files = {}
+    assert look() == {"base": ("checked", 2 + len(GOOD))}
+    for blob, content in ((small, b"[]"), (sha256(GOOD), GOOD[:-1])):
+        before = (blobs / blob).read_bytes()
+        (blobs / blob).write_bytes(content)
+        (found,) = inputs.look(["toy"])
+        assert found.state == "damaged" and "cut off or edited" in found.problem
+        (blobs / blob).write_bytes(before)
+
+
+def test_a_source_that_a_notebook_names_is_read_at_the_profiles_where_it_stands(project):
+    cells = [*toy.CELLS[:5], ("code", 'folder = run.source("scores")'), *toy.CELLS[5:]]
+    toy.write_notebook(paths.notebook("toy", "tab_a"), cells)
+    facts = toy.experiment_facts() | {"sources": {"scores": repository(good=GOOD), "other": repository(other=OTHER)}}
+    facts["experiments"]["tab_a"]["absent"] = {"smoke": "nothing there"}
+    toy.write_yaml(paths.paper("toy") / "experiments.yml", facts)
+    assert inputs.asked_for("toy") == {"scores": ("mini",), "other": ()}
+    assert set(look("mini")) == {"scores"} and set(look()) == {"scores", "other"}
+
+
 def test_the_command_fetches_what_a_profile_reads_and_says_the_licence(site, project, capsys):
+    declare(bad=repository(missing=GOOD), scores=repository(good=GOOD))
+    assert main(["data", "--fetch", "--profile", "mini", "--paper", "toy"]) == 2
+    out, err = capsys.readouterr()
+    assert "data/toy (MIT)" in out and "HTTP 404" in err and err.count("\n") == 1
+    assert (project / "data/toy/results/good.csv").read_bytes() == GOOD  # one that fails hinders no other
     declare(scores=repository(good=GOOD), images={"folder": "data", "licence": None})
-    assert main(["fetch", "--profile", "mini", "--paper", "toy"]) == 0
-    said = capsys.readouterr().out
-    assert "toy/scores: data/toy (MIT)" in said and "toy/images: data (licence not found)" in said
-    assert main(["fetch", "--profile", "smoke"]) == 0
+    site.asked.clear()
+    assert main(["data", "--fetch", "--profile", "mini"]) == 0 and site.asked == []
+    assert main(["data", "--profile", "smoke"]) == 0
     assert "reads nothing from outside" in capsys.readouterr().out
-    declare(scores=repository(missing=GOOD))
-    assert main(["fetch", "--profile", "mini"]) == 2
-    assert "HTTP 404" in capsys.readouterr().err
     assert SourceUnfit in commands.ERRORS
+
+
+def test_a_kernel_asks_the_hub_for_nothing_unless_its_profile_reads_a_model_of_the_hub(project):
+    declare(scores=repository(good=GOOD))
+    assert inputs.without_network("toy", "mini") == inputs.without_network("nobody", "mini") == {"HF_HUB_OFFLINE": "1"}
+    declare(base={"hub": "group/model", "revision": REVISION, "licence": "MIT"})
+    assert inputs.without_network("toy", "mini") == {} and inputs.without_network("toy", "smoke") == {
+        "HF_HUB_OFFLINE": "1"
+    }
+
+
+def test_a_cut_fetch_goes_on_with_what_it_lacks(site, project):
+    declare(scores=repository(good=GOOD, other=OTHER))
+    target = project / "data/toy/results/good.csv"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(GOOD)
+    assert (
+        main(["data", "--fetch", "--profile", "mini"]) == 0 and site.asked == [f"{PLACE}/other.csv"] * 2
+    )  # size, file
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(site, project, monkeypatch, capsys):
+    declare(scores=repository(good=GOOD))
+    (one,) = inputs.look(["toy"])
+    assert inputs.sized(one).size == len(GOOD)
+    monkeypatch.setattr(inputs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=inputs.SPARE + len(GOOD) - 1))
+    assert main(["data", "--fetch", "--profile", "mini"]) == 2
+    said = capsys.readouterr().err
+    assert "GB free where" in said and "nothing was fetched" in said and not everything_under(project / "data")
 
 
 @pytest.mark.parametrize("slug", [slug for slug in papers.slugs() if experiments.has(slug)])
