@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import json
 import os
 import re
@@ -186,6 +187,19 @@ def lab(arguments: argparse.Namespace) -> int:
 
     open_lab(arguments.options, in_place=arguments.in_place)
     return 0
+
+
+def embed(arguments: argparse.Namespace) -> int:
+    """Embed somebody's own volumes and reports by the one paper whose models take both."""
+    model = importlib.import_module("papers.brgsa.embed")  # as a notebook is run: named, not known to lib
+    folder = paths.RUNS / "embed" / arguments.folder.resolve().name
+    output = arguments.output or Path(os.path.relpath(folder))
+    how = {"reports": arguments.reports, "device": arguments.device}
+    try:
+        return model.embed_folder(arguments.folder, arguments.checkpoint, output, **how)
+    except model.ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def fetch(arguments: argparse.Namespace) -> int:
