@@ -1,4 +1,4 @@
-"""The command `embed`: somebody's own volumes and reports become two files that the explorer opens, and a bad one hinders no other."""
+"""The command `embed`: somebody's own volumes and reports become two files for the explorer; a bad one hinders no other."""
 
 import gzip
 
