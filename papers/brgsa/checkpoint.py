@@ -91,16 +91,19 @@ def _text_encoder(folder: Path, *, width: int, last_layers: int) -> TextEncoder:
     """The text encoder without weights, from its configuration and tokenizer."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    if not (folder / "config.json").is_file():
+    config = folder / "config.json"
+    words = next((path for name in ("tokenizer.json", "vocab.txt") if (path := folder / name).is_file()), None)
+    if not config.is_file():
         raise DataError(f"{folder} has no config.json; a checkpoint holds its text encoder's configuration there.")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        # transformers would make one of no words, to which every report is the same
+    if words is None:  # transformers would make one of no words, to which every report is the same
         raise DataError(f"{folder} has no tokenizer.json or vocab.txt; copy the tokenizer of the text encoder there.")
+    place = config
     try:
         bert = AutoModel.from_config(AutoConfig.from_pretrained(folder, local_files_only=True), add_pooling_layer=False)
+        place = words
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise DataError(f"{folder} holds no text encoder ({one_line(error)[:160]}); save it again.") from None
+    except Exception as error:  # transformers, tokenizers and torch have each their own
+        raise DataError(f"{place} holds no text encoder ({one_line(error)[:160]}); save it again.") from None
     if len(tokenizer) > bert.config.vocab_size:
         raise DataError(
             f"{folder}: the tokenizer has {len(tokenizer)} pieces and the encoder {bert.config.vocab_size}; "
