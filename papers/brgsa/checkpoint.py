@@ -162,6 +162,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--arm", default="full", choices=ARMS, help="which loss it was trained with (default full)")
     parser.add_argument("--profile", default="mini", help="whose data and sizes (default mini)")
     given = parser.parse_args(words)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # one for each file that is loaded
     try:
         study = brgsa.prepare(start("brgsa", "fig_modality_gap", profile=given.profile, seeds=1))
         arm = study.train({given.arm: {"loss": ARMS[given.arm]}})[given.arm][0]
