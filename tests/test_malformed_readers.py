@@ -21,22 +21,25 @@ import numpy as np
 import own_scans
 import pandas as pd
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from malformed import damaged
 from PIL import Image
+from safetensors.torch import save_file
 
 from lib import embeddings
 from lib.data import ct_rate, exams, instructions, scored_set
 from lib.data.chest_ct import world as chest_ct
 from lib.data.files import DataError, read_csv, read_json, read_json_lines, write_json, write_json_lines
 from lib.explorer_points import ExplorerError
-from lib.models import ModelError
+from lib.models import ModelError, visual_causal_lm
 from lib.training.chat_encoding import read_rows
 from lib.workflow import cells, experiments, notebooks, papers, paths
 from papers.anytasktune import law_tuned, lawbench, lawbench_tasks, subtasks
+from papers.aurora.exams import read_mmlu_as_released
 from papers.brgsa import checkpoint, folder, grounding, rad_chestct, released_scores
-from papers.carzero import images, mimic, openi, sets
+from papers.carzero import images, mimic, openi, released_model, sets
 from papers.carzero.world import write_world
 from papers.e3d_gpt import instructions as e3d
 from papers.huatuogpt_o1 import judgements, records
@@ -129,6 +132,10 @@ def _embeddings(root: Path) -> None:
     )
 
 
+def _weights(root: Path) -> None:
+    save_file(torch.nn.Linear(3, 2).state_dict(), root / "w.safetensors")
+
+
 def _masks(root: Path) -> None:
     chest_ct.masks_path(root, NAMES[0]).parent.mkdir(parents=True)
     np.savez(chest_ct.masks_path(root, NAMES[0]), Nodule=np.ones((3, 3, 3), bool), Mass=np.zeros((3, 3, 3), bool))
@@ -166,6 +173,7 @@ LIB = [
     Case("masks", _masks, lambda r: chest_ct.read_masks(r, NAMES[0])),
     Case("embeddings", _embeddings, lambda r: embeddings.read(r / "a.parquet")),
     Case("selection", _text("s.csv", "row,a\n1,x\n0,y\n"), _selected),
+    Case("weights", _weights, lambda r: visual_causal_lm.load_weights(torch.nn.Linear(3, 2), r / "w.safetensors")),
     Case("chat rows", _lines("a.jsonl", CHATS), lambda r: read_rows(r / "a.jsonl")),
 ]  # fmt: skip
 
@@ -272,12 +280,15 @@ def _rad(root: Path) -> None:
 
 
 PAPERS = [
+    replace(_exam("MMLU"), name="aurora mmlu", read=read_mmlu_as_released),
     Case("med_mat registry", _copy("med_mat/datasets.csv"), lambda r: read_registry(r / "datasets.csv")),
     Case("med_mat combinations", _copy("med_mat/combinations.csv"),
          lambda r: read_combinations(r / "combinations.csv", read_registry(paths.PAPERS / "med_mat/datasets.csv"))),
     Case("med_mat questions", _json("q.json", MED_MAT), lambda r: med_mat_files.read_records(r / "q.json")),
     Case("med_mat boxes", _json("q.json", LOCATED), lambda r: boxes.read_located(r / "q.json")),
     Case("carzero picture", _picture("a.png"), lambda r: images.read_square(r / "a.png", size=8)),
+    Case("carzero checkpoint", lambda r: torch.save({"state_dict": {"a": torch.ones(2)}}, r / "a.ckpt"),
+         lambda r: released_model.read_lightning(r / "a.ckpt")),
     Case("carzero open-i", _openi, lambda r: openi.read_labels(r / "custom.csv", ["a.png", "b.png"])),
     Case("carzero training", lambda r: write_world(r, seed=0, train=6, test=1, size=24),
          lambda r: mimic.read_training(r, text=mimic.REWRITTEN), f"*{mimic.TABLE}"),
