@@ -44,6 +44,13 @@ def _sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def _content(path: Path) -> str:
+    try:
+        return _sha256(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); mend that.") from None
+
+
 def _kept(path: Path) -> dict[str, np.ndarray] | None:
     """What was kept of a volume; ``None`` where nothing is, or something that cannot be read."""
     try:
@@ -51,6 +58,12 @@ def _kept(path: Path) -> dict[str, np.ndarray] | None:
             return {name: held[name] for name in ("vector", "thumbnail")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+
+
+def _keep(path: Path, one: dict[str, np.ndarray]) -> None:
+    stream = io.BytesIO()
+    np.savez(stream, **one)
+    write_atomic(path, stream.getvalue())
 
 
 def _made(net: Any, path: Path, grid: dict[str, Any], device: str) -> dict[str, np.ndarray]:
@@ -85,7 +98,7 @@ def _embed_volumes(
     for number, case in enumerate(cases, start=1):
         path = folder / case.name
         try:
-            content = _sha256(path)
+            content = _content(path)
             if content in seen:
                 raise DataError(f"{path} is {seen[content]} again, byte for byte; take one of the two out.")
             seen[content] = case.name
@@ -96,17 +109,14 @@ def _embed_volumes(
                     one = _made(net, path, grid, device)
                 for warning in caught:
                     print(f"note: {warning.message}", flush=True)
-                stream = io.BytesIO()
-                np.savez(stream, **one)
-                write_atomic(place, stream.getvalue())
+                _keep(place, one)
                 made += 1
+        except ERRORS as error:
+            problems.append(str(error))
+        else:
             found[case.name] = one
             left = _left(number, len(cases), made, time.monotonic() - started)
             print(f"[{number}/{len(cases)}] {case.name}{left}", flush=True)
-        except OSError as error:
-            problems.append(f"{path} cannot be read ({error.strerror or error}); mend that.")
-        except ERRORS as error:
-            problems.append(str(error))
     return found, problems
 
 

@@ -1,6 +1,8 @@
 """The command `embed`: somebody's own volumes and reports become two files for the explorer; a bad one hinders no other."""
 
+import errno
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -135,3 +137,13 @@ def test_a_volume_in_doubt_and_a_long_report_are_noted(made, capsys):
     said = capsys.readouterr().out
     assert "note: scans/scan1.nii.gz has no voxel below 0" in said
     assert "note: 1 of 4 reports are longer than the 97 pieces of words" in said
+
+
+def test_a_disk_that_is_full_stops_it_in_one_sentence(made, monkeypatch, capsys):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(embed, "write_atomic", full)
+    assert _embed() == 2
+    said = capsys.readouterr().err
+    assert "No space left on device; make room" in said and said.count("\n") == 1
