@@ -53,7 +53,7 @@ format: .venv/.installed
 	$(W) format
 
 tables cache arithmetic gallery: .venv/.installed
-	$(W) $@
+	@$(W) $@
 
 paper: .venv/.installed  ## P=new_slug: a paper that runs at once, to be filled
 	@$(W) new-paper "$(P)"

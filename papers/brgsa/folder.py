@@ -11,6 +11,7 @@ columns are kept, ``labels`` cut at semicolons. What cannot be used is told, a s
 from __future__ import annotations
 
 import gzip
+import io
 import warnings
 import zlib
 from collections import defaultdict
@@ -152,7 +153,10 @@ def load_volume(path: Path, *, target_spacing: Sequence[float], shape: Sequence[
     )
     errors += (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, MemoryError, OverflowError)
     try:
-        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(Path(path).read_bytes()))
+        content = gzip.decompress(Path(path).read_bytes())
+        with nibabel.imageglobals.LoggingOutputSuppressor():  # it tells of repairs without the file's name
+            header = nibabel.Nifti1Header.from_fileobj(io.BytesIO(content), check=False)
+            image = nibabel.Nifti1Image.from_bytes(content)
         spacing = nibabel.affines.voxel_sizes(image.affine) * _MILLIMETRES[image.header.get_xyzt_units()[0]]
         axes = orientations.io_orientation(image.affine) if np.isfinite(image.affine).all() else np.array([[np.nan]])
         stored = np.asanyarray(image.dataobj)
@@ -160,6 +164,8 @@ def load_volume(path: Path, *, target_spacing: Sequence[float], shape: Sequence[
         raise DataError(f"{path} does not exist; put it back or take its report out.") from None
     except errors as error:
         raise DataError(f"{path} is not a readable NIfTI volume ({one_line(error)[:160]}); export it again.") from None
+    if not header["sform_code"] and not header["pixdim"][1:4].all():  # repaired to 1 mm without a word
+        raise DataError(f"{path}: its header has a spacing of 0 mm; export it again.")
     while stored.ndim > 3 and stored.shape[-1] == 1:
         stored = stored[..., 0]
     stored = check_volume(stored, name=str(path))

@@ -146,6 +146,12 @@ def _axes(value):
     return write
 
 
+def _no_spacing(path):
+    held = bytearray(gzip.decompress(write_nifti(path, phantom(1)).read_bytes()))
+    held[80:84], held[254:256] = bytes(4), bytes(2)  # pixdim[1], sform_code
+    path.write_bytes(gzip.compress(bytes(held)))
+
+
 NAN = np.where(np.arange(27).reshape(3, 3, 3) == 5, np.nan, 0).astype(np.float32)
 
 
@@ -161,6 +167,7 @@ NAN = np.where(np.arange(27).reshape(3, 3, 3) == 5, np.nan, 0).astype(np.float32
         (_with(np.zeros((4, 4, 4, 2), np.int16)), "is not a volume"),
         (_with(np.zeros((4, 4, 4), np.complex64)), "are not CT numbers"),
         (_axes(0.0), "does not say how the axes lie"),
+        (_no_spacing, "has a spacing of 0 mm"),
         (_axes(np.nan), "does not say how the axes lie"),
         (_with(phantom(1), spacing=(0.1, 0.1, 0.1)), "has no voxel left"),
     ],
