@@ -135,7 +135,7 @@ def load(folder: Path) -> tuple[BrgSA, dict[str, Any]]:
         rest = KnowledgeBank(bank["size"], model["width"], initialisation="uniform", linear=bank["linear"])
         text = _text_encoder(folder / TEXT, width=model["width"], last_layers=model["last_layers"])
         net = BrgSA(image, text, rest, width=model["width"])
-    except RuntimeError as error:  # sizes that no memory holds
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:  # sizes that no memory holds
         raise DataError(
             f"{folder / SETTINGS}: no model has these sizes ({one_line(error)[:160]}); mend them."
         ) from None
