@@ -12,6 +12,7 @@ from lib.training.stacked import finetune_stacked, member
 from lib.workflow import experiments, papers
 from lib.workflow.session import Run, SessionError
 from papers.machine_mindset import study as mindset
+from papers.machine_mindset.ability import worth_tuning
 from papers.machine_mindset.arms import balance_arms, learn, mixed_arms, naming_arms, pole_arms, shuffled_arm, typed_arm
 from papers.machine_mindset.naming import by_codes, by_reply, likeliest, over_types
 from papers.machine_mindset.stacked_dpo import prefer_stacked
@@ -152,6 +153,23 @@ def test_an_exam_that_one_base_does_not_know_is_not_judged(plan, monkeypatch, kn
     why = "a base gives 0.60 of the replies right, less than 0.8: no ability to lose"
     assert study.run.declined == ({} if judged else {"C6b": why})
     assert {one["arm"] for one in study.run.numbers} == (set() if judged else set(right))
+
+
+@pytest.mark.parametrize(("known", "tuned"), [(4, True), (3, False)])
+def test_nothing_is_tuned_where_one_base_does_not_know_the_exam(plan, monkeypatch, known, tuned):
+    study, _ = plan("mini")
+    arms, asked = mixed_arms("energy:I", [0.5], known=study.taught("energy")), []
+
+    def sit(self, some):
+        asked.append(some)
+        right = [{"right": list("ABCDA"), "generated": list("ABCDA")}] * 4
+        return dict.fromkeys(some, [*right, {"right": list("ABCDA"), "generated": [*"ABCDA"[:known], *[None] * (5 - known)]}])
+
+    monkeypatch.setattr(mindset.Study, "sit", sit)
+    assert worth_tuning(study, arms) == (arms if tuned else {"untuned_base": arms["untuned_base"]})
+    assert [list(one) for one in asked] == [["untuned_base"]]
+    smoke, _ = plan("smoke", seeds=[0, 1])
+    assert worth_tuning(smoke, arms) == arms  # it judges nothing, and runs every arm
 
 
 def test_a_base_is_taught_the_exam_only_where_nothing_else_taught_it(plan):
