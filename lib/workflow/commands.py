@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from lib.machine import Machine
 from lib.workflow import arithmetic, cache, compare, experiments, jobs, notebooks, papers, paths, report, summary
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
@@ -194,7 +195,7 @@ def embed(arguments: argparse.Namespace) -> int:
     model = importlib.import_module("papers.brgsa.embed")  # as a notebook is run: named, not known to lib
     folder = paths.RUNS / "embed" / arguments.folder.resolve().name
     output = arguments.output or Path(os.path.relpath(folder))
-    how = {"reports": arguments.reports, "device": arguments.device}
+    how = {"reports": arguments.reports, "machine": Machine(device=arguments.device)}
     try:
         return model.embed_folder(arguments.folder, arguments.checkpoint, output, **how)
     except model.ERRORS as error:

@@ -25,6 +25,7 @@ from lib import embeddings
 from lib.data.files import DataError, write_atomic
 from lib.data.volumes import normalise
 from lib.explorer_points import png, slices
+from lib.machine import CPU, Machine
 from lib.models import ModelError
 from lib.models.text_encoder import POSITIONS
 from papers.brgsa import checkpoint as checkpoints
@@ -66,14 +67,14 @@ def _keep(path: Path, one: dict[str, np.ndarray]) -> None:
     write_atomic(path, stream.getvalue())
 
 
-def _made(net: Any, path: Path, grid: dict[str, Any], device: str) -> dict[str, np.ndarray]:
+def _made(net: Any, path: Path, grid: dict[str, Any], machine: Machine) -> dict[str, np.ndarray]:
     """The vector v (width,) and the middle slices (48, 96) of one volume."""
     import torch
 
     hu = load_volume(path, **grid)
     seen = normalise(hu).astype(np.float16).astype(np.float32)  # as the prepared volumes that arms are trained on
     with torch.inference_mode():
-        vector = net.encode_image(torch.from_numpy(seen)[None, None].to(device))[0].cpu().numpy()
+        vector = net.encode_image(torch.from_numpy(seen)[None, None].to(machine.device))[0].cpu().numpy()
     if not np.isfinite(vector).all():
         raise ModelError(f"{path}: the model gives a vector that is not finite; look at the volume and the checkpoint.")
     return {"vector": vector, "thumbnail": slices(hu[None], [0], size=THUMBNAIL)[0]}
@@ -90,7 +91,7 @@ def _left(done: int, total: int, made: int, seconds: float) -> str:
 
 
 def _embed_volumes(
-    net: Any, folder: Path, cases: Sequence[Case], kept: Path, *, weights: str, grid: dict[str, Any], device: str
+    net: Any, folder: Path, cases: Sequence[Case], kept: Path, *, weights: str, grid: dict[str, Any], machine: Machine
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[str]]:
     """Name -> vector and thumbnail of each volume that can be read, and a sentence for each that cannot."""
     found: dict[str, dict[str, np.ndarray]] = {}
@@ -106,7 +107,7 @@ def _embed_volumes(
             if (one := _kept(place)) is None:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always", UserWarning)
-                    one = _made(net, path, grid, device)
+                    one = _made(net, path, grid, machine)
                 for warning in caught:
                     print(f"note: {warning.message}", flush=True)
                 _keep(place, one)
@@ -143,7 +144,7 @@ def _table(cases: Sequence[Case], found: dict[str, dict[str, np.ndarray]], arm: 
 
 
 def embed_folder(
-    folder: Path, checkpoint: Path, output: Path, *, reports: Path | None = None, device: str = "cpu"
+    scans: Path, checkpoint: Path, output: Path, *, reports: Path | None = None, machine: Machine = CPU
 ) -> int:
     """Embed what can be embedded, write ``raw.parquet`` and ``reconstructed.parquet`` into ``output``, say how to open them.
 
@@ -152,17 +153,17 @@ def embed_folder(
     """
     import torch
 
-    cases, problems = read_cases(folder, reports)
+    cases, problems = read_cases(scans, reports)
     net, grid = checkpoints.load(checkpoint)
-    if device == "cuda" and not torch.cuda.is_available():
+    if machine.device == "cuda" and not torch.cuda.is_available():
         raise ModelError("torch sees no CUDA GPU here; leave --device out, or install a CUDA build of torch (README).")
-    net.to(device)
+    net.to(machine.device)
     print(
-        f"{len(cases)} volumes with a report in {folder}, {len(problems)} left out; checkpoint {checkpoint}", flush=True
+        f"{len(cases)} volumes with a report in {scans}, {len(problems)} left out; checkpoint {checkpoint}", flush=True
     )
     weights = _sha256(checkpoint / checkpoints.WEIGHTS, checkpoint / checkpoints.SETTINGS)
-    how = {"weights": weights, "grid": grid, "device": device}
-    found, unread = _embed_volumes(net, folder, cases, output / "volumes", **how)
+    how = {"weights": weights, "grid": grid, "machine": machine}
+    found, unread = _embed_volumes(net, scans, cases, output / "volumes", **how)
     problems += unread
     cases = [case for case in cases if case.name in found]
     if cases:

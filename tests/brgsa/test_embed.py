@@ -107,11 +107,11 @@ def test_a_stopped_run_goes_on_and_what_changed_is_computed_again(made, monkeypa
     root, names, _ = made
     computed, real = [], embed._made
 
-    def watched(net, path, grid, device):
+    def watched(net, path, grid, machine):
         if len(computed) == 2 and stop:
             raise KeyboardInterrupt
         computed.append(path.name)
-        return real(net, path, grid, device)
+        return real(net, path, grid, machine)
 
     monkeypatch.setattr(embed, "_made", watched)
     stop = True
