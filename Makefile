@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 
 CHOICE = --profile "$(PROFILE)" $(if $(P),--paper "$(P)") $(if $(N),--notebook "$(N)")
 
-.PHONY: help run real data doctor publish compare arithmetic gallery paper pages test check nbval lint format tables cache clean-cache lab lock
+.PHONY: help run real data doctor publish compare arithmetic gallery paper pages embed test check nbval lint format tables cache clean-cache lab lock
 
 run: .venv/.installed
 	@$(W) run $(CHOICE) --jobs "$(JOBS)" $(if $(CLUSTER),--cluster "$(CLUSTER)") $(if $(AGAIN),--again)
@@ -35,7 +35,7 @@ publish compare: .venv/.installed
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -7
-	@echo 'other targets: data P=<paper> [FETCH=1], doctor P=<paper> PROFILE=full, paper P=new_slug, pages, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
+	@echo 'other targets: data P=<paper> [FETCH=1], doctor P=<paper> PROFILE=full, paper P=new_slug, pages, embed, publish, compare (your last run beside the committed one), arithmetic, lab, check (lint + unit'
 	@echo 'tests), nbval (all notebooks), format, tables, cache, clean-cache, lock'
 
 test: .venv/.installed  ## everything CI runs: lint, units, the examples in docstrings, notebooks at smoke, freshness, nbval of a sample
@@ -60,10 +60,13 @@ format: .venv/.installed
 	$(W) format
 
 tables cache arithmetic gallery: .venv/.installed
-	$(W) $@
+	@$(W) $@
 
 paper: .venv/.installed  ## P=new_slug: a paper that runs at once, to be filled
 	@$(W) new-paper "$(P)"
+
+embed: .venv/.installed  ## FOLDER=scans CHECKPOINT=folder (REPORTS=reports.csv OUTPUT=folder): your own CTs and reports, for the explorer
+	@$(W) embed "$(FOLDER)" --checkpoint "$(CHECKPOINT)" $(if $(REPORTS),--reports "$(REPORTS)") $(if $(OUTPUT),--output "$(OUTPUT)")
 
 pages: .venv/.installed  ## the explorer's committed pages and, where there is a Chromium, the README's pictures
 	@$(W) run --notebook explore_embeddings

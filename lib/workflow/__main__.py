@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
 import argparse  # noqa: E402
 import errno  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -74,6 +75,21 @@ def _parser() -> argparse.ArgumentParser:
     command = add("lab", "lab", "JupyterLab on copies of the notebooks")
     command.add_argument("--in-place", action="store_true", help="on the repository's notebooks themselves")
     command.add_argument("options", nargs="*", help="options of JupyterLab, after --")
+    command = add("embed", "embed", "embed your own CT volumes and reports with a trained BrgSA, for the explorer")
+    command.add_argument("folder", type=Path, help="holds *.nii.gz at any depth; beside each a .txt, or see --reports")
+    command.add_argument(
+        "--checkpoint", type=Path, required=True, help="a folder; papers/brgsa/checkpoint.py makes one"
+    )
+    command.add_argument(
+        "--reports", type=Path, default=None, help="CSV: volume, report; labels (a;b), further columns"
+    )
+    command.add_argument(
+        "--output", type=Path, default=None, help="folder to write (default runs/embed/<folder's name>)"
+    )
+    command.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    command.epilog = (
+        "What cannot be read is listed at the end and hinders nothing else (exit status 1). Stopped, it goes on."
+    )
     command = add("execute", "execute_one", "run one notebook with the strict runner")
     command.add_argument("notebook", help="paper/name, or a path to an .ipynb")
     command.add_argument("--profile", default="mini")

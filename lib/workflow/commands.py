@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import json
 import os
 import re
@@ -14,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from lib.workflow import arithmetic, cache, cards, compare, experiments, jobs, notebooks, papers, paths, report, summary
+from lib.machine import Machine
+from lib.workflow import arithmetic, cards, compare, experiments, jobs, notebooks, papers, paths, report, summary
 from lib.workflow.aliases import check as check_aliases
 from lib.workflow.cache import CacheError
 from lib.workflow.closure import SourceError
@@ -23,6 +25,7 @@ from lib.workflow.new_paper import NewPaperError, create
 from lib.workflow.publish import PublishError, publish
 from lib.workflow.session import SessionError
 from lib.workflow.sources import SourceUnfit
+from lib.workflow.upkeep import format_notebooks, fresh, lint, show_cache, tables  # noqa: F401 - commands too
 
 ERRORS = (papers.PaperError, notebooks.NotebookError, jobs.SelectionError, report.ReportError, compare.CompareError)
 ERRORS += (ExecutionError, CacheError, SessionError, SourceError, SourceUnfit, PublishError, NewPaperError)
@@ -192,6 +195,19 @@ def lab(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def embed(arguments: argparse.Namespace) -> int:
+    """Embed somebody's own volumes and reports by the one paper whose models take both."""
+    model = importlib.import_module("papers.brgsa.embed")  # as a notebook is run: named, not known to lib
+    folder = paths.RUNS / "embed" / arguments.folder.resolve().name
+    output = arguments.output or Path(os.path.relpath(folder))
+    how = {"reports": arguments.reports, "machine": Machine(device=arguments.device)}
+    try:
+        return model.embed_folder(arguments.folder, arguments.checkpoint, output, **how)
+    except model.ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
 def data(arguments: argparse.Namespace) -> int:
     """What the papers read from outside, as it is here; with ``--fetch`` what may be fetched is brought first. Ends with 0
     when all of it is here, 1 when something is missing, 2 when something is damaged or could not be fetched."""
@@ -245,53 +261,4 @@ def execute_one(arguments: argparse.Namespace) -> int:
     with cards.one_for(jobs.Job(path.parent.name, path.stem, arguments.profile, None)):
         done = execute(path, profile=arguments.profile, given=given, output=output)
     print(f"[{label}] {time.monotonic() - started:.0f} s -> {paths.relative(done)}", flush=True)
-    return 0
-
-
-def format_notebooks(_: argparse.Namespace) -> int:
-    """Write every notebook in the one form in which notebooks are committed."""
-    for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")):
-        before = path.read_text(encoding="utf-8")
-        notebooks.write(path, notebooks.normalise(notebooks.read(path)))
-        if path.read_text(encoding="utf-8") != before:
-            print(f"{paths.relative(path)}: normal form")
-    return 0
-
-
-def lint(_: argparse.Namespace) -> int:
-    """Check every notebook against the rules and every paper against its schema."""
-    problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) for problem in notebooks.lint(path)]
-    check_aliases(*papers.slugs())
-    for slug in papers.slugs():
-        experiments.load(slug) if experiments.has(slug) else papers.load_paper(slug)
-    print("\n".join(problems) or "notebooks and papers: no problem")
-    return 1 if problems else 0
-
-
-def fresh(_: argparse.Namespace) -> int:
-    """Tell which committed notebooks no longer belong to what is in the repository."""
-    problems = [problem for path in sorted(paths.NOTEBOOKS.rglob("*.ipynb")) if (problem := notebooks.stale(path))]
-    print("\n".join(problems) or "every committed notebook is fresh")
-    return 1 if problems else 0
-
-
-def tables(_: argparse.Namespace) -> int:
-    """Regenerate the claims tables from results/*.json."""
-    changed = report.update()
-    print("\n".join(f"rewrote {paths.relative(path)}" for path in changed) or "tables are up to date")
-    return 0
-
-
-def show_cache(arguments: argparse.Namespace) -> int:
-    """List the cached artefacts, or delete those that today's source would not build (all of them with --all)."""
-    if arguments.action == "clean":
-        number, size = cache.clean(everything=arguments.all)
-        print(f"deleted {number} artefacts, {size / 1e6:.1f} MB")
-        return 0
-    found = cache.entries()
-    for entry in found:
-        state = "" if entry["current"] else "  (of older source)"
-        state = state if entry["complete"] else "  (damaged)"
-        print(f"{entry['name']:<24} {entry['key']}  {entry['bytes'] / 1e6:8.1f} MB  {entry['seconds']:7.1f} s{state}")
-    print(f"{len(found)} artefacts, {sum(e['bytes'] for e in found) / 1e6:.1f} MB in {paths.relative(paths.CACHE)}")
     return 0

@@ -13,12 +13,13 @@ import base64
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from lib.workflow import gallery_facts, papers, paths, report
+from lib.workflow import gallery_facts, gallery_text, papers, paths, report
 
 PAGES = Path(__file__).parent / "gallery_pages"
+START = "00_start_here.ipynb"  # of the notebooks: also a page
 
 
 def _policy(style: str, script: str) -> str:
@@ -30,15 +31,13 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _shown(page: str) -> str:
-    """A paper's page (Markdown) as HTML without scripts, styles or pictures; its generated table is left out."""
-    from nbconvert.filters import clean_html, markdown2html
-
+def _shown(page: str, slug: str, folder: Path) -> str:
+    """A paper's page as HTML that runs nothing; its generated table is left out, and its pictures are their words."""
     begin, end = "<!-- verdicts:begin -->", "<!-- verdicts:end -->"
     head, found, rest = page.partition(begin)
     if found and end in rest:
         page = f"{head}The claims stand above.\n{rest.partition(end)[2]}"
-    return clean_html(markdown2html(page))
+    return gallery_text.markdown(page, at=paths.paper(slug), folder=folder).html
 
 
 def _write(folder: Path, name: str, text: str) -> None:
@@ -50,12 +49,28 @@ def _write(folder: Path, name: str, text: str) -> None:
     paths.write(folder / name, content)
 
 
-def _pictures(folder: Path, exhibits: list[dict[str, Any]]) -> None:
+def _pictures(folder: Path, pictures: Iterable[Path]) -> None:
     """Copy the figures that the pages show, so that the folder can be taken elsewhere."""
-    for picture in {one for exhibit in exhibits for result in exhibit["results"] for one in result["pictures"]}:
+    for picture in set(pictures):
         target = folder / gallery_facts.picture_name(picture)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(picture, target)
+
+
+def _links(folder: Path) -> dict[str, str]:
+    """Where the front page leads besides: what is there of the start page and of the explorer's pages -> its words."""
+    explorer = {
+        f"pages/{one.name}": f"embeddings to explore: {one.stem}"
+        for one in sorted((paths.ROOT / "pages").glob("*.html"))
+    }
+    links = (
+        {"start.html": "start here: one result, and what each word means"}
+        if (paths.NOTEBOOKS / START).is_file()
+        else {}
+    )
+    return links | {
+        Path(os.path.relpath(paths.ROOT / one, folder)).as_posix(): words for one, words in explorer.items()
+    }
 
 
 def build(folder: Path | None = None) -> Path:
@@ -76,7 +91,7 @@ def build(folder: Path | None = None) -> Path:
     try:
         for paper in every:
             page = paths.paper(paper["slug"]) / "README.md"
-            about = _shown(page.read_text(encoding="utf-8")) if page.is_file() else ""
+            about = _shown(page.read_text(encoding="utf-8"), paper["slug"], folder) if page.is_file() else ""
             filled = pages.get_template("paper.html").render(paper=paper, about=about, root="")
             _write(part, f"{paper['slug']}.html", filled)
             for exhibit in paper["exhibits"]:
@@ -85,8 +100,13 @@ def build(folder: Path | None = None) -> Path:
                     paper=paper, exhibit=exhibit, root="../", notebook=Path(to).as_posix()
                 )
                 _write(part, f"{paper['slug']}/{exhibit['name']}.html", filled)
-            _pictures(part, paper["exhibits"])
-        _write(part, "index.html", pages.get_template("index.html").render(papers=every, root=""))
+            results = [result for exhibit in paper["exhibits"] for result in exhibit["results"]]
+            _pictures(part, (picture for result in results for picture in result["pictures"]))
+        if (start := paths.NOTEBOOKS / START).is_file():
+            told = gallery_text.notebook(start, folder=folder)
+            _pictures(part, told.pictures)
+            _write(part, "start.html", pages.get_template("start.html").render(shown=told.html, root=""))
+        _write(part, "index.html", pages.get_template("index.html").render(papers=every, links=_links(folder), root=""))
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(part, folder)
     finally:

@@ -1,6 +1,6 @@
 """What tuning does to an ability can be asked of a base that has it: without one nothing is tuned.
 
-    arms = worth_tuning(study, mixed_arms("energy:I", [0.5]))
+arms = worth_tuning(study, mixed_arms("energy:I", [0.5]))
 """
 
 from __future__ import annotations

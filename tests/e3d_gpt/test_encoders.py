@@ -56,7 +56,15 @@ def made(tmp_path_factory):
     np.save(root / "texts/labels.npy", np.array([[name in one for name in SHOWN] for one in shown]))
     encoders.initialise(root / "encoder", prepared=[root / "volumes"], vit=VIT, crop=CROP, seed=0)
     encoders.encode(root / "tokens", prepared=[root / "volumes"], vit=VIT, crop=CROP, encoder=root / "encoder")
-    how = {"steps": 2, "batch": 4, "question_batch": 6, "learning_rate": 1e-3, "warmup": 1, "longest": 90, "attention": "products"}
+    how = {
+        "steps": 2,
+        "batch": 4,
+        "question_batch": 6,
+        "learning_rate": 1e-3,
+        "warmup": 1,
+        "longest": 90,
+        "attention": "products",
+    }
     architecture = {"architecture": "llama", "width": 16, "depth": 2, "heads": 2}
     tuning.make_language_model(root / "language", texts=root / "texts", architecture=architecture, how=how, seed=0)
     return root

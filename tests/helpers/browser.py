@@ -161,11 +161,13 @@ class Browser:
         self.mouse("mouseReleased", *places[-1], button="left", clickCount=1)
 
     def downloaded(self, name: str) -> str:
-        """The text of a file that the page gave to save."""
+        """The text of a file that the page gave to save; taken away, so that the next one has its name again."""
         target = self.downloads / name
         for _ in range(200):
             if target.is_file() and not list(self.downloads.glob("*.crdownload")):
-                return target.read_bytes().decode("utf-8")
+                held = target.read_bytes()
+                target.unlink()
+                return held.decode("utf-8")
             time.sleep(0.05)
         raise AssertionError(f"{name} was never saved")
 

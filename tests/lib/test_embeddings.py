@@ -93,6 +93,18 @@ def test_a_selection_saved_on_the_page_comes_back_and_is_placed_anew(tmp_path, v
     assert explore(placed).view["total"] == 3
 
 
+@pytest.mark.slow
+def test_a_selection_is_mapped_anew_by_a_umap_of_its_own_rows(vectors):
+    rng = np.random.default_rng(0)
+    run = checked(rng.normal(size=(40, 5)), table_of(40, x=0.0, y=0.0))
+    rows = np.arange(1, 40, 2)
+    part = run.subset(rows).project("umap")
+    assert part.table.index.tolist() == rows.tolist() and run.table["x"].eq(0).all()
+    assert np.isfinite(part.table[["x", "y"]].to_numpy()).all() and part.table["x"].nunique() == 20
+    with pytest.raises(ValueError, match="a UMAP needs at least 5"):
+        run.subset([0, 1, 2]).project("umap")
+
+
 @pytest.mark.parametrize(
     "content, sentence",
     [("a,b\n1,2\n", "has no column 'row'"), ("row\nx\n", "has no column 'row' of numbers"), ("", "is no CSV"),

@@ -116,6 +116,25 @@ def test_pointing_at_a_case_shows_its_picture_and_text_as_text(silent, tmp_path)
     silent.until("document.getElementById('tip').hidden")
 
 
+def test_hostile_text_is_text_in_both_tables_and_in_the_file_that_is_saved(silent, tmp_path):
+    long = "w" * 50_000
+    table = frame()
+    table.loc[[0, 1, 2, 20, 21, 22], "report"] = [EVIL, "\u202eright to left", long] * 2
+    vectors = np.eye(20, 21)[list(range(20)) * 2]  # the text of each image is its nearest
+    shown(silent, explore(table, vectors=vectors), tmp_path)
+    silent.value("choose([0, 1, 2])")
+    for part in ("selection", "neighbours"):
+        cells = silent.value(f"[...document.querySelectorAll('#{part} tbody tr')].map((r) => r.lastChild.textContent)")
+        assert {EVIL, "\u202eright to left"} <= set(cells), part
+        assert any(cell.startswith("www") and len(cell) <= 50_000 for cell in cells)
+        assert silent.value(f"document.querySelectorAll('#{part} tbody td :not(bdi)').length") == 0
+    assert silent.value("document.documentElement.scrollWidth") <= 1280
+    silent.value("document.getElementById('save').click()")
+    rows = list(csv.reader(io.StringIO(silent.downloaded("selection.csv"), newline="")))
+    column = rows[0].index("report")
+    assert [row[column] for row in rows[1:]] == [EVIL, "\u202eright to left", long]
+
+
 def test_the_legend_fades_a_group_and_colour_may_be_any_column(silent, tmp_path):
     shown(silent, explore(frame(), colour="group"), tmp_path)
     box = silent.value(CENTRE.format("document.querySelector('#legend button')"))

@@ -53,3 +53,18 @@ def test_a_page_is_alive(page):
         browser.until(f"!document.getElementById('tip').hidden && {width}")
         assert browser.value("document.querySelectorAll('#tip bdi').length") >= 3
         assert browser.errors == [] and browser.requests == []
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_on_a_phone_a_page_does_not_scroll_sideways(page):
+    with Browser(390, 844) as browser:
+        browser.resize(390, 844, phone=True)
+        browser.open(page)
+        browser.until("document.documentElement.dataset.ready")
+        browser.value("choose([0, 1, 2])")
+        assert browser.value("document.querySelectorAll('#selection tbody tr').length") == 3
+        assert browser.value("document.documentElement.scrollWidth") <= 390
+        assert browser.value("panels.every((one) => one.over.getBoundingClientRect().right <= 390)")
+        assert browser.errors == [] and browser.requests == []

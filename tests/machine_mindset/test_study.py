@@ -163,7 +163,8 @@ def test_nothing_is_tuned_where_one_base_does_not_know_the_exam(plan, monkeypatc
     def sit(self, some):
         asked.append(some)
         right = [{"right": list("ABCDA"), "generated": list("ABCDA")}] * 4
-        return dict.fromkeys(some, [*right, {"right": list("ABCDA"), "generated": [*"ABCDA"[:known], *[None] * (5 - known)]}])
+        last = {"right": list("ABCDA"), "generated": [*"ABCDA"[:known], *[None] * (5 - known)]}
+        return {name: [*right, last] for name in some}
 
     monkeypatch.setattr(mindset.Study, "sit", sit)
     assert worth_tuning(study, arms) == (arms if tuned else {"untuned_base": arms["untuned_base"]})

@@ -145,6 +145,28 @@ def test_half_a_surrogate_pair_is_refused_and_the_old_gallery_stays(project):
     assert [one.name for one in paths.RUNS.iterdir()] == ["gallery"]
 
 
+def test_a_papers_page_is_shown_with_its_headings_and_tables_and_leads_where_it_led(project):
+    page = paths.paper("toy") / "README.md"
+    page.write_text("# Toy\n| what | how |\n|---|---|\n| a | [facts](paper.yml) |\n")
+    gallery.build()
+    content = (paths.RUNS / "gallery" / "toy.html").read_text(encoding="utf-8")
+    assert "<h1>Toy</h1>" in content and "&lt;h1" not in content and '<td data-label="what">a</td>' in content
+    link = re.search(r'href="([^"]+paper\.yml)"', content)[1]
+    assert (paths.RUNS / "gallery" / link).resolve() == paths.paper("toy") / "paper.yml"
+
+
+def test_the_start_page_is_a_page_and_the_front_page_leads_there(project):
+    picture = paths.figure("toy", "tab_a", "mini", "png").relative_to(paths.ROOT)
+    toy.write_notebook(
+        paths.NOTEBOOKS / gallery.START, [("markdown", f"# First\n![dots](../{picture})"), ("code", "print('told')")]
+    )
+    front = gallery.build()
+    assert 'href="start.html"' in front.read_text(encoding="utf-8")
+    content = (front.parent / "start.html").read_text(encoding="utf-8")
+    assert "<h1>First</h1>" in content and f'src="{picture}"' in content and "print(&#x27;told&#x27;)" in content
+    assert (front.parent / picture).is_file()
+
+
 # ---------------------------------------------------------------------- in a browser
 @needs_browser
 @pytest.mark.slow
@@ -166,4 +188,33 @@ def test_in_a_browser_it_fits_a_phone_finds_and_stays_silent(project):
         browser.call("Input.insertText", text="nobody TESTED")
         browser.until(f"{seen}.join() == 'toy-C2'")
         assert browser.value("document.getElementById('found').textContent") == "1 of 3"
+        assert not browser.errors and not browser.requests
+
+
+@needs_browser
+@pytest.mark.slow
+def test_on_a_phone_no_page_of_the_projects_own_gallery_scrolls_sideways(tmp_path):
+    front = gallery.build(tmp_path / "gallery")
+    wide = []
+    with Browser(390, 844) as browser:
+        browser.resize(390, 844, phone=True)
+        for page in sorted(front.parent.rglob("*.html")):
+            browser.open(page)
+            if browser.value("document.documentElement.scrollWidth") > 390:
+                wide.append(page.name)
+        assert not wide and not browser.errors and not browser.requests
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_start_page_shows_its_picture_before_any_code_and_its_numbers(tmp_path):
+    front = gallery.build(tmp_path / "gallery")
+    with Browser(1000, 900) as browser:
+        browser.open(front.parent / "start.html")
+        first = browser.value("document.images[0].getBoundingClientRect().top")
+        assert browser.value("document.images[0].naturalWidth") > 300 and first < 300
+        assert first < browser.value("document.querySelector('details').getBoundingClientRect().top")
+        assert browser.value("[...document.querySelectorAll('details')].every((one) => !one.open)")
+        assert browser.value("document.querySelector('table th').textContent") == "claim"
+        assert browser.value("[...document.images].every((one) => one.complete && one.naturalWidth > 0)")
         assert not browser.errors and not browser.requests

@@ -44,5 +44,7 @@ def test_a_generation_with_a_cache_says_the_same():
     ids, said = torch.randint(3, 50, (2, 7)), []
     for kind in ("sdpa", PRODUCTS):
         model.set_attn_implementation(kind)
-        said.append(model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False, pad_token_id=0))
+        said.append(
+            model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False, pad_token_id=0)
+        )
     assert torch.equal(*said)
