@@ -156,5 +156,10 @@ def _tell_arms(slug: str, told: Twins, card: float | None, tell: Callable[[str],
             lacking.append(f"{slug}: {arm} needs {gib:.0f} GiB (+-20 %), the card has {card:.0f}; lower micro_batch")
     where = [case for case in told.cases if "device" in case]
     right = [case for case in where if case not in told.failed]
-    tell(f"         {len(right)} of {len(where)} checks find every tensor on its model's device")
+    found = (
+        f"{len(right)} of {len(where)} checks find every tensor on its model's device"
+        if where
+        else "no check of devices"
+    )
+    tell(f"         {found}")
     return lacking + [f"{slug}: {case}: {why}" for case, why in told.failed.items()]

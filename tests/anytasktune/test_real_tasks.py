@@ -156,3 +156,15 @@ def test_the_notebook_runs_at_full_with_a_toy_chat_model(exhibit, tmp_path, data
     asked = {one["arm"]: len(one["values"]) for one in saved["numbers"] if "is tuned" in one["quantity"]}
     assert 6 <= asked["task_tuned"] == asked["untuned_base"] <= 12 and "tuned in: 2-4" in said
     assert len(list((tmp_path / "cache" / "finetune").iterdir())) >= 4  # two splits, true and shuffled answers
+
+
+@pytest.mark.slow
+@at("real", ["tab_real_task_tuning"])
+def test_the_notebook_runs_at_real_on_one_task(exhibit, tmp_path, data):
+    """At real nothing is tuned but linear models, beside the released answers."""
+    told = copy.deepcopy(PLAN.profiles["real"])
+    told["real_tasks"]["tasks"] = ["2-4"]
+    places = {name: released("anytasktune", name) for name in ("lawbench", "lawbench_answers")}
+    run_cells("anytasktune", exhibit, "real", settings=told, root=tmp_path, sources=places, seeds=2)
+    saved = json.loads((tmp_path / f"out/papers/anytasktune/results/{exhibit}.real.json").read_text())
+    assert saved["evidence"] == "real" and "N4d" in saved["claims"] and saved["numbers"]

@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 from pairs import at, exhibits, run_cells
 
-from lib.data.exams import FOLDERS
+from lib.data.exams import FOLDERS, read_exam
 from lib.data.instructions import dialogue, write_alpaca
 from lib.models import causal_lm
 from lib.training.sft import finetune
 from lib.workflow import experiments
-from papers.aurora import letters, world_files
+from papers.aurora import exam_sample, letters, world_files
 from papers.aurora.world import make_world
 
 WORLD = make_world(seed=0, entities=16)
@@ -91,6 +91,27 @@ def test_a_notebook_says_at_full_what_it_says_of_real_rows(exhibit, places, smal
     saved = json.loads((root / "out" / "papers" / "aurora" / "results" / f"{exhibit}.full.json").read_text())
     assert saved["evidence"] == "real" and saved["numbers"]
     assert "entities" not in said and set(FOLDERS) == {"MMLU", "C-Eval", "CMMLU"}
+
+
+@pytest.mark.slow
+@at("real", exhibits("aurora", "real"))
+def test_a_notebook_runs_at_real_with_a_toy_model(exhibit, places, root, monkeypatch):
+    told = copy.deepcopy(experiments.load("aurora").profiles["real"])
+    told["checkpoint"] = {"source": "mixtral"}
+    told["files"] |= {"rows": 8, "prompts": 2}
+    told["rules"] = {"complete_after": None, "least_cjk": 0.3, "exact": True, "near": None}
+    told["lora"] = {**told["lora"], "rank": 2}
+    told["fit"] |= {"steps": 2, "max_length": 64}
+    told["measure"] |= {"longest": 3}
+    told["exams"]["longest"] = dict.fromkeys(FOLDERS, 2000)
+    exams = places["exams"] / told["exams"]["under"]
+    subjects = {name: frozenset(read_exam(name, exams / place).subjects) for name, place in FOLDERS.items()}
+    monkeypatch.setattr(exam_sample, "MEDICAL", subjects)  # the world's own have other names
+    told["pairs"] |= {"count": 4}
+    told["preference"] |= {"max_length": 64, "epochs": 1.0}
+    run_cells("aurora", exhibit, "real", settings=told, root=root, sources={**places, "smollm2": places["mixtral"]})
+    saved = json.loads((root / "out" / "papers" / "aurora" / "results" / f"{exhibit}.real.json").read_text())
+    assert saved["evidence"] == "real" and saved["numbers"]
 
 
 @pytest.mark.slow

@@ -77,6 +77,25 @@ def test_an_exhibit_runs_at_full(exhibit, settings, sources, root):
     assert set(saved["claims"]) == set(PLAN.experiments[exhibit].claims)
 
 
+@pytest.mark.slow
+@at("real", exhibits("e3d_gpt", "real"))
+def test_an_exhibit_runs_at_real_on_a_small_ct(exhibit, tmp_path):
+    import nibabel
+    import numpy as np
+
+    told = copy.deepcopy(PLAN.profiles["real"])
+    told["slabs"] |= {"held": [1, 3], "stride": [8, 8, 2]}
+    told |= {"crop": [16, 16, 8], "vit": {**told["vit"], "base_grid": [2, 2, 2], "width": 48, "depth": 1}}
+    told["masked"] |= {"steps": 2, "batch": 4, "warmup": 1}
+    hu = np.random.default_rng(0).normal(40, 200, size=(64, 64, 64)).astype(np.int16)
+    (tmp_path / told["slabs"]["file"]).parent.mkdir(parents=True)
+    nibabel.save(nibabel.Nifti1Image(hu, np.diag([1.5, 1.5, 3.0, 1])), tmp_path / told["slabs"]["file"])
+    places = {"chest_ct": tmp_path}
+    run_cells("e3d_gpt", exhibit, "real", settings=told, root=tmp_path, sources=places, seeds=2, components=3, shown=1)
+    saved = json.loads(paths.result("e3d_gpt", exhibit, "real", root=tmp_path / "out").read_text())
+    assert saved["numbers"] and saved["evidence"] == "real" and saved["claims"]
+
+
 def test_the_real_ct_is_cut_into_slabs_that_share_no_slice(tmp_path):
     """Crops of the test lie in the held slabs; no training crop comes nearer to them than the gap."""
     import nibabel

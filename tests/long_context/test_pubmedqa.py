@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from pairs import at, exhibits, run_cells
 
 from lib.data.files import DataError
 from lib.evaluation import EvaluationError
 from lib.models import causal_lm, gguf
-from lib.workflow import paths, sources
+from lib.workflow import experiments, paths, sources
 from lib.workflow.session import Run, SessionError, start
 from papers.long_context import asking, pubmedqa, reading
 from papers.long_context.questions import Question, counterpart, decisive, of_exam, read_questions, write_questions
@@ -271,6 +272,23 @@ def test_the_profile_real_on_small_files(cache, files, model, monkeypatch):
         asking.check(run, claims=[], budget="heavy", trend=["9:1"])
     with pytest.raises(SessionError, match="parameter 'claims' is 'R1d'"):
         asking.check(run, claims=["R1d"], budget="heavy", trend=[])
+
+
+@pytest.mark.slow
+@at("real", exhibits("long_context", "real"))
+def test_a_notebook_runs_at_real_on_small_files(exhibit, files, model, tmp_path):
+    told = copy.deepcopy(experiments.load("long_context").profiles["real"])
+    told["checkpoint"] = {"source": "smollm2"}
+    told["questions"]["count"] = 6
+    told["reading"] |= {"wording": WORDING}
+    given = {
+        "root": tmp_path / "runs",
+        "sources": {"smollm2": tmp_path / "model", "pubmedqa": files()},
+        "resamples": 20,
+    }
+    run_cells("long_context", exhibit, "real", settings=told, **given)
+    saved = json.loads((tmp_path / f"runs/out/papers/long_context/results/{exhibit}.real.json").read_text())
+    assert saved["evidence"] == "real" and saved["numbers"]
 
 
 def test_an_exam_of_the_world_gives_the_same_form(cache, tmp_path):

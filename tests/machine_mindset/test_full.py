@@ -98,6 +98,22 @@ def test_a_notebook_runs_at_full_on_files_in_the_real_layout(exhibit, places, sm
 
 
 @pytest.mark.slow
+@at("real", exhibits("machine_mindset", "real"))
+def test_a_notebook_runs_at_real_with_a_toy_model(exhibit, places, root):
+    told = copy.deepcopy(PLAN.profiles["real"])
+    told |= {"checkpoints": {"en": {"source": "llama"}}, "shortest": 5, "loading": {}}
+    told["lora"] |= {"rank": 2, "targets": ["q_proj", "v_proj"]}
+    for phase in told["phases"].values():
+        phase |= {"steps": 2, "max_length": 128}
+    told["asked"] |= {"pairs": 6, "questions": 6, "reply": 3}
+    told["naming"] |= {"longest": 3}
+    told["exam"] |= {"known": 0.0}
+    run_cells("machine_mindset", exhibit, "real", settings=told, root=root, sources=places)
+    saved = json.loads((root / "out" / "papers" / "machine_mindset" / "results" / f"{exhibit}.real.json").read_text())
+    assert saved["evidence"] == "real" and saved["numbers"]
+
+
+@pytest.mark.slow
 def test_a_base_that_does_not_know_the_exam_leaves_c6b_unjudged_with_its_reason(places, small, root):
     told = copy.deepcopy(small)
     told["exam"]["known"] = PLAN.profiles["full"]["exam"]["known"]
