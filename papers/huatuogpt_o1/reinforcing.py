@@ -17,6 +17,7 @@ from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.streams import stream_seed
 from lib.training.dpo import prefer
+from lib.training.sft import less_housekeeping
 from papers.huatuogpt_o1.generation import generate
 from papers.huatuogpt_o1.material import Part, derangement, read_part
 from papers.huatuogpt_o1.ppo import PPO, train_ppo
@@ -72,10 +73,17 @@ def reinforce(
         return {f"test_{name}": value for name, value in examined(policy, tokenizer, test, **told)[0].items()}
 
     if method == "ppo":
-        history = train_ppo(
-            model, encoded(tokenizer, part.questions), paid, how=PPO(longest=longest, **how), end=tokenizer.eos_token_id,
-            seed=seed, watch=watch,
-        )  # fmt: skip
+        how = PPO(longest=longest, **how)
+        with less_housekeeping():
+            history = train_ppo(
+                model,
+                encoded(tokenizer, part.questions),
+                paid,
+                how=how,
+                end=tokenizer.eos_token_id,
+                seed=seed,
+                watch=watch,
+            )
     elif method == "rloo":
         prompts = as_asked(tokenizer, part.questions)
         history = train_rloo(
