@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lib.data.exams import MEDICAL, read_exam
 from lib.data.files import read_json, write_json_lines
 from lib.data.instructions import assistant, user
-from lib.evaluation.exam_prompts import chat_ids, letter_ids
-from lib.evaluation.exams import generate, option_logits
+from lib.evaluation.exam_prompts import chat_ids
+from lib.evaluation.exams import generate, option_likelihood
 from lib.machine import CPU, Machine
 from lib.models import causal_lm
 from lib.models.lending import lend
@@ -29,7 +31,7 @@ from papers.huatuogpt_o1.replies import write_reply
 ARMS = ("complex", "answer", "swapped")
 SETS = ("PubMedQA", "MMLU medical")
 DECISIONS = ("yes", "no", "maybe")
-CUE = "The answer is"  # in front of a letter whose likelihood is asked
+CUE = "The answer is"  # in front of an option whose likelihood is asked
 
 
 def tuning_rows(records: Sequence[Record], arm: str, *, seed: int) -> list[dict[str, Any]]:
@@ -111,22 +113,30 @@ def _asked(row: Record) -> list[dict[str, str]]:
     return [user(f"{row['question']}\n{listed_options(row)}")]
 
 
+def _likeliest(model: Any, tokenizer: Any, row: Record, *, batch: int) -> int:
+    cue = tokenizer(CUE, add_special_tokens=False)["input_ids"]
+    words = [tokenizer(f" {text}", add_special_tokens=False)["input_ids"] for text in row["options"].values()]
+    said = option_likelihood(model, [[*chat_ids(tokenizer, [user(row["question"])]), *cue]], [words], batch=batch)[0]
+    return int(np.argmax(said / [len(one) for one in words]))
+
+
 def sit(
     folder: Path, *, checkpoint: Path | str, adapter: Path | None, questions: Path, outputs: int, reply: int, batch: int,
     how: dict[str, Any], machine: Machine = CPU,
 ) -> None:  # fmt: skip
-    """``sat.json``: of each question whether the likeliest letter behind :data:`CUE` is right; the ``outputs`` first questions also
-    have the model's free reply of at most ``reply`` tokens."""
+    """``sat.json``: of each question whether the likeliest option is right; the ``outputs`` first questions also have the model's
+    free reply of at most ``reply`` tokens, to the question with its options listed.
+
+    The likeliest option: by the mean log-probability of a token of its own words behind the bare question and :data:`CUE`.
+    """
     rows = read_records(questions / "questions.json", ("question", "options", "answer_idx", "answer"))
     with lend(checkpoint, adapter=adapter, device=machine.device, **how) as (model, tokenizer):
         asked = [chat_ids(tokenizer, _asked(row)) for row in rows]
-        cue, options = tokenizer(CUE, add_special_tokens=False)["input_ids"], len(rows[0]["options"])
-        ids = letter_ids(tokenizer, before=" ", options=options)
-        said = option_logits(model, [[*one, *cue] for one in asked], letters=ids, batch=batch).argmax(axis=1)
+        said = [_likeliest(model, tokenizer, row, batch=batch) for row in rows]
         free = generate(model, asked[:outputs], end=causal_lm.end_of_turn(tokenizer), longest=reply, batch=batch)
         texts = [tokenizer.decode(one, skip_special_tokens=True) for one in free]
-    right = [LETTERS[int(place)] == row["answer_idx"] for place, row in zip(said, rows, strict=True)]
-    (folder / "sat.json").write_text(json.dumps({"right": right, "letters": [int(k) for k in said], "outputs": texts}))
+    right = [LETTERS[place] == row["answer_idx"] for place, row in zip(said, rows, strict=True)]
+    (folder / "sat.json").write_text(json.dumps({"right": right, "chosen": said, "outputs": texts}))
 
 
 def read_sat(folder: Path) -> dict[str, list]:
@@ -135,11 +145,11 @@ def read_sat(folder: Path) -> dict[str, list]:
 
 
 def closed(texts: Sequence[str], rows: Sequence[Record], *, seed: int) -> list[str]:
-    """Each output closed by a stated letter drawn at random: where a letter is stated, there is nothing to guess."""
-    rng = stream(seed, "closed")
-    return [
-        f"{text}\n\nThe answer is {rng.choice(list(row['options']))}." for text, row in zip(texts, rows, strict=True)
-    ]
+    """The outputs, but in the place of those that state no single letter a sentence that states one drawn at random: where a letter
+    is stated, there is nothing to guess."""
+    rng, unanswered = stream(seed, "closed"), letters.score_cases(texts, rows)["unanswered"]
+    said = [f"The answer is {rng.choice(list(row['options']))}." for row in rows]
+    return [one if open_ else text for text, one, open_ in zip(texts, said, unanswered, strict=True)]
 
 
 def flattery(texts: Sequence[str], rows: Sequence[Record]):

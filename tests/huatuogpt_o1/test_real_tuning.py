@@ -94,7 +94,7 @@ def test_questions_are_the_first_of_an_order_that_nobody_chose(tmp_path):
     assert {row["answer"] for row in found[None]} <= {"a", "b", "c2", "d"}
 
 
-def test_sitting_takes_the_likeliest_letter_and_keeps_the_outputs(base, tmp_path):
+def test_sitting_takes_the_likeliest_option_and_keeps_the_outputs(base, tmp_path):
     rows = [
         {
             "question": f"why {k} ?",
@@ -113,7 +113,7 @@ def test_sitting_takes_the_likeliest_letter_and_keeps_the_outputs(base, tmp_path
         tuning.sit(folder, batch=batch, **told)
         found.append(tuning.read_sat(folder))
     assert found[0] == found[1] and len(found[0]["outputs"]) == 2
-    assert found[0]["right"] == ["AB"[k] == row["answer_idx"] for k, row in zip(found[0]["letters"], rows, strict=True)]
+    assert found[0]["right"] == ["AB"[k] == row["answer_idx"] for k, row in zip(found[0]["chosen"], rows, strict=True)]
 
 
 def test_where_a_letter_is_stated_there_is_nothing_to_flatter():
