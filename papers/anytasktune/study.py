@@ -34,6 +34,7 @@ BEST_WITHOUT = "best_without_labels"
 CLAIMS = {
     task: f"N4{letter}" for task, letter in zip(ANSWERED, "abcdefghij", strict=True)
 }  # linear model against GPT-4
+READABLE = 0.75  # of a tuned model's answers, for it to count as one
 CHAT, CHARACTER = "chat", "character"
 MODEL_CLAIMS = {  # model -> claim -> its tasks
     CHAT: {"R1": ANSWERED, "R2": ANSWERED, "R3a": ("2-6",), "R3b": ("3-4", "3-5")},
@@ -218,12 +219,20 @@ class Study:
         self._judge(CLAIMS[task], measured.scores, measured.member, without="shuffled")
 
     def judge_model(self, found: Mapping[str, Measured], model: str) -> None:
-        """Judge the claims about a model, on the items of all their tasks in which it is measured; leave a claim unjudged that
-        has none."""
+        """Judge the claims about a model, on the items of all their tasks in which it is measured.
+
+        A claim is left unjudged that has no such task, or whose tuned model still writes answers of which less than
+        :data:`READABLE` can be read: it has not been tuned, whatever its score.
+        """
         for claim_id, tasks in MODEL_CLAIMS[model].items():
             there = [found[task] for task in tasks if task in found]
             if not there:
                 self.run.decline(claim_id, "at this profile the model is tuned in none of its tasks")
+                continue
+            readable = float(np.mean([one.valid[TUNED] for one in there]))
+            if readable < READABLE and self.run.settings["verdicts"]:
+                told = f"{readable:.0%} of the tuned model's answers can be read and {READABLE:.0%} are asked"
+                self.run.decline(claim_id, f"{told}, so it has not been tuned")
                 continue
             scores = pd.concat([one.scores for one in there], ignore_index=True)
             groups = [f"{one.items.task.id}/{group}" for one in there for group in one.member]

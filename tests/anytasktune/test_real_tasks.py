@@ -204,9 +204,9 @@ def test_the_chat_models_notebook_runs_at_full_with_a_toy_one(tmp_path, data):
         sources={**places, "qwen": tmp_path / "qwen"},
     )  # fmt: skip
     saved = json.loads((tmp_path / "out/papers/anytasktune/results/tab_real_chat_model.full.json").read_text())
-    assert set(saved["claims"]) == {"R1", "R2"} and set(saved["declined"]) == {"R3a", "R3b"}
-    asked = {one["arm"]: len(one["values"]) for one in saved["numbers"] if "is tuned" in one["quantity"]}
-    assert 6 <= asked["task_tuned"] == asked["untuned_base"] <= 12 and "2-4 topic of consultation: " in said
+    assert not saved["claims"] and set(saved["declined"]) == {"R1", "R2", "R3a", "R3b"}  # two steps tune nothing
+    assert "0% of the tuned model's answers" in saved["declined"]["R1"]
+    assert "2-4 topic of consultation: " in said and "tuned - shuffled answers: 2-4 topic of consultation" in said
     assert len(list((tmp_path / "cache" / "finetune").iterdir())) >= 4  # two splits, true and shuffled answers
 
 
@@ -220,7 +220,7 @@ def test_the_character_models_notebook_runs_at_full_with_small_sizes(tmp_path):
         "anytasktune", "tab_real_character_model", "full", settings=told, root=tmp_path, seeds=2, sources=places
     )
     saved = json.loads((tmp_path / "out/papers/anytasktune/results/tab_real_character_model.full.json").read_text())
-    assert set(saved["claims"]) == {"R4", "R5"} and "3-4 prison term: " in said
+    assert {*saved["claims"], *saved["declined"]} == {"R4", "R5"} and "3-4 prison term: " in said
     (fitted,) = {len(list(one.glob("member_*"))) for one in (tmp_path / "cache" / "finetune_stacked").iterdir()} - {1}
     assert fitted == 4  # two splits, true and shuffled answers, in one pass
 
@@ -233,8 +233,11 @@ def test_a_model_is_judged_on_the_items_of_its_tasks_and_by_what_shuffled_answer
     )  # fmt: skip
     by_form = 0.8 if model == study.CHAT else 0.1
     scores = _shares(task_tuned=0.8, task_tuned_shuffled_outputs=by_form, untuned_base=0.0, constant=0.1, GPT4=0.5)
+    valid = pd.Series({study.TUNED: 0.9})
     found = {
-        task: study.Measured(SimpleNamespace(task=SimpleNamespace(id=task)), pd.DataFrame(scores), None, np.arange(200))
+        task: study.Measured(
+            SimpleNamespace(task=SimpleNamespace(id=task)), pd.DataFrame(scores), valid, np.arange(200)
+        )
         for task in ("2-4", "2-2")
     }
     study.Study(run, run.settings["real_tasks"], None, None).judge_model(found, model)
@@ -242,3 +245,7 @@ def test_a_model_is_judged_on_the_items_of_its_tasks_and_by_what_shuffled_answer
     assert run.judged[first]["outcome"] == outcome and run.judged[first]["effect"]["n"] == 400
     assert run.judged[second]["outcome"] == outcome
     assert set(run.declined) == set(study.MODEL_CLAIMS[model]) - {first, second}
+    run.judged.clear()
+    valid[study.TUNED] = 0.7  # shared by both tasks
+    study.Study(run, run.settings["real_tasks"], None, None).judge_model(found, model)
+    assert not run.judged and "70% of the tuned model's answers can be read" in run.declined[first]
