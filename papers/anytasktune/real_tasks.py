@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib.data.files import DataError, write_json_lines
+from lib.data.instructions import dialogue, user
 from lib.evaluation.exam_prompts import chat_ids
 from lib.evaluation.exams import generate
 from lib.machine import CPU, Machine
@@ -18,6 +19,7 @@ from lib.models import causal_lm
 from lib.models.lending import lend
 from lib.streams import stream
 from papers.anytasktune import linear
+from papers.anytasktune.character_model import legible
 from papers.anytasktune.lawbench import Items, read_task
 from papers.anytasktune.splits import documents, groups, together
 
@@ -75,33 +77,46 @@ def answer_simply(folder: Path, *, data: Path, task: str, split: Path, way: str,
     _write(folder, test, linear.answer(read_task(data, task), train, test, way=way, seed=seed))
 
 
-# ------------------------------------------------------------------------------------------------------- chat model
-def shortened(items: Items, position: int, longest: int | None) -> str:
-    """An item's prompt, its question cut to ``longest`` characters (``None``: whole); the instruction stays, as the cards ask."""
+# --------------------------------------------------------------------------------------------------- language models
+def shortened(items: Items, position: int, longest: int | None, *, instruction: bool = True) -> str:
+    """An item's prompt, its question cut to ``longest`` characters (``None``: whole); the instruction stays, as the cards ask, but
+    where the profile leaves it out."""
     item = items.items[position]
-    return f"{item.instruction}\n{item.question[:longest]}"
+    question = item.question[:longest]
+    return f"{item.instruction}\n{question}" if instruction else question
 
 
 def write_rows(
-    folder: Path, *, data: Path, task: str, split: Path, longest: int | None, shuffled: bool, seed: int
+    folder: Path,
+    *,
+    data: Path,
+    task: str,
+    split: Path,
+    longest: int | None,
+    shuffled: bool,
+    seed: int,
+    instruction: bool = True,
+    character_model: Path | None = None,
 ) -> None:
-    """``rows.jsonl``: the training items as dialogues, instruction before each; ``shuffled``: the answers dealt anew."""
+    """``rows.jsonl``: the training items as dialogues; ``shuffled``: the answers dealt anew; of a ``character_model``, in the
+    pieces that it knows."""
     items, (train, _) = read_task(data, task), _read(split)
     order = stream(seed, "shuffled answers").permutation(len(train)) if shuffled else range(len(train))
+    known = None if character_model is None else causal_lm.load(character_model)[1].get_vocab()
     rows = []
     for i, k in zip(train, order, strict=True):
-        said = items.task.text(items.items[train[k]].gold)
+        texts = [shortened(items, i, longest, instruction=instruction), items.task.text(items.items[train[k]].gold)]
+        asked, said = texts if known is None else [legible(text, known) for text in texts]
         if said:  # nothing to find is no answer that a loss could be put on
-            prompt = {"role": "user", "content": shortened(items, i, longest)}
-            rows.append({"messages": [prompt, {"role": "assistant", "content": said}]})
+            rows.append(dialogue([(asked, said)]))
     write_json_lines(folder / "rows.jsonl", rows)
 
 
-def answer_by_chat(
+def answer_by_model(
     folder: Path,
     *,
     base: Path,
-    adapter: Path | None,
+    adapter: Path | None = None,
     data: Path,
     task: str,
     split: Path,
@@ -109,18 +124,25 @@ def answer_by_chat(
     asked: int,
     reply: int,
     batch: int,
+    instruction: bool = True,
+    characters: bool = False,
     chat_template: str | None = None,
     dtype: str = "float32",
     machine: Machine = CPU,
 ) -> None:
-    """``answers.json`` as of :func:`answer_simply`: greedy replies, ``reply`` tokens at most, to the first ``asked`` test items."""
+    """``answers.json`` as of :func:`answer_simply`: greedy replies, ``reply`` tokens at most, to the first ``asked`` test items.
+
+    ``characters``: of a character model, asked in the pieces that it knows, its replies without the blanks between them.
+    """
     items, (_, test) = read_task(data, task), _read(split)
     with lend(base, adapter=adapter, device=machine.device, dtype=dtype, chat_template=chat_template) as (
         model,
         tokenizer,
     ):
-        prompts = [
-            chat_ids(tokenizer, [{"role": "user", "content": shortened(items, i, longest)}]) for i in test[:asked]
-        ]
+        texts = [shortened(items, i, longest, instruction=instruction) for i in test[:asked]]
+        if characters:
+            texts = [legible(text, tokenizer.get_vocab()) for text in texts]
+        prompts = [chat_ids(tokenizer, [user(text)]) for text in texts]
         said = generate(model, prompts, end=causal_lm.end_of_turn(tokenizer), longest=reply, batch=batch)
-        _write(folder, test[:asked], [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said])
+        texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said]
+    _write(folder, test[:asked], [text.replace(" ", "") for text in texts] if characters else texts)

@@ -42,12 +42,13 @@ def write_rows(
     each: int,
     shuffled: bool = False,
     dealt: Sequence[int] | None = None,
+    prompt: str = "own",
     seed: int,
 ) -> None:
     """``rows.jsonl``: ``each`` training pairs of every one of the tasks, which of them by the seed.
 
     ``shuffled``: the outputs dealt anew among a task's pairs. ``dealt``: (k, n): of all rows, in random order, only every n-th
-    from the k-th on.
+    from the k-th on. ``prompt``: what stands before an input (:func:`world.asked`).
     """
     rows = []
     for name in tasks:
@@ -55,17 +56,19 @@ def write_rows(
         outputs = [pair.output for pair in chosen]
         if shuffled:
             outputs = [outputs[i] for i in stream(seed, "shuffled outputs", name).permutation(len(outputs))]
+        draw = stream(seed, "random prompts", name)
         rows += [
-            dialogue([(asked(find(name), pair.input), output)]) for pair, output in zip(chosen, outputs, strict=True)
+            dialogue([(asked(find(name), pair.input, prompt=prompt, draw=draw), output)])
+            for pair, output in zip(chosen, outputs, strict=True)
         ]
     if dealt is not None:
         rows = [rows[i] for i in stream(seed, "dealt").permutation(len(rows))[dealt[0] :: dealt[1]]]
     write_json_lines(folder / "rows.jsonl", rows)
 
 
-def _messages(task: Task, pair: Pair, examples: Sequence[Pair]) -> list[dict[str, str]]:
+def _messages(task: Task, text: str, examples: Sequence[Pair]) -> list[dict[str, str]]:
     before = [part for one in examples for part in (user(asked(task, one.input)), assistant(one.output))]
-    return [*before, user(asked(task, pair.input))]
+    return [*before, user(text)]
 
 
 def answer_tasks(
@@ -79,23 +82,27 @@ def answer_tasks(
     longest: int,
     batch: int,
     shots: int = 0,
+    prompt: str = "own",
     seed: int = 0,
     machine: Machine = CPU,
 ) -> None:
     """``answers.json``: task -> greedy replies to its first ``count`` pairs of a part (held, suite, train).
 
     ``shots``: training pairs put before each item as turns, drawn by ``seed`` for each item. ``longest``: words of a reply.
+    ``prompt``: what stands before an item (:func:`world.asked`).
     """
     found = {}
     with lend(base, device=machine.device) as (model, tokenizer):
         for name in tasks:
             task, pairs = find(name), read_pairs(world, part, name)[:count]
             known = read_pairs(world, "train", name) if shots else []
-            prompts = []
+            prompts, dealt = [], stream(seed, "random prompts asked", name)
             for number, pair in enumerate(pairs):
                 draw = stream(seed, "shots", name, number)
                 examples = [known[i] for i in draw.choice(len(known), shots, replace=False)] if shots else []
-                prompts.append(chat_ids(tokenizer, _messages(task, pair, examples)))
+                prompts.append(
+                    chat_ids(tokenizer, _messages(task, asked(task, pair.input, prompt=prompt, draw=dealt), examples))
+                )
             said = generate(model, prompts, end=causal_lm.end_of_turn(tokenizer), longest=longest, batch=batch)
             found[name] = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in said]
     write_json(folder / "answers.json", found)

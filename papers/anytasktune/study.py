@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from lib.evaluation.cases import bootstrap_means, over_cases
-from lib.models import checkpoints
+from lib.models import causal_lm, checkpoints
 from lib.training.sft import finetune
+from lib.training.stacked import finetune_stacked, member
 from lib.workflow.session import Run
-from papers.anytasktune import linear, real_tasks
+from papers.anytasktune import character_model, linear, real_tasks
 from papers.anytasktune.lawbench import ANSWERING, Answers, Items, read_answers, read_task
 from papers.anytasktune.lawbench_tasks import ANSWERED
 
@@ -33,8 +34,13 @@ BEST_WITHOUT = "best_without_labels"
 CLAIMS = {
     task: f"N4{letter}" for task, letter in zip(ANSWERED, "abcdefghij", strict=True)
 }  # linear model against GPT-4
-CHAT_CLAIMS = {"R1": ANSWERED, "R2": ANSWERED, "R3a": ("2-6",), "R3b": ("3-4", "3-5")}
-BASE, TUNED, SHUFFLED = "untuned_base", "task_tuned", "task_tuned_shuffled_outputs"  # of the chat model
+READABLE = 0.75  # of a tuned model's answers, for it to count as one
+CHAT, CHARACTER = "chat", "character"
+MODEL_CLAIMS = {  # model -> claim -> its tasks
+    CHAT: {"R1": ANSWERED, "R2": ANSWERED, "R3a": ("2-6",), "R3b": ("3-4", "3-5")},
+    CHARACTER: {"R4": ANSWERED, "R5": ANSWERED},
+}
+BASE, TUNED, SHUFFLED = "untuned_base", "task_tuned", "task_tuned_shuffled_outputs"  # of either model
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Study:
 
     @property
     def chat_tasks(self) -> list[str]:
-        """The tasks in which the profile has the small chat model tuned, too."""
+        """The tasks in which the profile has the small chat model tuned."""
         return self.settings["chat"]["tasks"]
 
     def items(self, task: str) -> Items:
@@ -104,45 +110,89 @@ class Study:
         ]
         return self.run.build_all(real_tasks.answer_simply, many)
 
+    def _rows(self, model: str, task: str, splits: Sequence[Path], *, shuffled: bool) -> list[Path]:
+        shared = {"data": self.data, "task": task, "shuffled": shuffled, **self.settings[model]["wording"]}
+        if model == CHARACTER:
+            shared["character_model"] = self.characters
+        many = [{**shared, "split": split, "seed": seed} for split, seed in zip(splits, self.run.seeds, strict=True)]
+        return [folder / "rows.jsonl" for folder in self.run.build_all(real_tasks.write_rows, many)]
+
     @cached_property
     def base(self) -> Path:
+        """The small real chat model, untuned."""
         return checkpoints.place(self.run, self.settings["chat"]["checkpoint"])
 
     def chat(self, task: str, splits: Sequence[Path], arm: str) -> list[Path]:
         """The small chat model's answers, as it is or after tuning on a split's items, one folder a seed."""
         told = self.settings["chat"]
-        shared, loading = {"data": self.data, "task": task, "longest": told["longest"]}, told["loading"]
         adapters: list[Path | None] = [None] * len(splits)
         if arm != BASE:
-            rows = [
-                {**shared, "split": split, "shuffled": arm == SHUFFLED, "seed": seed}
-                for split, seed in zip(splits, self.run.seeds, strict=True)
-            ]
-            files = [folder / "rows.jsonl" for folder in self.run.build_all(real_tasks.write_rows, rows)]
-            fit = {"checkpoint": self.base, "lora": told["lora"], **loading, **told["fit"]}
+            files = self._rows(CHAT, task, splits, shuffled=arm == SHUFFLED)
+            fit = {"checkpoint": self.base, "lora": told["lora"], **told["loading"], **told["fit"]}
             fits = [{**fit, "rows": file, "seed": seed} for file, seed in zip(files, self.run.seeds, strict=True)]
             adapters = self.run.build_all(finetune, fits)
-        how = {name: told[name] for name in ("asked", "reply", "batch")}
-        many = [
-            {"base": self.base, "adapter": adapter, "split": split, **shared, **how, **loading}
-            for adapter, split in zip(adapters, splits, strict=True)
-        ]
-        return self.run.build_all(real_tasks.answer_by_chat, many)
+        how = {"base": self.base, "data": self.data, "task": task, **told["answer"], **told["loading"]}
+        many = [{**how, "adapter": adapter, "split": split} for adapter, split in zip(adapters, splits, strict=True)]
+        return self.run.build_all(real_tasks.answer_by_model, many)
+
+    @cached_property
+    def characters(self) -> Path:
+        """The character model that has read legal texts of other tasks, untuned."""
+        told = self.settings["character"]
+        initial = self.run.build(character_model.write_initial, data=self.data, seed=0, **told["initial"])
+        rows = self.run.build(
+            character_model.write_readings,
+            data=self.data,
+            tasks=list(character_model.READ),
+            model=initial,
+            **told["reading"],
+        )
+        fitted = self.run.build(
+            finetune_stacked, checkpoint=initial, rows=[rows / "rows.jsonl"], seeds=[0], **told["read"]
+        )
+        return member(fitted, 0)
+
+    def character(self, task: str, splits: Sequence[Path]) -> dict[str, list[Path]]:
+        """The character model's answers by arm, one folder a seed; what is tuned is tuned in one pass."""
+        told = self.settings["character"]
+        files = [file for arm in (False, True) for file in self._rows(CHARACTER, task, splits, shuffled=arm)]
+        seeds = [*self.run.seeds, *self.run.seeds]
+        fitted = self.run.build(finetune_stacked, checkpoint=self.characters, rows=files, seeds=seeds, **told["fit"])
+        models = {BASE: [self.characters] * len(splits)}
+        models |= {
+            arm: [member(fitted, k * len(splits) + n) for n in range(len(splits))]
+            for k, arm in enumerate((TUNED, SHUFFLED))
+        }
+        how = {"data": self.data, "task": task, "characters": True, **told["answer"]}
+        return {
+            arm: self.run.build_all(
+                real_tasks.answer_by_model,
+                [{**how, "base": model, "split": split} for model, split in zip(listed, splits, strict=True)],
+            )
+            for arm, listed in models.items()
+        }
+
+    def weights(self, model: str) -> int:
+        """How many weights an untuned model has."""
+        loaded, _ = causal_lm.load(self.base if model == CHAT else self.characters)
+        return sum(one.numel() for one in loaded.parameters())
 
     # ------------------------------------------------------------------ measuring
-    def measure(self, task: str) -> Measured:
-        """Every arm's score of every item of a task: ways without a language model, released answers, and the small chat model
-        where the profile has it tuned."""
+    def measure(self, task: str, model: str | None = None) -> Measured:
+        """Every arm's score of every item of a task: ways without a language model, released answers, and those of a ``model``
+        (:data:`CHAT`, :data:`CHARACTER`), untuned, tuned and tuned on shuffled answers."""
         items = self.items(task)
         columns, valid = {}, {}
-        for model, answers in self.released(items).items():
-            columns[model] = answers.scores()
-            valid[model] = 1 - answers.abstention()
+        for name, answers in self.released(items).items():
+            columns[name] = answers.scores()
+            valid[name] = 1 - answers.abstention()
         answered = np.isfinite(columns[STRONGER])  # the others cannot be compared
         splits = self.splits(task, np.flatnonzero(answered).tolist())
         folders = {way: self.simply(task, splits, way) for way in linear.WAYS}
-        if task in self.chat_tasks:
+        if model == CHAT:
             folders |= {arm: self.chat(task, splits, arm) for arm in (BASE, TUNED, SHUFFLED)}
+        elif model == CHARACTER:
+            folders |= self.character(task, splits)
         for arm, written in folders.items():
             columns[arm], valid[arm] = self._scored(items, written)
         scores = pd.DataFrame(columns)
@@ -168,14 +218,21 @@ class Study:
         """Judge the claim that a linear model trained on a task's items beats GPT-4 on it."""
         self._judge(CLAIMS[task], measured.scores, measured.member, without="shuffled")
 
-    def judge_chat(self, found: Mapping[str, Measured]) -> None:
-        """Judge the claims about the small chat model, on the items of all their tasks in which it is tuned; leave a claim
-        unjudged that has none."""
-        for claim_id, tasks in CHAT_CLAIMS.items():
-            there = [found[task] for task in tasks if task in self.chat_tasks]
+    def judge_model(self, found: Mapping[str, Measured], model: str) -> None:
+        """Judge the claims about a model, on the items of all their tasks in which it is measured.
+
+        A claim is left unjudged that has no such task, or whose tuned model still writes answers of which less than
+        :data:`READABLE` can be read: it has not been tuned, whatever its score.
+        """
+        for claim_id, tasks in MODEL_CLAIMS[model].items():
+            there = [found[task] for task in tasks if task in found]
             if not there:
-                why = "at this profile the small chat model is tuned in none of its tasks"
-                self.run.decline(claim_id, why)
+                self.run.decline(claim_id, "at this profile the model is tuned in none of its tasks")
+                continue
+            readable = float(np.mean([one.valid[TUNED] for one in there]))
+            if readable < READABLE and self.run.settings["verdicts"]:
+                told = f"{readable:.0%} of the tuned model's answers can be read and {READABLE:.0%} are asked"
+                self.run.decline(claim_id, f"{told}, so it has not been tuned")
                 continue
             scores = pd.concat([one.scores for one in there], ignore_index=True)
             groups = [f"{one.items.task.id}/{group}" for one in there for group in one.member]

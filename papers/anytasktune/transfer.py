@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lib.streams import stream
-from papers.anytasktune.world_study import BASE, Study, Tuning
+from papers.anytasktune.world_arms import Tuning
+from papers.anytasktune.world_study import BASE, Study
 from papers.anytasktune.world_tasks import TASKS
 
 

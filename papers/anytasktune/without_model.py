@@ -30,14 +30,14 @@ def majority(outputs: Sequence[str]) -> str:
 
 
 def answer_without_model(
-    folder: Path, *, world: Path, tasks: Sequence[str], way: str, each: int, count: int, seed: int
+    folder: Path, *, world: Path, tasks: Sequence[str], way: str, each: int, count: int, seed: int, part: str = "held"
 ) -> None:
-    """``answers.json``: task -> an answer to each of its first ``count`` held items, from ``each`` training pairs."""
+    """``answers.json``: task -> an answer to each of its first ``count`` items of a part, from ``each`` training pairs."""
     if way not in WAYS:
         raise DataError(f"there is no way '{way}' of answering without a model; there are {', '.join(WAYS)}.")
     found = {}
     for name in tasks:
-        asked = [pair.input for pair in read_pairs(world, "held", name)[:count]]
+        asked = [pair.input for pair in read_pairs(world, part, name)[:count]]
         learnt = draw_pairs(world, name, each, seed=seed)
         if way == COPY:
             found[name] = asked

@@ -1,8 +1,7 @@
 """The plan of the generated sub-tasks: worlds, the two base models, what the small one is tuned on, and what each arm is worth.
 
 A replicate is a seed on its base: world, initial weights and readings are the base's, the pairs drawn and their order are the
-seed's. An arm answers the held items of every task: a base, models tuned on groups of tasks (a *tuning*), or no model. A tuning
-takes as many updates as it has tasks times ``steps``, so that one model a task, one an action and one for all cost the same.
+seed's. An arm answers the held items of every task: a base, models tuned on groups of tasks (:mod:`world_arms`), or no model.
 
     study = prepare(run); study.scores("task_tuned")["legal_split_cases"]        # one value a seed
 """
@@ -20,31 +19,18 @@ import numpy as np
 import pandas as pd
 
 from lib.evaluation.statistics import paired_difference
-from lib.streams import stream
 from lib.training.stacked import finetune_stacked, member
-from lib.workflow.session import Run, SessionError
+from lib.workflow.session import Run
 from papers.anytasktune import small_models, without_model, world
 from papers.anytasktune.task_metrics import score, valid_rate
-from papers.anytasktune.world_tasks import POOL, TASKS, find
+from papers.anytasktune.world_arms import Tuning, actions, at, prompt_in_use, tunings
+from papers.anytasktune.world_tasks import POOL, find
 
 SMALL, LARGE = "small", "large"
-BASE, TUNED, SHUFFLED = "untuned_base", "task_tuned", "task_tuned_shuffled_outputs"
+BASE = "untuned_base"
 ZERO_SHOT, FEW_SHOT, LARGER = "larger_zero_shot", "larger_few_shot", "larger_general_model"
 SHOTS = 3
 LEAD = 0.1  # on the general suite, by which a model must lead on every base to be the more capable one
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What one model is tuned on: the training pairs of ``tasks``, as many of each as the profile says.
-
-    ``shuffled``: outputs dealt anew within a task. ``dealt``: of all rows, shuffled together, only every ``dealt[1]``-th from
-    ``dealt[0]`` on, with as many times fewer updates.
-    """
-
-    tasks: tuple[str, ...]
-    shuffled: bool = False
-    dealt: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +48,7 @@ class Study:
 
     def actions(self) -> dict[str, tuple[str, ...]]:
         """Domain -> its sub-tasks: the steps of one consultation."""
-        found: dict[str, tuple[str, ...]] = {}
-        for name in self.tasks:
-            found[TASKS[name].domain] = (*found.get(TASKS[name].domain, ()), name)
-        return found
+        return actions(self.tasks)
 
     def world(self, seed: int) -> Path:
         return self.worlds[self.run.base_of(seed)]
@@ -104,8 +87,8 @@ class Study:
         recipe = dict(self.settings["tune"])
         each, steps = recipe.pop("pairs"), recipe.pop("steps")
         told = [
-            {"world": self.world(seed), "tasks": list(one.tasks), "each": each, "shuffled": one.shuffled,
-             "dealt": one.dealt and list(one.dealt), "seed": seed}
+            {"world": self.world(seed), "tasks": list(one.tasks), "each": one.pairs or each, "shuffled": one.shuffled,
+             "dealt": one.dealt and list(one.dealt), "prompt": one.prompt, "seed": seed}
             for seed, one in jobs
         ]  # fmt: skip
         files = [folder / "rows.jsonl" for folder in self.run.build_all(small_models.write_rows, told)]
@@ -140,68 +123,41 @@ class Study:
             found[name] = (score(find(name), texts, golds), valid_rate(find(name), texts))
         return found
 
-    def _by_group(self, groups: Sequence[Sequence[tuple[Tuning, Sequence[str]]]], **how) -> list[dict[str, list[str]]]:
-        """Replies a seed, of models that each answer some of the tasks: ``groups[seed]`` lists tunings with their tasks."""
-        jobs = [
-            (seed, one, tasks) for seed, listed in zip(self.run.seeds, groups, strict=True) for one, tasks in listed
-        ]
+    def _replies_of(self, arm: str) -> list[dict[str, list[str]]]:
+        """The arm's replies at each seed: task -> texts."""
+        tasks, seeds = self.tasks, self.run.seeds
+        name, pairs, part = at(arm)
+        if name in (BASE, ZERO_SHOT, FEW_SHOT):
+            models = self.small if name == BASE else self.large
+            shots = {"shots": SHOTS} if name == FEW_SHOT else {}
+            asked = [(seed, models[self.run.base_of(seed)], tasks) for seed in seeds]
+            return self.replies(asked, part=part, **shots)
+        if name in without_model.WAYS:
+            shared = {"tasks": tasks, "way": name, "each": pairs or self.settings["tune"]["pairs"]}
+            shared |= {"part": part, "count": self.settings["world"]["held"]}
+            many = [{"world": self.world(seed), "seed": seed} | shared for seed in seeds]
+            return [_read(folder) for folder in self.run.build_all(without_model.answer_without_model, many)]
+        jobs = [(seed, one, own) for seed in seeds for one, own in tunings(arm, tasks, seed=seed)]
         models = self.tuned([(seed, one) for seed, one, _ in jobs])
-        said = self.replies([(seed, m, tasks) for (seed, _, tasks), m in zip(jobs, models, strict=True)], **how)
-        merged: dict[int, dict[str, list[str]]] = {seed: {} for seed in self.run.seeds}
+        asked = [(seed, model, own) for (seed, _, own), model in zip(jobs, models, strict=True)]
+        said = self.replies(asked, part=part, prompt=prompt_in_use(arm))
+        merged: dict[int, dict[str, list[str]]] = {seed: {} for seed in seeds}
         for (seed, _, _), one in zip(jobs, said, strict=True):
             merged[seed] |= one
-        return [merged[seed] for seed in self.run.seeds]
-
-    def _replies_of(self, arm: str) -> list[dict[str, list[str]]]:
-        tasks, seeds = self.tasks, self.run.seeds
-        each = [(Tuning((name,)), [name]) for name in tasks]
-        if arm in (BASE, ZERO_SHOT, FEW_SHOT):
-            models = self.small if arm == BASE else self.large
-            shots = {"shots": SHOTS} if arm == FEW_SHOT else {}
-            return self.replies([(seed, models[self.run.base_of(seed)], tasks) for seed in seeds], **shots)
-        if arm in without_model.WAYS:
-            shared = {"tasks": tasks, "way": arm, "each": self.settings["tune"]["pairs"]}
-            many = [
-                {"world": self.world(seed), "seed": seed, "count": self.settings["world"]["held"]} | shared
-                for seed in seeds
-            ]
-            return [_read(folder) for folder in self.run.build_all(without_model.answer_without_model, many)]
-        if arm in (TUNED, "step_model"):
-            return self._by_group([each] * len(seeds))
-        if arm == SHUFFLED:
-            return self._by_group([[(Tuning(one.tasks, shuffled=True), own) for one, own in each]] * len(seeds))
-        if arm == "mixed_model":
-            return self._by_group([[(Tuning(tuple(tasks)), tasks)]] * len(seeds))
-        if arm == "action_model":
-            return self._by_group([[(Tuning(steps), steps) for steps in self.actions().values()]] * len(seeds))
-        if arm == "random_action_model":
-            return self._by_group([[(Tuning(g), g) for g in self._random_actions(seed)] for seed in seeds])
-        if arm == "random_step_model":
-            dealt = [(Tuning(tuple(tasks), dealt=(k, len(tasks))), [name]) for k, name in enumerate(tasks)]
-            return self._by_group([dealt] * len(seeds))
-        raise SessionError(f"there is no arm '{arm}' among those that answer the generated tasks")
-
-    def _random_actions(self, seed: int) -> list[tuple[str, ...]]:
-        """Groups of as many sub-tasks as the actions have, dealt at random."""
-        order, groups, start = stream(seed, "random actions").permutation(len(self.tasks)), [], 0
-        for steps in self.actions().values():
-            groups.append(
-                tuple(sorted((self.tasks[i] for i in order[start : start + len(steps)]), key=self.tasks.index))
-            )
-            start += len(steps)
-        return groups
+        return [merged[seed] for seed in seeds]
 
     # ------------------------------------------------------------------ measures
     def _measure(self, arm: str) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
         if arm not in self._measured:
-            worths = [self.worth(seed, one) for seed, one in zip(self.run.seeds, self._replies_of(arm), strict=True)]
+            said, part = self._replies_of(arm), at(arm)[2]
+            worths = [self.worth(seed, one, part=part) for seed, one in zip(self.run.seeds, said, strict=True)]
             self._measured[arm] = tuple(
                 {name: [one[name][k] for one in worths] for name in self.tasks} for k in range(2)
             )
         return self._measured[arm]
 
     def scores(self, arm: str) -> dict[str, list[float]]:
-        """Task -> the arm's metric on its held items, one value a seed."""
+        """Task -> the arm's metric on its held items (or another part's, :func:`world_arms.at`), one value a seed."""
         if arm != LARGER:
             return self._measure(arm)[0]
         both = [self.scores(ZERO_SHOT), self.scores(FEW_SHOT)]
@@ -243,17 +199,9 @@ class Study:
             for seed, replies in zip(models, said, strict=True)
         ]
 
-    def require_more_capable(self) -> tuple[list[float], list[float]]:
-        """The general suite's scores of S and L, by base. Raises :class:`SessionError` unless L leads by :data:`LEAD` on every
-        base: a comparison with a larger model that is hardly more capable says nothing (a profile without verdicts goes on)."""
-        small, large = self.suite(SMALL), self.suite(LARGE)
-        worse = [seed for seed, s, b in zip(self.worlds, small, large, strict=True) if b < s + LEAD]
-        if worse and self.settings["verdicts"]:
-            raise SessionError(
-                f"the larger model does not lead by {LEAD} on the general suite (base {worse[0]}), so it is no model of higher "
-                "general capability; train it longer (models: large in experiments.yml)"
-            )
-        return small, large
+    def lead(self) -> list[float]:
+        """By how much the larger model leads on the general suite, one value a base."""
+        return [b - s for s, b in zip(self.suite(SMALL), self.suite(LARGE), strict=True)]
 
     # ------------------------------------------------------------------ outcome
     def judge(self, claim_id: str, tasks: Sequence[str] | None = None, *, suffix: str = "") -> None:
@@ -262,6 +210,18 @@ class Study:
         both = (claim.arms, claim.counterpart.arms)
         arms = dict.fromkeys(arm for one in both for arm in (one.treatment, one.baseline))
         self.run.judge(claim_id, {arm: self.mean(arm.removesuffix(suffix), tasks) for arm in arms})
+
+    def judge_against_larger(self, claim_id: str) -> None:
+        """Judge a claim in which the larger model is the opponent; leave it unjudged unless that one leads by :data:`LEAD` on
+        the general suite on every base: to beat a model that is hardly more capable says nothing."""
+        if (least := min(self.lead())) < LEAD and self.settings["verdicts"]:
+            self.run.decline(
+                claim_id,
+                f"the larger model's lead on the general suite is {least:.3f} on its worst base and {LEAD} is asked, so it is no "
+                "model of higher general capability",
+            )
+        else:
+            self.judge(claim_id)
 
 
 def _read(folder: Path) -> dict[str, list[str]]:

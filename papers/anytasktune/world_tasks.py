@@ -132,10 +132,11 @@ def _interleave(cases: Sequence[Case], draw: np.random.Generator, *, held: bool 
     return " ".join(f"{CLIENTS[k]} : {say(cases[k], slot, draw, held=held)}" for k, slot in lines)
 
 
-def draw_pair(task: Task, draw: np.random.Generator, *, held: bool, world: int) -> Pair:
-    """An input without its prompt, and its output; ``held``: in held frames, with held values."""
+def draw_pair(task: Task, draw: np.random.Generator, *, held: bool, world: int, about: str | None = None) -> Pair:
+    """An input without its prompt, and its output; ``held``: in held frames, with held values; ``about``: the domain of its case,
+    where it is not the task's."""
     cases = [
-        draw_case(task.domain, draw, held=held, world=world)
+        draw_case(about or task.domain, draw, held=held, world=world)
         for _ in range(len(CLIENTS) if task.skill == "split" else 1)
     ]
     noise = int(draw.choice([-1, 1])) if task.skill in ("rate", "score") and draw.random() < NOISE else 0

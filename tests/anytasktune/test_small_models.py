@@ -21,7 +21,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     for name in ("world", "base"):
         (folder / name).mkdir()
-    world.write_world(folder / "world", train=24, held=5, pool=8, suite=1, seed=0)
+    world.write_world(folder / "world", train=30, held=5, pool=8, suite=1, seed=0)
     small_models.write_initial(folder / "base", architecture=TINY, seed=0)
     return folder
 
@@ -58,6 +58,13 @@ def test_a_base_knows_every_word_of_its_world(made, tmp_path):
     assert not encode_file(tmp_path / "rows.jsonl", tokenizer, max_length=256).shortened  # and no unknown word
     _rows(made, tmp_path)
     assert not encode_file(tmp_path / "rows.jsonl", tokenizer, max_length=96).shortened
+
+
+def test_the_prompt_is_all_that_rows_without_it_lack(made, tmp_path):
+    plain, bare, dealt = (_rows(made, tmp_path, prompt=one) for one in ("own", "none", "random"))
+    assert [said for _, said in plain] == [said for _, said in bare] == [said for _, said in dealt]
+    assert all(text.endswith(f" : {short}") for (text, _), (short, _) in zip(plain, bare, strict=True))
+    assert len({text.split(" :")[0] for text, _ in dealt}) > len({text.split(" :")[0] for text, _ in plain}) == 2
 
 
 @pytest.mark.parametrize("shots", [0, 3])

@@ -2,15 +2,18 @@
 damaged file."""
 
 import json
+from collections import Counter
 
+import numpy as np
 import pytest
 
 from lib.data.files import DataError, read_json_lines
 from papers.anytasktune import world
-from papers.anytasktune.cases import FRAMES, known, problems
-from papers.anytasktune.world_tasks import POOL, TASKS
+from papers.anytasktune.cases import DOMAINS, FRAMES, GENERAL, known, problems
+from papers.anytasktune.splits import NEAR, overlap, triples
+from papers.anytasktune.world_tasks import POOL, PROMPTS, TASKS
 
-SIZES = {"train": 30, "held": 10, "pool": 12, "suite": 3}
+SIZES = {"train": 60, "held": 10, "pool": 12, "suite": 3}
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,23 @@ def test_every_task_has_its_files_in_the_hubs_form(written):
         assert {file.name for file in (written / part).iterdir()} == {f"datatager_{name}.json" for name in tasks}
         for name in tasks:
             rows = json.loads((written / part / f"datatager_{name}.json").read_text(encoding="utf-8"))
-            assert len(rows) == SIZES[part] and all(set(row) == {"input", "output"} for row in rows)
+            assert all(set(row) == {"input", "output"} for row in rows)
+            assert len(rows) == SIZES[part] or (part == "train" and 0.75 * SIZES[part] < len(rows) < SIZES[part])
             assert [pair.input for pair in world.read_pairs(written, part, name)] == [row["input"] for row in rows]
+
+
+def test_a_sub_tasks_pairs_are_split_with_near_duplicates_on_one_side(written):
+    parts = ("train", "validation", "test")
+    shares = dict.fromkeys(parts, 0)
+    for name in TASKS:
+        there = [part for part in parts if world.task_file(written, part, name).exists()]
+        inputs = {part: [pair.input for pair in world.read_pairs(written, part, name)] for part in there}
+        assert sum(map(len, inputs.values())) == SIZES["train"]
+        for part, texts in inputs.items():
+            shares[part] += len(texts) / SIZES["train"] / len(TASKS)
+            others = [triples(text) for other in there if other != part for text in inputs[other]]
+            assert max((overlap(triples(text), other) for text in texts for other in others), default=0) < NEAR
+    assert abs(shares["train"] - 0.9) < 0.04 and all(abs(shares[part] - 0.05) < 0.03 for part in parts[1:])
 
 
 def test_held_frames_and_values_are_in_no_training_input(written):
@@ -68,13 +86,32 @@ def test_a_base_reads_cases_and_the_general_pool_and_nothing_of_a_sub_task(writt
         assert inputs <= pool and not inputs & held
 
 
+def test_broad_readings_ask_the_pool_about_anything_and_show_no_held_value(written, tmp_path):
+    world.write_readings(tmp_path, world=written, seed=4, readings=0, pool=200, turns=1, broad=True)
+    rows = [row["messages"] for row in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())]
+    assert not any(task.prompt in message["content"] for row in rows for message in row for task in TASKS.values())
+    answers = {word for row in rows for word in row[1]["content"].split()}
+    for domain in (*DOMAINS, *GENERAL):
+        for slot in ("problem", "thing"):
+            seen, held = (known(domain, held=part, world=4)[slot] for part in (False, True))
+            assert answers & set(seen) and not answers & set(held)
+
+
+def test_what_stands_before_an_input_is_its_prompt_or_nothing_or_that_of_any_skill():
+    task, draw = TASKS["legal_split_cases"], np.random.default_rng(0)
+    assert world.asked(task, "a b") == f"{task.prompt} a b" and world.asked(task, "a b", prompt="none") == "a b"
+    said = Counter(world.asked(task, "a", prompt="random", draw=draw) for _ in range(700))
+    assert set(said) == {f"{prompt.format('law')} a" for prompt in PROMPTS.values()} and min(said.values()) > 60
+
+
 def test_pairs_are_drawn_by_seed_and_not_beyond_what_there_is(written):
     some = [
         [pair.input for pair in world.draw_pairs(written, "llm_resume_scoring", 12, seed=seed)] for seed in (0, 0, 1)
     ]
     assert some[0] == some[1] != some[2]
-    with pytest.raises(DataError, match=r"llm_resume_scoring\.json has 30 pairs, not 31; ask for fewer"):
-        world.draw_pairs(written, "llm_resume_scoring", 31, seed=0)
+    there = len(world.read_pairs(written, "train", "llm_resume_scoring"))
+    with pytest.raises(DataError, match=rf"llm_resume_scoring\.json has {there} pairs, not 61; ask for fewer"):
+        world.draw_pairs(written, "llm_resume_scoring", 61, seed=0)
 
 
 @pytest.mark.parametrize(

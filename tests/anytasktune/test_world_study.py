@@ -11,13 +11,16 @@ import pytest
 from lib.training.stacked import finetune_stacked
 from lib.workflow import experiments, papers
 from lib.workflow.session import Run, SessionError
-from papers.anytasktune import small_models, transfer, world
+from papers.anytasktune import data_curve, small_models, transfer, world
+from papers.anytasktune.subtasks import Pair
 from papers.anytasktune.without_model import WAYS
-from papers.anytasktune.world_study import BASE, FEW_SHOT, LARGER, SHOTS, SHUFFLED, TUNED, ZERO_SHOT, Study, Tuning
+from papers.anytasktune.world_arms import PROMPTED, SHUFFLED, TUNED, Tuning, random_actions
+from papers.anytasktune.world_study import BASE, FEW_SHOT, LARGER, SHOTS, ZERO_SHOT, Study
 from papers.anytasktune.world_tasks import TASKS
 
 PLAN = experiments.load("anytasktune")
 SEEDS = [0, 1, 2, 3, 4]
+PROMPTS = ("step_model_without_prompt", "step_model_with_random_prompts", "mixed_model_without_prompt")
 GRANULARITIES = ("step_model", "action_model", "mixed_model", "random_step_model", "random_action_model")
 
 
@@ -26,7 +29,7 @@ def worlds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("worlds")
     for seed in range(3):
         (folder / str(seed)).mkdir()
-        world.write_world(folder / str(seed), train=6, held=3, pool=5, suite=1, seed=seed)
+        world.write_world(folder / str(seed), train=12, held=3, pool=5, suite=1, seed=seed)
     return {seed: folder / str(seed) for seed in range(3)}
 
 
@@ -66,7 +69,7 @@ def _fits(asked):
 def test_every_granularity_takes_the_same_updates_on_the_base_of_its_seed(plan):
     study, asked = plan
     one = study.settings["tune"]["steps"] * len(study.tasks)
-    for arm in GRANULARITIES:
+    for arm in (*GRANULARITIES, *PROMPTS, "task_tuned at 3"):
         study.small  # noqa: B018  (trained before what is counted)
         asked.clear()
         assert set(study.scores(arm)) == set(study.tasks)
@@ -96,7 +99,7 @@ def test_each_model_answers_what_it_was_tuned_on(plan, arm, models):
 def test_random_groups_have_the_sizes_of_the_actions_and_other_tasks(plan):
     study, _ = plan
     sizes = sorted(map(len, study.actions().values()))
-    groups = [study._random_actions(seed) for seed in SEEDS]
+    groups = [random_actions(study.tasks, seed=seed) for seed in SEEDS]
     assert all(sorted(map(len, one)) == sizes for one in groups) and len(set(map(tuple, groups))) == len(SEEDS)
     assert all(len({TASKS[name].domain for name in steps}) == 1 for steps in study.actions().values())
     assert any(len({TASKS[name].domain for name in steps}) > 1 for one in groups for steps in one)
@@ -142,13 +145,64 @@ def test_the_larger_model_counts_by_its_better_way(plan):
 def test_a_larger_model_that_is_not_more_capable_is_no_opponent(plan, monkeypatch, larger, fine):
     study, _ = plan
     monkeypatch.setattr(Study, "suite", lambda self, size: larger if size == "large" else [0.3, 0.3, 0.3])
+    for arm, score in {TUNED: 0.6, ZERO_SHOT: 0.4, FEW_SHOT: 0.5, SHUFFLED: 0.2}.items():
+        study._measured[arm] = ({name: [score, score + 0.01, score, score, score] for name in study.tasks}, {})
+    assert study.lead() == pytest.approx([score - 0.3 for score in larger])
+    study.judge_against_larger("C2")
     if fine:
-        assert study.require_more_capable() == ([0.3, 0.3, 0.3], larger)
-        return
-    with pytest.raises(SessionError, match=r"does not lead by 0.1 on the general suite \(base 2\).*train it longer"):
-        study.require_more_capable()
-    study.settings["verdicts"] = False
-    assert study.require_more_capable()[1] == larger
+        assert study.run.judged["C2"]["outcome"] == "direction seen" and not study.run.declined
+    else:
+        assert "0.090 on its worst base and 0.1 is asked" in study.run.declined["C2"] and not study.run.judged
+    study.settings["verdicts"] = False  # a profile without verdicts has none, and goes on
+    study.run.declined.clear()
+    study.judge_against_larger("C2")
+    assert not study.run.declined
+
+
+@pytest.mark.parametrize("arm", PROMPTED)
+def test_an_arm_is_tuned_and_asked_with_the_prompt_that_it_says(plan, arm):
+    study, asked = plan
+    asked.clear()
+    study.scores(arm)
+    _, tuned, used = PROMPTED[arm]
+    assert {told["prompt"] for function, told in asked if function is small_models.write_rows} == {tuned}
+    said = [told for function, told in asked if function is small_models.answer_tasks]
+    assert {told["prompt"] for told in said} == {used}
+
+
+def test_the_data_curve_changes_the_pairs_alone_and_finds_its_crossing(plan):
+    study, asked = plan
+    kept = {}
+    for many in (3, 5):
+        asked.clear()
+        points = data_curve.curve(study, TUNED, [many])
+        kept[many] = [told for function, told in asked if function is small_models.write_rows]
+        assert len(points) == 1 and len(points[0]) == len(SEEDS)
+        assert {told["each"] for told in kept[many]} == {many}
+    assert [{**told, "each": 0} for told in kept[3]] == [{**told, "each": 0} for told in kept[5]]
+    for many, score in ((3, 0.2), (5, 0.6)):
+        study._measured[f"{TUNED} at {many}"] = ({name: [score] * 5 for name in study.tasks}, {})
+        study._measured[f"{SHUFFLED} at {many}"] = ({name: [0.1] * 5 for name in study.tasks}, {})
+    study._measured["rival"] = ({name: [0.7 * (k == 0)] * 5 for k, name in enumerate(study.tasks)}, {})
+    found = data_curve.crossings(study, [3, 5], "rival")
+    assert found[study.tasks[0]] is None and found[study.tasks[1]] == 3
+    judged = data_curve.arms(study, [3, 5])
+    assert judged["most_pairs"] == pytest.approx([0.6] * 5) and judged["fewest_pairs"] == pytest.approx([0.2] * 5)
+    assert judged["most_pairs_shuffled"] == judged["fewest_pairs_shuffled"]
+
+
+def test_an_arm_may_be_asked_the_test_part_of_its_own_files(plan, monkeypatch):
+    study, asked = plan
+    monkeypatch.setattr(world, "read_pairs", lambda folder, part, name: [Pair(part, "one"), Pair(part, "two")])
+    for arm in (TUNED, BASE, WAYS[0]):
+        asked.clear()
+        study.scores(f"{arm} on test")
+        assert {told["part"] for _, told in asked if "part" in told} == {"test"}
+
+
+def test_a_crossing_lies_on_a_line_over_the_logarithm_of_the_pairs():
+    assert data_curve.crossing([25, 100], [0.2, 0.4], 0.3) == pytest.approx(50)
+    assert data_curve.crossing([25, 50, 100], [0.3, 0.1, 0.4], 0.35) == pytest.approx(50 * 2 ** (25 / 30))
 
 
 def test_the_worst_domain_is_where_the_gain_is_least(plan):
