@@ -153,7 +153,7 @@ def test_a_notebook_runs_at_gpu_with_small_sizes(exhibit, tmp_path_factory):
     """Its own cells, on a CPU, two tasks of one domain and smoke's sizes: claims are judged, or left with a reason."""
     told = copy.deepcopy(PLAN.profiles["gpu"]) | {
         "machine": {"device": "cpu"},
-        "tasks": ["legal_extract_information", "legal_split_cases"],
+        "tasks": ["legal_extract_information", "legal_sentence_prediction"],
     }
     told |= {name: copy.deepcopy(PLAN.profiles["smoke"][name]) for name in ("world", "models", "tune", "asked")}
     given = {"pairs": [5, 20]} if exhibit == "fig_data_curve" else {}
