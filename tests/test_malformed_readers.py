@@ -363,12 +363,13 @@ FACTS = [
 CASES = {case.name: case for case in [*LIB, *PAPERS, *FACTS]}
 
 
-# Readers that committed notebooks are made with and that end, on some damage, in an error of a library without the file's name. A
+# Readers that committed notebooks are made with and that, on some damage, do not name the file: most end in a library's error. A
 # change would make those notebooks stale, so each waits for the next run of its paper; with 500 examples the test tells when one
 # is mended.
 UNNAMED = {
     "masks": "the header of an array, cut off inside a bracket: numpy hands it to Python's tokenizer (TokenError)",
     "embeddings": "a name of a column that is no UTF-8 (UnicodeDecodeError)",
+    "selection": "a row that the embeddings do not have: the sentence names the row, and not the file",
     "brgsa rad volume": "a member ct.npy that is no array (AttributeError), or is cut as above",
     "brgsa structures": "anything: pandas says what is wrong; a table of a package, checked by its sha256",
     "carzero set chestxdet10": "symptoms or boxes that are no lists, a file name that is one (TypeError)",
