@@ -221,8 +221,9 @@ def test_the_character_models_notebook_runs_at_full_with_small_sizes(tmp_path):
     )
     saved = json.loads((tmp_path / "out/papers/anytasktune/results/tab_real_character_model.full.json").read_text())
     assert {*saved["claims"], *saved["declined"]} == {"R4", "R5"} and "3-4 prison term: " in said
-    (fitted,) = {len(list(one.glob("member_*"))) for one in (tmp_path / "cache" / "finetune_stacked").iterdir()} - {1}
-    assert fitted == 4  # two splits, true and shuffled answers, in one pass
+    folders = [one for one in (tmp_path / "cache" / "finetune_stacked").iterdir() if one.is_dir()]
+    # the base, and for each task two splits with true and with shuffled answers in one pass
+    assert sorted(len(list(one.glob("member_*"))) for one in folders) == [1, 4, 4]
 
 
 @pytest.mark.parametrize(("model", "outcome"), [(study.CHAT, "invalid (control)"), (study.CHARACTER, "holds")])
