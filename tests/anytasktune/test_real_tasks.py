@@ -263,9 +263,9 @@ def _run_character(exhibit, profile, tmp_path):
     said = run_cells("anytasktune", exhibit, profile, settings=told, root=tmp_path, seeds=2, sources=places)
     saved = json.loads((tmp_path / f"out/papers/anytasktune/results/{exhibit}.{profile}.json").read_text())
     assert {*saved["claims"], *saved["declined"]} == {"R4", "R5"} and "3-4 prison term: " in said
-    folders = [one for one in (tmp_path / "cache" / "finetune_stacked").iterdir() if one.is_dir()]  # and their locks
-    (fitted,) = {len(list(one.glob("member_*"))) for one in folders} - {1}  # one: the base that has read
-    assert fitted == 4  # two splits, true and shuffled answers, in one pass
+    folders = [one for one in (tmp_path / "cache" / "finetune_stacked").iterdir() if one.is_dir()]
+    # the base, and for each task two splits with true and with shuffled answers in one pass
+    assert sorted(len(list(one.glob("member_*"))) for one in folders) == [1, 4, 4]
 
 
 @pytest.mark.parametrize(("model", "outcome"), [(study.CHAT, "invalid (control)"), (study.CHARACTER, "holds")])
