@@ -1,8 +1,9 @@
 """Attention by the products of :mod:`lib.models.product`, for any Hugging Face model: ``attn_implementation="products"``.
 
 Both of the library's own kinds of attention go through torch's slow kernels in the one arithmetic of the CPU; forwards and
-backwards this one takes less than half of the time of either on the batches of a miniature. Importing this file registers it.
+backwards this one takes less than half of the time of either on the batches of a miniature.
 
+    register()
     language, tokenizer = causal_lm.load(folder, attention=PRODUCTS)
 """
 
@@ -10,8 +11,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
 
 from lib.models.product import product
 
@@ -42,5 +41,10 @@ def attend(
     return product(weights, value).transpose(1, 2).contiguous(), weights
 
 
-AttentionInterface.register(PRODUCTS, attend)
-AttentionMaskInterface.register(PRODUCTS, eager_mask)
+def register() -> None:
+    """Make the library know it by its name; again does no harm."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+
+    AttentionInterface.register(PRODUCTS, attend)
+    AttentionMaskInterface.register(PRODUCTS, eager_mask)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import lib.models.product_attention  # noqa: F401 - makes it known by its name
 from lib.machine import CPU, Machine
+from lib.models import product_attention
 from lib.models.product import use_products
 from lib.models.text_encoder import TextEncoder
 from lib.models.vision_transformer_3d import VisionTransformer3D
@@ -187,6 +187,7 @@ def pretrain_contrastive(
     width = vit["width"]
     torch.manual_seed(stream_seed(seed, "text encoder"))
     encoder = TextEncoder.from_pretrained(text, width=width)
+    product_attention.register()
     encoder.bert.set_attn_implementation(how["attention"])
     net = _Pairs(build_vision(vit, seed=seed, volumes=_some(crops)), encoder, width)
     use_products(net)

@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import lib.models.product_attention  # noqa: F401 - makes it known by its name
 from lib.data.files import DataError
 from lib.machine import CPU, Machine
-from lib.models import causal_lm
+from lib.models import causal_lm, product_attention
 from lib.models.dropout import own_masks
 from lib.models.product import use_products
 from lib.models.projectors import build_projector, tokens_of
@@ -82,6 +81,7 @@ def make_language_model(
     causal_lm.write_checkpoint(
         start, texts=said, chat_template="plain", seed=stream_seed(seed, "language") % 2**31, **architecture
     )
+    product_attention.register()
     language, tokenizer = causal_lm.load(start, attention=how["attention"])
     net = VisualCausalLM(language, None, slot=tokenizer_with_slot(language, tokenizer))
     _train(
@@ -219,6 +219,7 @@ def tune(
     """
     read = read_texts(texts)
     views = None if projector is None else Views(tokens=tokens, prepared=prepared, crop=vision["crop"])
+    product_attention.register()
     base, tokenizer = causal_lm.load(language, dtype=how["dtype"], device=machine.device, attention=how["attention"])
     net, slots = _build(
         base, tokenizer, projector=projector, vision=vision, seed=seed, trained=bool(prepared) and not tokens

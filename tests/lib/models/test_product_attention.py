@@ -5,8 +5,9 @@ import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from lib.models import product as products
-from lib.models.product_attention import PRODUCTS
+from lib.models.product_attention import PRODUCTS, register
 
+register()
 SMALL = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
