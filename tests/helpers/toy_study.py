@@ -64,6 +64,7 @@ def serve():
         pid = os.fork()
         if not pid:
             try:
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
                 study()
                 os._exit(0)

@@ -1,10 +1,10 @@
-"""The notebook on the real model at `full`, cell by cell, on a toy model and a few rows in the real layout."""
+"""The notebook on the real model at `full` and `real`, cell by cell, on a toy model and a few rows in the real layout."""
 
 import copy
 import json
 
 import pytest
-from pairs import exhibits, run_cells
+from pairs import at, exhibits, run_cells
 
 from lib.data.exams import MEDICAL, Exam, Question, Subject, write_exam
 from lib.models import causal_lm
@@ -50,16 +50,26 @@ def places(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_at_full_on_files_in_the_real_layout(places, tmp_path):
-    told = copy.deepcopy(PLAN.profiles["full"])
+@at("full", ["tab_real_tuning"])
+def test_the_notebook_runs_at_full_on_files_in_the_real_layout(exhibit, places, tmp_path):
+    _run(exhibit, "full", places, tmp_path)
+
+
+@pytest.mark.slow
+@at("real", ["tab_real_tuning"])
+def test_the_notebook_runs_at_real_on_a_toy_model(exhibit, places, tmp_path):
+    _run(exhibit, "real", places, tmp_path)
+
+
+def _run(exhibit, profile, places, tmp_path):
+    told = copy.deepcopy(PLAN.profiles[profile])
     told["machine"] = {"device": "cpu", "micro_batch": 1, "recompute": True}
+    told["tuning"] = copy.deepcopy(PLAN.profiles["full"]["tuning"])
     told["tuning"] |= {"tokens": 300, "loading": {}, "asked": {"outputs": 4, "reply": 4, "batch": 4}}
     told["tuning"]["lora"] |= {"rank": 2}
     told["tuning"]["fit"] |= {"batch": 2, "max_length": 128}
-    said = run_cells(
-        "huatuogpt_o1", "tab_real_tuning", "full", settings=told, root=tmp_path, sources=places, resamples=50
-    )
-    saved = json.loads((tmp_path / "out/papers/huatuogpt_o1/results/tab_real_tuning.full.json").read_text())
+    said = run_cells("huatuogpt_o1", exhibit, profile, settings=told, root=tmp_path, sources=places, resamples=50)
+    saved = json.loads((tmp_path / f"out/papers/huatuogpt_o1/results/{exhibit}.{profile}.json").read_text())
     assert saved["evidence"] == "real" and {*saved["claims"], *saved["declined"]} == {"N5", "N6"}
     assert (
         saved["claims"]["N6"]["effect"]["n"] == 8

@@ -14,6 +14,7 @@ LOOKED_FOR = {
     "lib.models.inflated_resnet": "an inflated 3-D ResNet with Astra's names",
     "lib.models.masked_autoencoder": "the 3-D masked autoencoder of BrgSA, whose encoders are trained with it",
     "lib.models.multimodal_lm": "a small multimodal Llama that runs many at a time",
+    "lib.models.product_attention": "attention of any Hugging Face model by numpy's products",
     "lib.models.projectors": "what stands between a 3-D image encoder and a language model",
     "lib.models.visual_causal_lm": "a multimodal model on any Hugging Face causal LM",
     "lib.models.volume_autoencoder": "a 3-D masked autoencoder with ratio, targets and positions open",

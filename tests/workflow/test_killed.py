@@ -67,7 +67,9 @@ def test_killed_at_random_moments_it_goes_on_and_ends_with_the_same_bits(server)
         once.append(time.monotonic() - began)
     assert len(expected) == ARMS and len({arm["weights"] for arm in expected}) == ARMS
     rng, hits, ends, resumed = np.random.default_rng(0), dict.fromkeys(SIGNALS, 0), 0, 0
-    while sum(hits.values()) < HITS or not ends:
+    for _ in range(20 * HITS):
+        if sum(hits.values()) >= HITS and ends:
+            break
         number = min(hits, key=hits.get)
         before = server.built()
         code = server.run(number, after=rng.uniform(0, min(once)))
@@ -86,4 +88,4 @@ def test_killed_at_random_moments_it_goes_on_and_ends_with_the_same_bits(server)
             assert not list(server.runs.glob("cache/*/*.part"))
             shutil.rmtree(server.runs)
             ends += 1
-    assert resumed >= 3 and min(hits.values()) >= HITS // len(SIGNALS)
+    assert ends and resumed >= 3 and min(hits.values()) >= HITS // len(SIGNALS)
