@@ -184,18 +184,8 @@ PLACES = ("lawbench", "lawbench_answers")
 
 
 @pytest.mark.slow
-@at("full", ["tab_real_chat_model"])
-def test_the_chat_models_notebook_runs_at_full_with_a_toy_one(exhibit, tmp_path, data):
-    _run_chat(exhibit, "full", tmp_path, data)
-
-
-@pytest.mark.slow
-@at("real", ["tab_real_chat_model"])
-def test_the_chat_models_notebook_runs_at_real_with_a_toy_one(exhibit, tmp_path, data):
-    _run_chat(exhibit, "real", tmp_path, data)
-
-
-def _run_chat(exhibit, profile, tmp_path, data):
+@at(("full", "real"), ["tab_real_chat_model"])
+def test_the_chat_models_notebook_runs_with_a_toy_one(exhibit, profile, tmp_path, data):
     """One task, two splits, a tiny checkpoint: every arm answers, and the paper's claims are judged over the items."""
     items = read_task(data, "2-4")
     words = [real_tasks.shortened(items, i, 20) for i in range(len(items.items))] + list(items.labels)
@@ -222,18 +212,8 @@ def _run_chat(exhibit, profile, tmp_path, data):
 
 
 @pytest.mark.slow
-@at("real", ["tab_real_task_tuning"])
-def test_the_linear_models_notebook_runs_at_real_on_one_task(exhibit, tmp_path):
-    _run_linear(exhibit, "real", tmp_path)
-
-
-@pytest.mark.slow
-@at("full", ["tab_real_task_tuning"])
-def test_the_linear_models_notebook_runs_at_full_on_one_task(exhibit, tmp_path):
-    _run_linear(exhibit, "full", tmp_path)
-
-
-def _run_linear(exhibit, profile, tmp_path):
+@at(("full", "real"), ["tab_real_task_tuning"])
+def test_the_linear_models_notebook_runs_on_one_task(exhibit, profile, tmp_path):
     told = copy.deepcopy(PLAN.profiles[profile])
     told["machine"] = {"device": "cpu"}
     told["real_tasks"]["tasks"] = ["2-4"]
@@ -244,18 +224,8 @@ def _run_linear(exhibit, profile, tmp_path):
 
 
 @pytest.mark.slow
-@at("full", ["tab_real_character_model"])
-def test_the_character_models_notebook_runs_at_full_with_small_sizes(exhibit, tmp_path):
-    _run_character(exhibit, "full", tmp_path)
-
-
-@pytest.mark.slow
-@at("real", ["tab_real_character_model"])
-def test_the_character_models_notebook_runs_at_real_with_small_sizes(exhibit, tmp_path):
-    _run_character(exhibit, "real", tmp_path)
-
-
-def _run_character(exhibit, profile, tmp_path):
+@at(("full", "real"), ["tab_real_character_model"])
+def test_the_character_models_notebook_runs_with_small_sizes(exhibit, profile, tmp_path):
     told = copy.deepcopy(PLAN.profiles[profile])
     told["machine"] = {"device": "cpu"}
     told["real_tasks"] |= {"tasks": ["2-4", "3-4"], "character": PLAN.profiles["smoke"]["real_tasks"]["character"]}

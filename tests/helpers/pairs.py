@@ -25,11 +25,13 @@ def exhibits(slug: str, profile: str) -> list[str]:
     return [name for name in plan.experiments if plan.stands(name, profile)]
 
 
-def at(profile: str, exhibits: Iterable[str]) -> pytest.MarkDecorator:
-    """Parametrise a test by the exhibits whose cells it runs at a profile: ``[tab_retrieval-full]``. The mark lets ``doctor`` run
-    them, and ``tests/test_pairs.py`` count them."""
+def at(profiles: str | tuple[str, ...], exhibits: Iterable[str]) -> pytest.MarkDecorator:
+    """Parametrise a test by the exhibits whose cells it runs at a profile: ``[tab_retrieval-full]``. One that does so at several
+    is given the ``profile`` too. The mark lets ``doctor`` run them, and ``tests/test_pairs.py`` count them."""
+    names = ("exhibit",) if isinstance(profiles, str) else ("exhibit", "profile")
+    pairs = [(name, one) for name in exhibits for one in ((profiles,) if isinstance(profiles, str) else profiles)]
     return pytest.mark.parametrize(
-        "exhibit", [pytest.param(name, id=f"{name}-{profile}", marks=pytest.mark.pair) for name in exhibits]
+        names, [pytest.param(*pair[: len(names)], id="-".join(pair), marks=pytest.mark.pair) for pair in pairs]
     )
 
 

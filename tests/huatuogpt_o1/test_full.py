@@ -50,18 +50,8 @@ def places(tmp_path_factory):
 
 
 @pytest.mark.slow
-@at("full", ["tab_real_tuning"])
-def test_the_notebook_runs_at_full_on_files_in_the_real_layout(exhibit, places, tmp_path):
-    _run(exhibit, "full", places, tmp_path)
-
-
-@pytest.mark.slow
-@at("real", ["tab_real_tuning"])
-def test_the_notebook_runs_at_real_on_a_toy_model(exhibit, places, tmp_path):
-    _run(exhibit, "real", places, tmp_path)
-
-
-def _run(exhibit, profile, places, tmp_path):
+@at(("full", "real"), ["tab_real_tuning"])
+def test_the_notebook_runs_on_a_toy_model_and_files_in_the_real_layout(exhibit, profile, places, tmp_path):
     told = copy.deepcopy(PLAN.profiles[profile])
     told["machine"] = {"device": "cpu", "micro_batch": 1, "recompute": True}
     told["tuning"] = copy.deepcopy(PLAN.profiles["full"]["tuning"])
